@@ -1,0 +1,155 @@
+/**
+ * Every error of the library, in one table, grouped by the moment at which it can occur, and the way errors
+ * cross threads: class, code, message, details and cause arrive as they left.
+ */
+export const errorCodes = {
+  // opening snapshots, logs and databases
+  ERR_NOT_A_SNAPSHOT: 'the file is not a snapshot',
+  ERR_NOT_A_LOG: 'the file is not a log',
+  ERR_VERSION: 'the file has a format version that this release does not read',
+  ERR_CORRUPT: 'the bytes are damaged',
+  ERR_PAGE_SIZE: 'page sizes differ',
+  ERR_LOCKED: 'another primary or replica has this working file open',
+  ERR_PATH_EXISTS: 'a file that is not ours is in the way',
+  ERR_IO: 'the operating system refused a read or a write',
+  // writing and reading
+  ERR_REFUSED: 'the statement would break replication',
+  ERR_READ_ONLY: 'a replica, or a read, cannot write',
+  ERR_TRANSACTION_OPEN: 'a transaction was left open and has been rolled back',
+  ERR_NOT_CLONEABLE: 'a value cannot be sent to another thread',
+  ERR_TIMEOUT: 'a time limit has passed',
+  ERR_BUSY: 'a queue or a limit is full',
+  ERR_PROCEDURE: 'a procedure is missing or broke the rules',
+  // saving
+  ERR_UNSAVED_WRITES: 'writes are not saved yet',
+  ERR_REENTRANT: 'checkpoint was called from within its own saveLog',
+  ERR_SAVE_PENDING: 'saveLog had not settled when the primary closed',
+  ERR_WAL_RESET: 'something outside the library reset or changed the WAL',
+  // replicating
+  ERR_LOG_GAP: 'frames are missing between what is there and what was given',
+  ERR_LINEAGE: 'the frames belong to another history',
+  ERR_SUBSCRIBER_SLOW: 'a frames subscriber holds writers back for too long',
+  // closing
+  ERR_CLOSED: 'the object is closed',
+  ERR_WORKER_EXITED: 'the worker thread has stopped',
+} as const
+
+export type ErrorCode = keyof typeof errorCodes
+
+/** Facts that belong to an error: which file, offset, frame. All optional, all plain values. */
+export interface ErrorDetails {
+  path?: string
+  byteOffset?: number
+  frameNo?: number
+  expected?: number | string
+  actual?: number | string
+}
+
+/**
+ * An error of the library. Match on `code`; messages may be reworded.
+ *
+ * @example
+ * try { await Log.open(path) } catch (error) {
+ *   if (error instanceof MylibsqlError && error.code === 'ERR_CORRUPT') console.error(error.details.frameNo)
+ * }
+ */
+export class MylibsqlError extends Error {
+  override readonly name = 'MylibsqlError'
+  readonly code: ErrorCode
+  readonly details: ErrorDetails
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.details = details
+  }
+}
+
+/** An error as it travels between threads. */
+export interface WireError {
+  readonly type: 'MylibsqlError' | 'SqliteError' | 'TypeError' | 'RangeError' | 'SyntaxError' | 'Error' | 'value'
+  readonly name: string
+  readonly message: string
+  readonly code: string | undefined
+  readonly stack: string | undefined
+  readonly details: ErrorDetails | undefined
+  readonly cause: WireError | undefined
+  /** Only for type 'value': what was thrown, when it was no Error. */
+  readonly value?: unknown
+}
+
+/** Makes a SqliteError; each side gives better-sqlite3's own class, so that `instanceof` holds. */
+export type SqliteErrorConstructor = new (message: string, code: string) => Error & { code: string }
+
+const causeDepthMax = 8
+
+export function toWireError(error: unknown, depth = 0): WireError {
+  if (!(error instanceof Error)) return valueToWire(error)
+  const code = (error as { code?: unknown }).code
+  const cause = error.cause
+  return {
+    type: wireType(error),
+    name: error.name,
+    message: error.message,
+    code: typeof code === 'string' ? code : undefined,
+    stack: error.stack,
+    details: error instanceof MylibsqlError ? error.details : undefined,
+    cause: cause === undefined || depth >= causeDepthMax ? undefined : toWireError(cause, depth + 1),
+  }
+}
+
+export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstructor): unknown {
+  if (wire.type === 'value') return wire.value
+  const options = wire.cause === undefined ? undefined : { cause: fromWireError(wire.cause, SqliteError) }
+  const error = revive(wire, SqliteError, options)
+  if (wire.stack !== undefined) Object.defineProperty(error, 'stack', hidden(wire.stack))
+  if (options !== undefined && error.cause === undefined) Object.defineProperty(error, 'cause', hidden(options.cause))
+  if (wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
+  if (wire.code !== undefined && (error as { code?: string }).code === undefined) Object.assign(error, { code: wire.code })
+  return error
+}
+
+function wireType(error: Error): WireError['type'] {
+  if (error instanceof MylibsqlError) return 'MylibsqlError'
+  if (error.constructor.name === 'SqliteError') return 'SqliteError'
+  if (error instanceof TypeError) return 'TypeError'
+  if (error instanceof RangeError) return 'RangeError'
+  if (error instanceof SyntaxError) return 'SyntaxError'
+  return 'Error'
+}
+
+function revive(wire: WireError, SqliteError: SqliteErrorConstructor, options: ErrorOptions | undefined): Error {
+  switch (wire.type) {
+    case 'MylibsqlError':
+      return new MylibsqlError(wire.code as ErrorCode, wire.message, wire.details, options)
+    case 'SqliteError':
+      return new SqliteError(wire.message, wire.code ?? 'SQLITE_ERROR')
+    case 'TypeError':
+      return new TypeError(wire.message, options)
+    case 'RangeError':
+      return new RangeError(wire.message, options)
+    case 'SyntaxError':
+      return new SyntaxError(wire.message, options)
+    default:
+      return new Error(wire.message, options)
+  }
+}
+
+/** What was thrown is no Error: primitives travel, anything else as its description. */
+function valueToWire(value: unknown): WireError {
+  const isPlain = value === null || !['object', 'function', 'symbol'].includes(typeof value)
+  return {
+    type: 'value',
+    name: 'value',
+    message: String(value),
+    code: undefined,
+    stack: undefined,
+    details: undefined,
+    cause: undefined,
+    value: isPlain ? value : String(value),
+  }
+}
+
+function hidden(value: unknown): PropertyDescriptor {
+  return { value, writable: true, configurable: true, enumerable: false }
+}

@@ -1,0 +1,39 @@
+/** Every bound and default of the library, with its unit. Options override the ones that say so. */
+
+/** Page sizes that SQLite knows, in bytes. */
+export const pageSizeMinBytes = 512
+export const pageSizeMaxBytes = 65_536
+export const pageSizeDefaultBytes = 4096
+
+/** SQLite's largest page number. */
+export const pageNoMax = 0xffff_fffe
+
+/** Bytes of frames not yet handed over in a saved log before writers are held (option `unsavedBytesMax`). */
+export const unsavedBytesMaxDefault = 1024 * 1024 * 1024
+
+/** Bytes sent to one Frames subscriber and not yet taken before writers are held (option `bufferBytesMax`). */
+export const subscriberBytesMaxDefault = 64 * 1024 * 1024
+
+/** How long a held writer waits before it is refused with ERR_BUSY (option `busyTimeoutMs`). */
+export const busyTimeoutMsDefault = 30_000
+
+/** Longest pause between two statements of an interactive connection (option `idleTimeoutMs`). */
+export const idleTimeoutMsDefault = 30_000
+
+/** How long close() waits for a saveLog that is still running (option `closeTimeoutMs`). */
+export const closeTimeoutMsDefault = 5_000
+
+/** How long a worker thread may take to start (option `startTimeoutMs`). */
+export const startTimeoutMsDefault = 30_000
+
+/** The WAL is emptied when it has grown beyond this and all of its frames are copied out. */
+export const walResetBytes = 16 * 1024 * 1024
+
+/** What is left of the WAL is folded on the writer's own thread when it is at most this much. */
+export const walTailBytesMax = 1024 * 1024
+
+/** Rows that one chunk of iterate() carries. */
+export const iterateChunkRows = 256
+
+/** Prepared statements kept per connection. */
+export const statementCacheSize = 256

@@ -1,0 +1,151 @@
+/**
+ * The native addon, typed. One `.node` file is both this Node addon and a SQLite loadable extension.
+ *
+ * TypeScript checks every argument before it calls in here; the C++ side asserts what was promised. Every
+ * function runs on the calling worker thread unless its comment says otherwise.
+ *
+ * A *frame record* is what logs, frame batches and the injector share, and is described in
+ * protocol/log-format.ts: 24 bytes (frame number u64, checksum u64, page number u32, size after u32, all
+ * little-endian) followed by the page. A WAL frame has the same size, which is why reading one is a `pread`
+ * into the target and a header rewritten in place.
+ */
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** Where the connection's WAL stands, read from the wal-index header (both copies compared). */
+export interface WalPosition {
+  /** Committed frames in the WAL (mxFrame). WAL indexes run from 1 to this. */
+  readonly frameCount: number
+  /** Frames already folded into the database file (nBackfill). */
+  readonly foldedCount: number
+  /** Salts of this generation of the WAL; they change when SQLite resets it. */
+  readonly salt1: number
+  readonly salt2: number
+  /** Database size in pages as of the last commit in the WAL; 0 when the WAL holds no commit. */
+  readonly pageCount: number
+  /** Page size in bytes; 0 when the WAL has never been written. */
+  readonly pageSize: number
+}
+
+/** Where frame records are read from: a buffer of records, or a file and the offset of its first record. */
+export type FrameSource =
+  | { readonly bytes: Uint8Array }
+  | { readonly fd: number; readonly byteOffset: number }
+
+/** What checking a run of frame records found. */
+export interface FrameCheck {
+  /** Chained v3 checksum after the last frame. For v2 records: recomputed over the same frames. */
+  readonly endChecksum: bigint
+  /** Index of the first bad record, or -1 when all are good. */
+  readonly badIndex: number
+  /** What is wrong with it: 'frameNo' | 'pageNo' | 'sizeAfter' | 'checksum' | 'truncated' | 'lineage'. */
+  readonly reason: string | undefined
+  /** `sizeAfter` of the last record: 0 means that the run ends inside a transaction. */
+  readonly lastSizeAfter: number
+}
+
+export interface FrameRun {
+  readonly frameCount: number
+  readonly pageSize: number
+  readonly startFrameNo: number
+  /** 2: checksum over the page only, chain starts at `fileStartChecksum`. 3: chained, covers the header too. */
+  readonly version: 2 | 3
+  /** The start checksum that the log's own header names. */
+  readonly fileStartChecksum: bigint
+  /** The chained v3 checksum of the frame before the run (for version 3 equal to `fileStartChecksum`). */
+  readonly startChecksum: bigint
+}
+
+/** The connection that loaded the extension, with its WAL. All methods throw an Error with a `code` property:
+ *  'ERR_CLOSED' when the connection is closed, 'SQLITE_...' for SQLite's own results, 'ERR_IO' with `errno`. */
+export interface WalConnection {
+  readonly isOpen: boolean
+  /** Frame count reported by the last commit's WAL hook; 0 before the first. */
+  readonly hookFrameCount: number
+  position(): WalPosition
+  /**
+   * Reads committed WAL frames `walIndex` .. `walIndex + frameCount - 1` into `target` as v3 frame records,
+   * numbered from `startFrameNo`, chained from `checksum`. Returns the checksum of the last one. With
+   * `target` undefined it only computes the checksum. Throws 'ERR_WAL_RESET' when a frame's salts are not
+   * those of the present generation, 'ERR_CORRUPT' on a short read.
+   */
+  readFrames(
+    target: Uint8Array | undefined,
+    walIndex: number,
+    frameCount: number,
+    startFrameNo: number,
+    checksum: bigint,
+  ): bigint
+  /** Like readFrames, into file `fd` at `byteOffset`. Sync on the calling thread. */
+  copyFramesSync(fd: number, byteOffset: number, walIndex: number, frameCount: number, startFrameNo: number, checksum: bigint): bigint
+  /** The same on a libuv thread. */
+  copyFrames(fd: number, byteOffset: number, walIndex: number, frameCount: number, startFrameNo: number, checksum: bigint): Promise<bigint>
+  /**
+   * Appends frame records (already checked) to the WAL and publishes them as one step: readers see all or
+   * none. Restarts the WAL first when it is folded completely and no reader needs it. The last record must
+   * be a commit. On any error nothing is published and the write lock is released.
+   */
+  inject(source: FrameSource, frameCount: number, pageSize: number): void
+  /**
+   * Begins a read transaction on a connection of its own, so that the WAL can neither be reset nor folded
+   * beyond the present last frame until the pin is released. Two may be held at once. `frameCount` is the
+   * WAL index it stands at; `holds` is false when the WAL was folded completely (nothing to pin).
+   */
+  pin(): Pin
+  /** PASSIVE checkpoint on a connection of its own, on a libuv thread. At most one at a time. */
+  fold(): Promise<{ frameCount: number; foldedCount: number }>
+  /** The same on the calling thread. 'truncate' also empties the WAL file (throws SQLITE_BUSY when readers are in the way). */
+  foldSync(mode: 'passive' | 'truncate'): { frameCount: number; foldedCount: number }
+  /**
+   * Copies the database, as of the last committed frame when it is called, page for page to `fd` (from
+   * offset 0), on a libuv thread, under a pin of its own. `checksum` is the CRC-64 of the bytes written.
+   * `frameCount` is the WAL index it stands for.
+   */
+  copyDatabase(fd: number): Promise<{ pageCount: number; pageSize: number; checksum: bigint }>
+  /** Makes the statement that is running on this connection fail with SQLITE_INTERRUPT. */
+  interrupt(): void
+  /** Why the authorizer refused something since the last call, and forgets it; undefined when it did not. */
+  takeRefusal(): string | undefined
+  /** Whether the last connection to close folds the WAL and deletes it (SQLite's default; off after attach). */
+  setCheckpointOnClose(on: boolean): void
+  /** Closes the connections of its own. The JavaScript connection is closed by its owner. */
+  close(): void
+}
+
+export interface Pin {
+  readonly holds: boolean
+  readonly frameCount: number
+  release(): void
+}
+
+export interface NativeAddon {
+  /** Binds to the connection that loaded the extension last on this thread. */
+  attach(options: { guard: boolean }): WalConnection
+  /** CRC-64/GO-ISO of `bytes`, continuing from `previous` (0n to begin), as zlib's crc32 continues. */
+  crc64(bytes: Uint8Array, previous?: bigint): bigint
+  /** The portable code path of crc64, for tests that compare the two. */
+  crc64Portable(bytes: Uint8Array, previous?: bigint): bigint
+  /** Takes an exclusive advisory lock on an open file without waiting; released when the file is closed. */
+  tryLock(fd: number): boolean
+  /** Checks a run of frame records. Allocates no more than a fixed chunk, whatever the numbers claim. */
+  checkFrames(source: FrameSource, run: FrameRun): FrameCheck
+  /**
+   * Writes the same frames as records of another version (2 or 3) or numbering into `fd` at `byteOffset`;
+   * chains from `startChecksum` (v3) or `fileStartChecksum` (v2). Returns the last checksum.
+   */
+  rewriteFrames(source: FrameSource, run: FrameRun, toVersion: 2 | 3, fd: number, byteOffset: number, startChecksum: bigint): bigint
+  /** Writes the pages of a run (checked before, whole transactions) into a database file that nobody has open.
+   *  Returns the database size in pages after it; the file is truncated to it. */
+  applyFrames(source: FrameSource, run: FrameRun, databaseFd: number): number
+  /** Copies `byteLength` bytes between files and returns their CRC-64. `targetFd` -1: only the checksum. */
+  copyFile(sourceFd: number, targetFd: number, byteLength: number): bigint
+}
+
+const require = createRequire(import.meta.url)
+const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
+const locate = require('node-gyp-build') as { (root: string): NativeAddon; path(root: string): string }
+
+/** Path of the `.node` file, as `loadExtension` wants it. */
+export const extensionPath: string = locate.path(packageRoot)
+export const extensionEntryPoint = 'sqlite3_mylibsql_init'
+export const native: NativeAddon = locate(packageRoot)

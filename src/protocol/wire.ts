@@ -1,0 +1,168 @@
+/**
+ * The wire: everything that crosses between the main thread and an actor or reader thread.
+ *
+ * An actor has two ports. The **data port** carries what is frequent: groups of requests one way, their
+ * results and the frames the other way. The **control port** carries what is rare, through Comlink, as
+ * `Control` names it. A request is answered in the order it was sent, so that no request needs a number.
+ */
+import type { WireError } from './errors.js'
+import type { FrameNo } from './frame.js'
+import type { LogFile } from './log-format.js'
+import type { SnapshotFile } from './snapshot-format.js'
+import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
+
+/**
+ * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
+ *
+ *     run    ops: Op.run, textNo, paramCount            values: the parameters
+ *     batch  ops: Op.batch, n, n x (textNo, paramCount)  values: the parameters of each
+ *     call   ops: Op.call, textNo, argumentCount         values: the arguments
+ *     lease  ops: Op.lease, leaseId, 1 inside a transaction, 0 not
+ *
+ * `paramCount` is `namedParams` when the parameters are one object. A text (SQL, or a procedure's name) is
+ * sent once and then known by its number, until `resetTexts` empties the list on both sides.
+ */
+export const Op = { run: 0, batch: 1, call: 2, lease: 3 } as const
+export const namedParams = -1
+
+export type ToActor =
+  | {
+      readonly kind: 'group'
+      readonly resetTexts: boolean
+      readonly texts: readonly string[]
+      readonly ops: readonly number[]
+      readonly values: readonly unknown[]
+      readonly requestCount: number
+    }
+  | { readonly kind: 'feed'; readonly on: boolean }
+  | { readonly kind: 'credit'; readonly byteCount: number }
+  | { readonly kind: 'replicated'; readonly frameNo: FrameNo }
+
+export type FromActor =
+  /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
+  | {
+      readonly kind: 'results'
+      readonly requestCount: number
+      readonly frameNo: FrameNo | undefined
+      readonly changes: readonly number[]
+      readonly rowids: readonly (number | bigint)[]
+      /** [index, value] of those that have more to tell than changes and rowid. */
+      readonly values: readonly (readonly [number, unknown])[]
+      /** [index, error] of those that failed. */
+      readonly failures: readonly (readonly [number, WireError])[]
+    }
+  /** Answers the next request, a lease: it may now send statements by the control port. */
+  | { readonly kind: 'leased'; readonly leaseId: number }
+  | {
+      readonly kind: 'frames'
+      readonly bytes: Uint8Array
+      readonly pageSize: number
+      readonly startFrameNo: FrameNo
+      readonly startChecksum: bigint
+    }
+  | { readonly kind: 'feedEnded'; readonly error: WireError | undefined }
+  | { readonly kind: 'saved'; readonly nextFrameNo: FrameNo }
+
+/** What an actor thread is started with. */
+export interface ActorStart {
+  readonly control: import('node:worker_threads').MessagePort
+  readonly data: import('node:worker_threads').MessagePort
+}
+
+/** A statement of an interactive connection. */
+export interface SessionStatement {
+  readonly mode: 'run' | 'get' | 'all' | 'exec'
+  readonly sql: string
+  readonly params: SqlParams | undefined
+}
+export type SessionReply = RunResult | Row | Row[] | undefined
+
+export type Role = 'primary' | 'replica'
+
+/** Where a database stands in its history. */
+export interface Position {
+  readonly nextFrameNo: FrameNo
+  /** Chained checksum of the last frame, 0n before frame 0. */
+  readonly checksum: bigint
+}
+
+export interface OpenRequest {
+  readonly role: Role
+  readonly snapshot: SnapshotFile
+  readonly logs: readonly LogFile[]
+  /** Working file. Temporary ones are in a folder of their own and vanish with it. */
+  readonly path: string
+  readonly keepFiles: boolean
+  readonly safeIntegers: boolean
+  readonly busyTimeoutMs: number
+  readonly idleTimeoutMs: number
+  readonly unsavedBytesMax: number
+  readonly proceduresUrl: string | undefined
+}
+
+export interface OpenReply {
+  readonly position: Position
+  readonly pageSize: number
+}
+
+export interface ActorStats {
+  readonly role: Role
+  readonly position: Position
+  readonly pageSize: number
+  readonly walBytes: number
+  readonly unsavedBytes: number
+  readonly transactionCount: number
+  readonly requestCount: number
+  readonly lastWalError: WireError | undefined
+}
+
+/** The control plane: method names, arguments and replies. */
+export interface Control {
+  open(request: OpenRequest): Promise<OpenReply>
+  sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply>
+  /** Ends a lease; a transaction is committed or rolled back. Replies the last frame committed by then. */
+  endSession(leaseId: number, outcome: 'commit' | 'rollback'): Promise<FrameNo | undefined>
+  /** Seals the log of all frames since the last one; undefined when there are none. */
+  sealLog(): Promise<LogFile | undefined>
+  logSaved(nextFrameNo: FrameNo): Promise<void>
+  snapshot(path: string): Promise<SnapshotFile>
+  applyLog(file: LogFile): Promise<Position>
+  applyFrames(bytes: Uint8Array, pageSize: number, startFrameNo: FrameNo, startChecksum: bigint): Promise<Position>
+  becomeReplica(): Promise<Position>
+  becomePrimary(): Promise<Position>
+  stats(): Promise<ActorStats>
+  close(): Promise<void>
+}
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: WireError }
+
+/** The one function that Comlink exposes: errors travel as values, so that class, code and cause survive. */
+export type Invoke = <K extends keyof Control>(
+  method: K,
+  args: Parameters<Control[K]>,
+) => Promise<Outcome<Awaited<ReturnType<Control[K]>>>>
+
+// ---- reader threads -------------------------------------------------------------------------------------
+
+export interface ReaderStart {
+  readonly path: string
+  readonly safeIntegers: boolean
+  readonly idleTimeoutMs: number
+}
+
+export type ReaderTask =
+  | { readonly kind: 'get' | 'all'; readonly sql: string; readonly params: SqlParams | undefined }
+  | { readonly kind: 'iterate'; readonly sql: string; readonly params: SqlParams | undefined; readonly port: import('node:worker_threads').MessagePort }
+  | { readonly kind: 'session'; readonly port: import('node:worker_threads').MessagePort }
+
+/** Over the port of an iterate task. */
+export type ToCursor = { readonly kind: 'next' } | { readonly kind: 'stop' }
+export type FromCursor =
+  | { readonly kind: 'rows'; readonly rows: Row[]; readonly done: boolean }
+  | { readonly kind: 'failed'; readonly error: WireError }
+
+/** Over the port of a session task. */
+export type ToSession = { readonly kind: 'statement'; readonly statement: SessionStatement } | { readonly kind: 'end' }
+export type FromSession = { readonly kind: 'ready' } | { readonly kind: 'reply'; readonly outcome: Outcome<SessionReply> }
+
+export type { SqlValue }

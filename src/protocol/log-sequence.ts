@@ -1,0 +1,97 @@
+/**
+ * Which frames of a log are applied at a position of a history. The one rule that snapshots, primaries and
+ * replicas share:
+ *
+ *     log ends at or before the position    skipped: it is applied already
+ *     log starts at the position            all of it; a v3 log must name the position's checksum
+ *     log starts before, ends after         the new part; the frame before it must have the position's checksum
+ *     log starts after the position         ERR_LOG_GAP, also when it is empty
+ *
+ * Version 2 logs carry no lineage; all that can be asked of them is that the position is the end of a
+ * transaction.
+ */
+import { MylibsqlError } from './errors.js'
+import type { FrameNo } from './frame.js'
+import { type LogHeader, logNextFrameNo, type Where } from './log-format.js'
+
+export interface LogPosition {
+  readonly nextFrameNo: FrameNo
+  /** Chained checksum of the frame before; undefined when it takes reading the frames of a v2 log to know. */
+  readonly checksum: bigint | undefined
+  /** Bytes. */
+  readonly pageSize: number
+}
+
+export type LogStep =
+  | { readonly kind: 'skip' }
+  | {
+      readonly kind: 'apply'
+      readonly fromFrameNo: FrameNo
+      readonly frameCount: number
+      /** The frame before `fromFrameNo` is in this log: its record has to be compared with the position. */
+      readonly overlaps: boolean
+    }
+
+/** What to do with one log. Throws ERR_PAGE_SIZE, ERR_LOG_GAP, ERR_LINEAGE. */
+export function planLog(position: LogPosition, header: LogHeader, where: Where = {}): LogStep {
+  const { nextFrameNo, checksum } = position
+  const name = where.path ?? 'The log'
+  const endFrameNo = logNextFrameNo(header)
+  if (header.frameCount > 0 && header.pageSize !== position.pageSize) {
+    const message = `${name} has pages of ${header.pageSize} bytes, the database of ${position.pageSize}`
+    throw new MylibsqlError('ERR_PAGE_SIZE', message, {
+      ...where,
+      expected: position.pageSize,
+      actual: header.pageSize,
+    })
+  }
+  if (header.startFrameNo > nextFrameNo) {
+    const message = `${name} starts at frame ${header.startFrameNo}, frame ${nextFrameNo} is needed first`
+    throw new MylibsqlError('ERR_LOG_GAP', message, {
+      ...where,
+      expected: nextFrameNo,
+      actual: header.startFrameNo,
+    })
+  }
+  if (endFrameNo <= nextFrameNo) return { kind: 'skip' }
+  const overlaps = header.startFrameNo < nextFrameNo
+  if (!overlaps && header.version === 3 && checksum !== undefined && header.startChecksum !== checksum) {
+    throw lineageError(where, nextFrameNo, checksum, header.startChecksum)
+  }
+  return { kind: 'apply', fromFrameNo: nextFrameNo, frameCount: endFrameNo - nextFrameNo, overlaps }
+}
+
+/** What to do with each of `headers`, in order, as far as headers alone can tell. Throws as planLog. */
+export function planLogs(position: LogPosition, headers: readonly LogHeader[]): LogStep[] {
+  let at = position
+  return headers.map((header) => {
+    const step = planLog(at, header)
+    if (step.kind === 'apply') {
+      at = { ...at, nextFrameNo: logNextFrameNo(header), checksum: header.endChecksum }
+    }
+    return step
+  })
+}
+
+/** The log (or batch) continues another history than the one that stands before `frameNo`. */
+export function lineageError(
+  where: Where,
+  frameNo: FrameNo,
+  expected: bigint,
+  actual: bigint,
+): MylibsqlError {
+  const [expectedHex, actualHex] = [hex(expected), hex(actual)]
+  const message =
+    `${where.path ?? 'The log'} belongs to another history: before frame ${frameNo} it has checksum ${actualHex}, ` +
+    `here it is ${expectedHex}`
+  return new MylibsqlError('ERR_LINEAGE', message, {
+    ...where,
+    frameNo,
+    expected: expectedHex,
+    actual: actualHex,
+  })
+}
+
+function hex(checksum: bigint): string {
+  return checksum.toString(16).padStart(16, '0')
+}

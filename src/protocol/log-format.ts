@@ -4,7 +4,7 @@
  *     version 3, 112 bytes                            version 2, 48 bytes (the crate's)
  *     offset size field                               offset size field
  *          0    8 magic "MYLIBSQL"                         0    8 magic "MYLIBSQL"
- *          8    8 start_checksum (lineage)               8    8 start_checksum
+ *          8    8 start_checksum (lineage)                8    8 start_checksum
  *         16    8 start_frame_no                          16    8 start_frame_no
  *         24    8 frame_count                             24    8 frame_count
  *         32    4 version = 3                             32    4 version = 2

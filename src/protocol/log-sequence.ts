@@ -12,7 +12,7 @@
  */
 import { MylibsqlError } from './errors.js'
 import type { FrameNo } from './frame.js'
-import { type LogHeader, logNextFrameNo, type Where } from './log-format.js'
+import { type LogFile, type LogHeader, logNextFrameNo, type Where } from './log-format.js'
 
 export interface LogPosition {
   readonly nextFrameNo: FrameNo
@@ -61,11 +61,11 @@ export function planLog(position: LogPosition, header: LogHeader, where: Where =
   return { kind: 'apply', fromFrameNo: nextFrameNo, frameCount: endFrameNo - nextFrameNo, overlaps }
 }
 
-/** What to do with each of `headers`, in order, as far as headers alone can tell. Throws as planLog. */
-export function planLogs(position: LogPosition, headers: readonly LogHeader[]): LogStep[] {
+/** What to do with each of `logs`, in order, as far as headers alone can tell. Throws as planLog. */
+export function planLogs(position: LogPosition, logs: readonly LogFile[]): LogStep[] {
   let at = position
-  return headers.map((header) => {
-    const step = planLog(at, header)
+  return logs.map(({ header, location }) => {
+    const step = planLog(at, header, 'path' in location ? { path: location.path } : {})
     if (step.kind === 'apply') {
       at = { ...at, nextFrameNo: logNextFrameNo(header), checksum: header.endChecksum }
     }

@@ -1,0 +1,473 @@
+import { rm } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { MylibsqlError } from '../protocol/errors.js'
+import { decodeFrame, type Frame, FrameBatch, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { batchOf } from '../protocol/frame-batch.js'
+import { pageSizeDefaultBytes } from '../protocol/limits.js'
+import { checkLastFrame } from '../protocol/log-check.js'
+import {
+  decodeLogHeader,
+  encodeLogHeader,
+  type LogFile,
+  logByteLength,
+  logFrameOffset,
+  logHeader,
+  logHeaderBytesV3,
+  logNextFrameNo,
+} from '../protocol/log-format.js'
+import { lineageError } from '../protocol/log-sequence.js'
+import type { OpenedLog } from '../protocol/tasks.js'
+import {
+  checkBoolean,
+  checkBytes,
+  checkChecksum,
+  checkFrameNo,
+  checkOptions,
+  checkPageSize,
+  checkPath,
+  oneOf,
+  optional,
+  withDefault,
+  wrong,
+} from './arguments.js'
+import { LogReader } from './log-reader.js'
+import { OperationGate } from './operation-gate.js'
+import { runTask } from './task-pool.js'
+import { keepWhenCollected, removeWhenCollected, temporaryPath } from './temporary-files.js'
+
+/** Records that frames() and stream() read at once, about. */
+const chunkBytes = 1024 * 1024
+/** The crate knows one page size only. */
+const cratePageSize = 4096
+
+export interface LogOpenOptions {
+  /** Check every checksum, not only the header and the last frame. Default: true. */
+  verify?: boolean
+}
+
+export interface LogCreateOptions {
+  /** Bytes, a power of two from 512 to 65536. Default: 4096. */
+  pageSize?: number
+  /**
+   * Checksum of the frame before the first one. Default: 0n, and the first frames that are pushed decide which
+   * history the log belongs to.
+   */
+  startChecksum?: bigint
+}
+
+export interface LogCopyOptions {
+  /** Format version: 3 is this library's, 2 the Rust crate's (4096-byte pages only). Default: the log's own. */
+  version?: 2 | 3
+}
+
+/**
+ * A log: consecutive frames, whole transactions only, in a file or in memory.
+ *
+ * The file that was given to `Log.open` is never changed: the first `pushFrames` or `truncate` moves the log to a
+ * temporary file, and `copyTo` keeps it. Reading and checking happen off the main thread. Reads overlap; a change
+ * waits for reads that have begun and the other way round, in the order of the calls.
+ *
+ * Every method rejects with ERR_CLOSED after `close()`, with ERR_IO when the system refuses and with a TypeError
+ * for bad arguments.
+ *
+ * @example
+ * const log = await Log.open('logs/000000000042.log')
+ * for await (const frame of log.frames()) console.log(frame.frameNo, frame.pageNo)
+ */
+export class Log {
+  #file: LogFile
+  #endChecksum: bigint
+  #isTemporary: boolean
+  /** Empty, and nobody said which history it belongs to: the first frames do. */
+  #adoptsLineage: boolean
+  readonly #gate = new OperationGate(this, 'The log')
+
+  private constructor({ file, endChecksum }: OpenedLog, isTemporary: boolean, adoptsLineage = false) {
+    this.#file = file
+    this.#endChecksum = endChecksum
+    this.#isTemporary = isTemporary
+    this.#adoptsLineage = adoptsLineage
+    if (isTemporary && 'path' in file.location) removeWhenCollected(this, file.location.path)
+  }
+
+  /**
+   * Opens a log file of version 3 or 2 (the Rust crate's). All checksums are verified in a task thread, unless
+   * `verify` is false.
+   *
+   * @example const log = await Log.open('42.log')
+   * @throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT (details: path, byteOffset, frameNo), ERR_IO (missing file too)
+   */
+  static async open(path: string | URL, options?: LogOpenOptions): Promise<Log> {
+    const file = checkPath(path, 'path')
+    const { verify } = checkOptions(options, { verify: withDefault(checkBoolean, true) }, 'Log.open')
+    return new Log(await runTask({ kind: 'openLog', path: file, verify }), false)
+  }
+
+  /**
+   * An empty log in a temporary file, to push frames to.
+   *
+   * @example
+   * const log = await Log.create(primary.savedFrameNo + 1)
+   * await log.pushFrames(batch)
+   * @throws ERR_IO
+   */
+  static async create(startFrameNo: FrameNo, options?: LogCreateOptions): Promise<Log> {
+    const first = checkFrameNo(startFrameNo, 'startFrameNo')
+    const { pageSize, startChecksum } = checkOptions(
+      options,
+      { pageSize: withDefault(checkPageSize, pageSizeDefaultBytes), startChecksum: optional(checkChecksum) },
+      'Log.create',
+    )
+    const checksum = startChecksum ?? 0n
+    const header = logHeader({
+      pageSize,
+      startFrameNo: first,
+      frameCount: 0,
+      startChecksum: checksum,
+      endChecksum: checksum,
+    })
+    const empty: LogFile = { location: { bytes: encodeLogHeader(header) }, header }
+    const opened = await runTask({
+      kind: 'writeLog',
+      file: empty,
+      version: 3,
+      fromFrameNo: first,
+      path: await temporaryPath('.log'),
+      durably: false,
+    })
+    return new Log(opened, true, startChecksum === undefined)
+  }
+
+  /**
+   * A log in memory, such as one that came from an object store. The bytes are kept, not copied (unless they are a
+   * part of a larger buffer): do not change them afterwards.
+   *
+   * @example const log = await Log.from(await response.arrayBuffer())
+   * @throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT
+   */
+  static async from(bytes: Uint8Array | ArrayBuffer, options?: LogOpenOptions): Promise<Log> {
+    const whole = compact(checkBytes(bytes, 'bytes'))
+    const { verify } = checkOptions(options, { verify: withDefault(checkBoolean, true) }, 'Log.from')
+    const header = decodeLogHeader(whole.subarray(0, logHeaderBytesV3), {}, whole.byteLength)
+    const file: LogFile = { location: { bytes: whole }, header }
+    const endChecksum =
+      header.frameCount === 0
+        ? header.startChecksum
+        : checkLastFrame(
+            file,
+            decodeFrame(whole, logFrameOffset(header, logNextFrameNo(header) - 1), header.pageSize),
+          )
+    if (verify) await runTask({ kind: 'verifyLog', file })
+    return new Log({ file, endChecksum }, false)
+  }
+
+  /** @internal A log that a worker of this library has written. */
+  static fromFile(file: LogFile, { temporary }: { temporary: boolean }): Log {
+    return new Log({ file, endChecksum: file.header.endChecksum ?? file.header.startChecksum }, temporary)
+  }
+
+  /** Number of the first frame, or of the one that would be the first in an empty log. */
+  get startFrameNo(): FrameNo {
+    return this.#file.header.startFrameNo
+  }
+
+  /** Number of the frame after the last one. */
+  get nextFrameNo(): FrameNo {
+    return logNextFrameNo(this.#file.header)
+  }
+
+  /** Number of the last frame; undefined when the log is empty. */
+  get lastFrameNo(): FrameNo | undefined {
+    return this.isEmpty ? undefined : this.nextFrameNo - 1
+  }
+
+  get frameCount(): number {
+    return this.#file.header.frameCount
+  }
+
+  get isEmpty(): boolean {
+    return this.frameCount === 0
+  }
+
+  /** Bytes of the log as a file. */
+  get byteLength(): number {
+    return logByteLength(this.#file.header)
+  }
+
+  /** Bytes of a page. */
+  get pageSize(): number {
+    return this.#file.header.pageSize
+  }
+
+  /** Format version: 3, or 2 for a log of the Rust crate. */
+  get version(): 2 | 3 {
+    return this.#file.header.version
+  }
+
+  /** Lineage: checksum of the frame before the first one, 0n before frame 0 and in version 2. */
+  get startChecksum(): bigint {
+    return this.#file.header.startChecksum
+  }
+
+  /** Checksum of the last frame; `startChecksum` when the log is empty. */
+  get endChecksum(): bigint {
+    return this.#endChecksum
+  }
+
+  /** When the log was sealed or created; undefined in version 2. */
+  get createdAt(): Date | undefined {
+    const { createdAtMs } = this.#file.header
+    return createdAtMs === undefined ? undefined : new Date(createdAtMs)
+  }
+
+  /** @internal What worker threads are told. */
+  get file(): LogFile {
+    if (this.#gate.isClosed) throw this.#gate.closedError()
+    return this.#file
+  }
+
+  /** @internal Runs an operation on the log's file, which is neither changed nor removed until it has settled. */
+  use<T>(operation: (file: LogFile) => Promise<T>): Promise<T> {
+    return this.#gate.shared(() => operation(this.#file))
+  }
+
+  /**
+   * Reads one frame.
+   *
+   * @example const { pageNo, data } = await log.readFrame(log.startFrameNo)
+   * @throws RangeError when the log does not hold it; ERR_CORRUPT when the file has become shorter
+   */
+  async readFrame(frameNo: FrameNo): Promise<Frame> {
+    checkFrameNo(frameNo, 'frameNo')
+    const reader = await this.#openReader()
+    try {
+      const { header } = reader.file
+      if (frameNo < header.startFrameNo || frameNo >= logNextFrameNo(header)) {
+        throw new RangeError(`frameNo must be ${rangeOf(this)}, got ${frameNo}`)
+      }
+      return decodeFrame(await reader.read(frameNo, 1), 0, header.pageSize)
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /**
+   * All frames, in order, as of the moment when iteration begins. Read in pieces of about 1 MiB; the pages are views
+   * on them.
+   *
+   * @example for await (const { frameNo, pageNo, sizeAfter } of log.frames()) { ... }
+   * @throws ERR_CORRUPT when the file has become shorter
+   */
+  async *frames(): AsyncGenerator<Frame, void, undefined> {
+    const reader = await this.#openReader()
+    try {
+      const { pageSize } = reader.file.header
+      const recordBytes = frameHeaderBytes + pageSize
+      for await (const bytes of recordChunks(reader)) {
+        for (let at = 0; at < bytes.length; at += recordBytes) yield decodeFrame(bytes, at, pageSize)
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /**
+   * Appends frames that continue the log, all or none, after checking their numbers and checksums: what a Frames
+   * subscription delivers, or single frames that end a transaction. The log must not be a file of yours: one that was
+   * opened by path is copied to a temporary file first.
+   *
+   * @example for await (const batch of primary.captureFrames()) await log.pushFrames(batch)
+   * @throws ERR_LOG_GAP (details: expected, actual), ERR_LINEAGE, ERR_CORRUPT, ERR_PAGE_SIZE
+   */
+  async pushFrames(frames: FrameBatch | Iterable<Frame>): Promise<void> {
+    const batch = toBatch(frames)
+    return this.#gate.exclusive(async () => {
+      if (batch === undefined || batch.frameCount === 0) return
+      const file = this.#checkBatch(batch)
+      const { bytes: records, frameCount, startChecksum } = batch
+      const path = await this.#ownPath()
+      const endChecksum = file.header.version === 3 ? startChecksum : this.#endChecksum
+      const task = { file, endChecksum, path, records: compact(records), frameCount, startChecksum }
+      this.#moveTo(await runTask({ kind: 'appendFrames', ...task }))
+      this.#adoptsLineage = false
+    })
+  }
+
+  /**
+   * Removes the frames before `startFrameNo`. Beyond the end, the log becomes an empty one that starts there; at or
+   * before its start, nothing happens. A log that starts inside a transaction can be applied only to a database
+   * that has the beginning of it.
+   *
+   * @example await log.truncate(checkpointedFrameNo + 1)
+   */
+  async truncate(startFrameNo: FrameNo): Promise<void> {
+    checkFrameNo(startFrameNo, 'startFrameNo')
+    return this.#gate.exclusive(async () => {
+      if (startFrameNo <= this.startFrameNo) return
+      const leavesGap = startFrameNo > this.nextFrameNo
+      const adopts = leavesGap || (this.isEmpty && this.#adoptsLineage)
+      const file = this.#file
+      const path = await temporaryPath('.log')
+      const task = { file, version: this.version, fromFrameNo: startFrameNo, path, durably: false }
+      this.#moveTo(await runTask({ kind: 'writeLog', ...task }))
+      this.#adoptsLineage = adopts && this.version === 3
+    })
+  }
+
+  /**
+   * Writes the log to a file, which is there complete or not at all, also after a loss of power; one that is there
+   * is replaced. Written as another version, the frames are the same and the chain of checksums starts at 0.
+   *
+   * @example
+   * await log.copyTo('backup/42.log')
+   * await log.copyTo('for-the-crate/42.log', { version: 2 })
+   * @throws ERR_PAGE_SIZE for version 2 when pages are not of 4096 bytes, ERR_CORRUPT
+   */
+  async copyTo(path: string | URL, options?: LogCopyOptions): Promise<void> {
+    const target = checkPath(path, 'path')
+    const known = { version: withDefault<2 | 3>(oneOf(2, 3), this.version) }
+    const { version } = checkOptions(options, known, 'Log.copyTo')
+    if (version === 2 && this.pageSize !== cratePageSize) {
+      const details = { expected: cratePageSize, actual: this.pageSize }
+      const message = `Version 2 has pages of ${cratePageSize} bytes, this log of ${this.pageSize}`
+      throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
+    }
+    await this.use((file) => {
+      const fromFrameNo = file.header.startFrameNo
+      return runTask({ kind: 'writeLog', file, version, fromFrameNo, path: target, durably: true })
+    })
+  }
+
+  /** The log as a file's bytes. @throws ERR_CORRUPT when the file has become shorter */
+  async bytes(): Promise<Uint8Array> {
+    const reader = await this.#openReader()
+    try {
+      const { header } = reader.file
+      const bytes = new Uint8Array(logByteLength(header))
+      bytes.set(encodeLogHeader(header))
+      await reader.readInto(bytes.subarray(header.headerBytes), header.startFrameNo)
+      return bytes
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /**
+   * The log as a stream of a file's bytes, as of the moment when it is first read.
+   *
+   * @example await pipeline(log.stream(), createWriteStream('42.log'))
+   */
+  stream(): Readable {
+    return Readable.from(this.#byteChunks(), { objectMode: false })
+  }
+
+  /**
+   * Verifies every checksum in a task thread.
+   *
+   * @throws ERR_CORRUPT with details path, frameNo and byteOffset
+   */
+  async verify(): Promise<void> {
+    await this.use((file) => runTask({ kind: 'verifyLog', file }))
+  }
+
+  /** Closes the log after what is under way; a temporary file is removed. Again: does nothing. */
+  async close(): Promise<void> {
+    await this.#gate.close(() => this.#release())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async *#byteChunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    const reader = await this.#openReader()
+    try {
+      yield encodeLogHeader(reader.file.header)
+      yield* recordChunks(reader)
+    } finally {
+      await reader.close()
+    }
+  }
+
+  #openReader(): Promise<LogReader> {
+    return this.#gate.shared(() => LogReader.open(this.#file))
+  }
+
+  /** The log that `batch` is to be appended to. */
+  #checkBatch(batch: FrameBatch): LogFile {
+    const { header } = this.#file
+    if (batch.pageSize !== header.pageSize) {
+      const message = `The frames have pages of ${batch.pageSize} bytes, the log of ${header.pageSize}`
+      const details = { expected: header.pageSize, actual: batch.pageSize }
+      throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
+    }
+    if (batch.startFrameNo !== this.nextFrameNo) {
+      const message = `The frames start at ${batch.startFrameNo}, the log goes on with ${this.nextFrameNo}`
+      const details = { expected: this.nextFrameNo, actual: batch.startFrameNo }
+      throw new MylibsqlError('ERR_LOG_GAP', message, details)
+    }
+    // Version 2 has a chain of its own, with which the batch's cannot be compared.
+    if (header.version === 2 || batch.startChecksum === this.#endChecksum) return this.#file
+    if (!this.#adoptsLineage)
+      throw lineageError({}, batch.startFrameNo, this.#endChecksum, batch.startChecksum)
+    const { startChecksum } = batch
+    return { ...this.#file, header: { ...header, startChecksum, endChecksum: startChecksum } }
+  }
+
+  /** A temporary file that may be changed. */
+  async #ownPath(): Promise<string> {
+    if (this.#isTemporary && 'path' in this.#file.location) return this.#file.location.path
+    return temporaryPath('.log')
+  }
+
+  /** The log is in this temporary file from now on. */
+  #moveTo({ file, endChecksum }: OpenedLog): void {
+    const old = this.#isTemporary ? this.#file.location : undefined
+    this.#file = file
+    this.#endChecksum = endChecksum
+    if (!('path' in file.location)) return
+    const { path } = file.location
+    if (old !== undefined && 'path' in old) {
+      if (old.path === path) return
+      rm(old.path, { force: true }).catch(() => {})
+    }
+    keepWhenCollected(this)
+    removeWhenCollected(this, path)
+    this.#isTemporary = true
+  }
+
+  async #release(): Promise<void> {
+    const { location } = this.#file
+    if (!this.#isTemporary || !('path' in location)) return
+    keepWhenCollected(this)
+    await rm(location.path, { force: true })
+  }
+}
+
+async function* recordChunks(reader: LogReader): AsyncGenerator<Uint8Array, void, undefined> {
+  const { header } = reader.file
+  const endFrameNo = logNextFrameNo(header)
+  const step = Math.max(1, Math.floor(chunkBytes / (frameHeaderBytes + header.pageSize)))
+  for (let frameNo = header.startFrameNo; frameNo < endFrameNo; frameNo += step) {
+    yield await reader.read(frameNo, Math.min(step, endFrameNo - frameNo))
+  }
+}
+
+function toBatch(frames: FrameBatch | Iterable<Frame>): FrameBatch | undefined {
+  if (frames instanceof FrameBatch) return frames
+  if (typeof frames !== 'object' || frames === null || !(Symbol.iterator in frames)) {
+    throw wrong('frames', 'a FrameBatch or an iterable of frames', frames)
+  }
+  return batchOf(frames, 'frames')
+}
+
+/** A view that spans its buffer: a structured clone of another one would carry the whole buffer along. */
+function compact(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength
+    ? new Uint8Array(bytes.buffer, 0, bytes.byteLength)
+    : new Uint8Array(bytes)
+}
+
+function rangeOf(log: Log): string {
+  return log.isEmpty ? 'in the log, which is empty' : `from ${log.startFrameNo} to ${log.nextFrameNo - 1}`
+}

@@ -1,0 +1,81 @@
+/**
+ * The task threads: at most two for the whole process, started when first needed and gone some seconds after
+ * the last task. An idle one never keeps the process alive; a running one does, until it has answered.
+ */
+import { availableParallelism } from 'node:os'
+import Database from 'better-sqlite3'
+import { Piscina } from 'piscina'
+import { fromWireError, MylibsqlError } from '../protocol/errors.js'
+import type { Task, TaskKind, TaskOf, TaskResult } from '../protocol/tasks.js'
+import type { Outcome } from '../protocol/wire.js'
+
+type TransferList = readonly (ArrayBuffer | import('node:worker_threads').MessagePort)[]
+
+const idleTimeoutMs = 5_000
+const threadsMax = 2
+
+let pool: Piscina | undefined
+/** Rejects what is queued: Piscina forgets its queue when a thread cannot start. */
+const pending = new Set<(cause: unknown) => void>()
+
+/**
+ * Runs a task in a task thread. Rejects with what the task threw (class, code and cause), with
+ * ERR_WORKER_EXITED when the thread died.
+ */
+export async function runTask<K extends TaskKind>(
+  task: TaskOf<K>,
+  transferList: TransferList = [],
+): Promise<TaskResult<K>> {
+  const outcome = await answer(task as unknown as Task, transferList)
+  if (outcome.ok) return outcome.value as TaskResult<K>
+  throw fromWireError(outcome.error, Database.SqliteError)
+}
+
+function answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown) => {
+      // Arguments that cannot be cloned are the caller's mistake, not the thread's end.
+      const isClone = cause instanceof DOMException && cause.name === 'DataCloneError'
+      reject(isClone ? cause : workerExited(task.kind, cause))
+    }
+    pending.add(fail)
+    taskPool()
+      .run(task, { transferList: [...transferList] })
+      .then(resolve, fail)
+      .finally(() => pending.delete(fail))
+  })
+}
+
+function taskPool(): Piscina {
+  pool ??= startPool()
+  return pool
+}
+
+function startPool(): Piscina {
+  const started = new Piscina({
+    filename: new URL('../worker/tasks.js', import.meta.url).href,
+    minThreads: 0,
+    maxThreads: Math.min(threadsMax, availableParallelism()),
+    idleTimeout: idleTimeoutMs,
+    // With atomics the event loop of an idle thread stands still in Atomics.wait, and with it whatever a task
+    // left to finish there (closing of handles, finalizers of better-sqlite3).
+    atomics: 'disabled',
+    recordTiming: false,
+  })
+  started.on('error', (cause) => {
+    if (pool === started) pool = undefined
+    for (const fail of pending) fail(cause)
+    void started.destroy()
+  })
+  return started
+}
+
+function workerExited(kind: TaskKind, cause: unknown): MylibsqlError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new MylibsqlError(
+    'ERR_WORKER_EXITED',
+    `A task thread stopped during ${kind}: ${reason}`,
+    {},
+    { cause },
+  )
+}

@@ -1,0 +1,83 @@
+/**
+ * Temporary files: one directory for each process (or thread that uses the library), made when first needed and
+ * removed at its exit. A process that was killed leaves its directory behind; the next one removes it.
+ *
+ * Whether the owner of a directory lives is asked of the lock on its `lock` file, never of a process number,
+ * which may be in use again. The order that makes this safe:
+ *
+ *     maker     mkdtemp, open `lock`, take the lock, see that `lock` is still the file that was opened
+ *     sweeper   open `lock`, take the lock, remove the directory
+ *
+ * Only one of them gets the lock. A maker that loses, or finds its file gone, starts over with another name. A
+ * directory without a lock file is one that is just being made, or an old one.
+ */
+import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ioError } from '../protocol/io-error.js'
+import { lockFileName, temporaryDirectoryPrefix } from '../protocol/temporary.js'
+import { runTask } from './task-pool.js'
+
+let directory: Promise<string> | undefined
+let fileCount = 0
+
+/** The directory of this process. Throws ERR_IO. */
+export function temporaryDirectory(): Promise<string> {
+  directory ??= makeDirectory().catch((error: unknown) => {
+    directory = undefined
+    throw ioError(error, 'make a directory for temporary files in', tmpdir())
+  })
+  return directory
+}
+
+/** A path in it that is not in use, such as `temporaryPath('.log')`. Nothing is made there. */
+export async function temporaryPath(suffix: string): Promise<string> {
+  return join(await temporaryDirectory(), `${fileCount++}${suffix}`)
+}
+
+/** Removes a temporary file when `owner` is garbage collected, if nothing else did before. */
+export function removeWhenCollected(owner: object, path: string): void {
+  abandoned.register(owner, path, owner)
+}
+
+/** `owner` has no temporary file any more, or another one. */
+export function keepWhenCollected(owner: object): void {
+  abandoned.unregister(owner)
+}
+
+const abandoned = new FinalizationRegistry<string>((path) => {
+  rm(path, { force: true }).catch(() => {})
+})
+
+const attemptsMax = 10
+
+async function makeDirectory(): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    const made = await tryMakeDirectory()
+    if (made !== undefined) {
+      process.on('exit', () => rmSync(made, { recursive: true, force: true }))
+      // Nobody waits for the sweep, and a failed one is no failure of what the caller does.
+      runTask({ kind: 'sweepTemporaryDirectories', root: tmpdir() }).catch(() => {})
+      return made
+    }
+    if (attempt === attemptsMax) throw new Error('the lock on a new directory was taken by others each time')
+  }
+}
+
+async function tryMakeDirectory(): Promise<string | undefined> {
+  const made = await mkdtemp(join(tmpdir(), `${temporaryDirectoryPrefix}${process.pid}-`))
+  // Held open, and with it the lock, until the process or thread ends.
+  const fd = openSync(
+    join(made, lockFileName),
+    constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+    0o600,
+  )
+  if ((await runTask({ kind: 'lockFile', fd })) && isStillThere(join(made, lockFileName), fd)) return made
+  closeSync(fd)
+  return undefined
+}
+
+function isStillThere(path: string, fd: number): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino
+}

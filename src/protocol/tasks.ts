@@ -1,0 +1,74 @@
+/**
+ * Work for the task threads: everything on logs, snapshots and temporary files that takes long or needs the
+ * addon. Each task is answered with an `Outcome` of wire.ts, so that errors arrive as they were thrown.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import type { FrameNo } from './frame.js'
+import type { LogFile } from './log-format.js'
+import type { SnapshotFile } from './snapshot-format.js'
+
+export interface OpenedLog {
+  readonly file: LogFile
+  /** Checksum of the last frame as the file has it (version 2: the log's own chain). */
+  readonly endChecksum: bigint
+}
+
+export interface ImportProgress {
+  readonly pagesDone: number
+  readonly pageCount: number
+}
+
+interface TaskTable {
+  /** `verify` false: the header and the last record only. */
+  openLog: { arguments: { path: string; verify: boolean }; result: OpenedLog }
+  verifyLog: { arguments: { file: LogFile }; result: undefined }
+  /**
+   * Checks frame records against each other and against `startChecksum`, then appends them to `file`. When `path`
+   * is another file, the log is copied there first. On any error the log is as it was.
+   */
+  appendFrames: {
+    arguments: {
+      file: LogFile
+      /** Checksum of the log's last frame, in the chain of its version. */
+      endChecksum: bigint
+      path: string
+      records: Uint8Array
+      frameCount: number
+      startChecksum: bigint
+    }
+    result: OpenedLog
+  }
+  /**
+   * Writes the frames from `fromFrameNo` on into a new log at `path`; beyond the end: an empty log that starts
+   * there. `durably`: complete or not at all, and synced.
+   */
+  writeLog: {
+    arguments: { file: LogFile; version: 2 | 3; fromFrameNo: FrameNo; path: string; durably: boolean }
+    result: OpenedLog
+  }
+  openSnapshot: {
+    arguments: { path: string; verify: boolean; format: SnapshotFile['format'] }
+    result: SnapshotFile
+  }
+  /** Complete or not at all, and synced. */
+  copySnapshot: { arguments: { file: SnapshotFile; path: string }; result: undefined }
+  appendLogs: {
+    arguments: { file: SnapshotFile; logs: readonly LogFile[]; path: string }
+    result: SnapshotFile
+  }
+  blankSnapshot: { arguments: { pageSize: number; path: string }; result: SnapshotFile }
+  /** Over `progress`, when given: ImportProgress. */
+  importDatabase: {
+    arguments: { source: string; path: string; progress: MessagePort | undefined }
+    result: SnapshotFile
+  }
+  /** Takes the lock on a descriptor that the caller opened: descriptors are per process. */
+  lockFile: { arguments: { fd: number }; result: boolean }
+  /** Removes what processes that are gone left behind in `root`. */
+  sweepTemporaryDirectories: { arguments: { root: string }; result: undefined }
+}
+
+export type TaskKind = keyof TaskTable
+export type TaskOf<K extends TaskKind> = { readonly kind: K } & Readonly<TaskTable[K]['arguments']>
+export type TaskResult<K extends TaskKind> = TaskTable[K]['result']
+export type Task = { [K in TaskKind]: TaskOf<K> }[TaskKind]

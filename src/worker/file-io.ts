@@ -1,0 +1,122 @@
+/** Synchronous file access of the task threads: whole reads and writes, durable files, errors as ERR_IO. */
+import { randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { MylibsqlError } from '../protocol/errors.js'
+import { ioError } from '../protocol/io-error.js'
+
+const chunkBytes = 1024 * 1024
+
+/** Runs `use` with the file open and closes it. System errors become ERR_IO. */
+export function withFile<T>(path: string, flags: string, use: (fd: number) => T): T {
+  const fd = attempt(flags === 'r' ? 'read' : 'write', path, () => openSync(path, flags, 0o644))
+  try {
+    return attempt(flags === 'r' ? 'read' : 'write', path, () => use(fd))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Turns what the system (or the addon) says into ERR_IO; errors of the library pass. */
+export function attempt<T>(action: string, path: string, operation: () => T): T {
+  try {
+    return operation()
+  } catch (error) {
+    throw isIoError(error) ? ioError(error, action, path) : error
+  }
+}
+
+export function fileBytes(fd: number): number {
+  return fstatSync(fd).size
+}
+
+/** Bytes from `byteOffset` on, fewer at the end of the file. */
+export function readUpTo(fd: number, byteOffset: number, byteLength: number): Uint8Array {
+  const bytes = new Uint8Array(byteLength)
+  let at = 0
+  while (at < byteLength) {
+    const count = readSync(fd, bytes, at, byteLength - at, byteOffset + at)
+    if (count === 0) break
+    at += count
+  }
+  return bytes.subarray(0, at)
+}
+
+export function writeAll(fd: number, bytes: Uint8Array, byteOffset: number): void {
+  let at = 0
+  while (at < bytes.length) at += writeSync(fd, bytes, at, bytes.length - at, byteOffset + at)
+}
+
+/** Copies a range between files; throws ERR_CORRUPT when the source ends before it. */
+export function copyRange(
+  from: number,
+  fromOffset: number,
+  to: number,
+  toOffset: number,
+  byteLength: number,
+): void {
+  for (let at = 0; at < byteLength; at += chunkBytes) {
+    const wanted = Math.min(chunkBytes, byteLength - at)
+    const bytes = readUpTo(from, fromOffset + at, wanted)
+    if (bytes.length < wanted) {
+      const message = `The file ends at byte ${fromOffset + at + bytes.length}, in the middle of what was there`
+      throw new MylibsqlError('ERR_CORRUPT', message, { byteOffset: fromOffset + at + bytes.length })
+    }
+    writeAll(to, bytes, toOffset + at)
+  }
+}
+
+/**
+ * Writes a file that is there complete or not at all, also after a loss of power: under another name in the same
+ * folder, synced, renamed, and the folder synced. Replaces what was at `path`.
+ */
+export function writeDurably<T>(path: string, write: (fd: number, temporaryPath: string) => T): T {
+  return replaceDurably(path, (temporaryPath) =>
+    withFile(temporaryPath, 'wx+', (fd) => write(fd, temporaryPath)),
+  )
+}
+
+/** The same for a file that `write` makes by itself at the path it is given. */
+export function replaceDurably<T>(path: string, write: (temporaryPath: string) => T): T {
+  const temporaryPath = besides(path)
+  try {
+    const result = write(temporaryPath)
+    commitFile(temporaryPath, path)
+    return result
+  } catch (error) {
+    rmSync(temporaryPath, { force: true })
+    throw error
+  }
+}
+
+/** Name for a file that is to become `path`. */
+export function besides(path: string): string {
+  return `${path}.${randomBytes(6).toString('hex')}.tmp`
+}
+
+/** Syncs a finished file and gives it its name. */
+export function commitFile(temporaryPath: string, path: string): void {
+  withFile(temporaryPath, 'r', fsyncSync)
+  attempt('write', path, () => renameSync(temporaryPath, path))
+  withFile(dirname(path), 'r', fsyncSync)
+}
+
+export function truncateFile(fd: number, byteLength: number): void {
+  ftruncateSync(fd, byteLength)
+}
+
+/** Errors of the system have `syscall`; the addon's have `errno` and the code 'ERR_IO'. */
+function isIoError(error: unknown): boolean {
+  if (!(error instanceof Error) || error instanceof MylibsqlError) return false
+  return 'syscall' in error || 'errno' in error || (error as { code?: unknown }).code === 'ERR_IO'
+}

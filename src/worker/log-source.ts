@@ -1,0 +1,132 @@
+/**
+ * Logs as the worker threads read them: where the frame records are, and the check that every log passes
+ * before a frame of it is applied.
+ */
+import { closeSync, openSync } from 'node:fs'
+import { MylibsqlError } from '../protocol/errors.js'
+import { decodeFrame, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { checkLastFrame, corruptFrame, describeReason, whereIs } from '../protocol/log-check.js'
+import { type LogFile, type LogHeader, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
+import { type LogStep, lineageError, planLog } from '../protocol/log-sequence.js'
+import type { Position } from '../protocol/wire.js'
+import { attempt, readUpTo } from './file-io.js'
+import { type FrameCheck, type FrameRun, type FrameSource, native } from './native.js'
+
+export interface LogSource {
+  /** Starts at the record of the frame that was asked for. */
+  readonly source: FrameSource
+  close(): void
+}
+
+/** Opens the records of a log from `fromFrameNo` (default: the first) on. Throws ERR_IO. */
+export function openLogSource(file: LogFile, fromFrameNo: FrameNo = file.header.startFrameNo): LogSource {
+  const byteOffset = logFrameOffset(file.header, fromFrameNo)
+  const { location } = file
+  if ('bytes' in location) {
+    return { source: { bytes: location.bytes.subarray(byteOffset) }, close: () => {} }
+  }
+  const fd = attempt('read', location.path, () => openSync(location.path, 'r'))
+  return { source: { fd, byteOffset }, close: () => closeSync(fd) }
+}
+
+/** Runs `use` with the records and closes the file. */
+export function withLogSource<T>(file: LogFile, fromFrameNo: FrameNo, use: (source: FrameSource) => T): T {
+  const opened = openLogSource(file, fromFrameNo)
+  try {
+    return attempt('read', whereIs(file).path ?? 'the log', () => use(opened.source))
+  } finally {
+    opened.close()
+  }
+}
+
+/** A log that was checked against a position. */
+export type CheckedLog =
+  | { readonly kind: 'skip'; readonly next: Position }
+  | {
+      readonly kind: 'apply'
+      /** The frames to apply: open the log with `openLogSource(file, run.startFrameNo)`. */
+      readonly run: FrameRun
+      /** Where the database stands after them. */
+      readonly next: Position
+    }
+
+/**
+ * Checks what of `file` is to be applied at `position` of a database: sequence, lineage and every byte of the
+ * new part. Nothing is changed.
+ *
+ * Throws ERR_PAGE_SIZE, ERR_LOG_GAP, ERR_LINEAGE, ERR_CORRUPT (details: path, frameNo, byteOffset), ERR_IO.
+ */
+export function checkLog(file: LogFile, position: Position, pageSize: number): CheckedLog {
+  const { header } = file
+  const step = planLog({ ...position, pageSize }, header, whereIs(file))
+  if (step.kind === 'skip') return { kind: 'skip', next: position }
+  const run: FrameRun = {
+    frameCount: step.frameCount,
+    pageSize: header.pageSize,
+    startFrameNo: step.fromFrameNo,
+    version: header.version,
+    fileStartChecksum: chainBefore(file, step, position),
+    startChecksum: position.checksum,
+  }
+  const { endChecksum } = checkRun(file, run)
+  return { kind: 'apply', run, next: { nextFrameNo: logNextFrameNo(header), checksum: endChecksum } }
+}
+
+/** Checks the whole log by itself. Throws ERR_CORRUPT, ERR_IO. */
+export function verifyLog(file: LogFile): void {
+  if (file.header.frameCount > 0) checkRun(file, wholeRun(file.header))
+}
+
+/** All frames of a log; a version 2 log is chained from 0n when its frames are written as version 3. */
+export function wholeRun(header: LogHeader): FrameRun {
+  return {
+    frameCount: header.frameCount,
+    pageSize: header.pageSize,
+    startFrameNo: header.startFrameNo,
+    version: header.version,
+    fileStartChecksum: header.startChecksum,
+    startChecksum: header.version === 3 ? header.startChecksum : 0n,
+  }
+}
+
+/** Header of one record: what it says of the frame, without the page. */
+export function readRecord(file: LogFile, frameNo: FrameNo): { checksum: bigint; sizeAfter: number } {
+  return withLogSource(file, frameNo, (source) => {
+    const bytes =
+      'bytes' in source
+        ? source.bytes.subarray(0, frameHeaderBytes)
+        : readUpTo(source.fd, source.byteOffset, frameHeaderBytes)
+    if (bytes.length < frameHeaderBytes) throw corruptFrame(file, frameNo, 'the file ends here')
+    return decodeFrame(bytes, 0, 0)
+  })
+}
+
+/** Checksum of the last frame as the file has it, once the last record fits the header. Throws ERR_CORRUPT, ERR_IO. */
+export function checkLastRecord(file: LogFile): bigint {
+  const { header } = file
+  if (header.frameCount === 0) return header.startChecksum
+  return checkLastFrame(file, readRecord(file, logNextFrameNo(header) - 1))
+}
+
+/** Where the file's own chain stands before the frames to apply. For version 3 that is the position's checksum. */
+function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position: Position): bigint {
+  if (!step.overlaps) return file.header.startChecksum
+  const before = readRecord(file, step.fromFrameNo - 1)
+  if (file.header.version === 3 && before.checksum !== position.checksum) {
+    throw lineageError(whereIs(file), step.fromFrameNo, position.checksum, before.checksum)
+  }
+  if (before.sizeAfter === 0) {
+    const message = `${whereIs(file).path ?? 'The log'} belongs to another history: frame ${step.fromFrameNo} is inside a transaction`
+    throw new MylibsqlError('ERR_LINEAGE', message, { ...whereIs(file), frameNo: step.fromFrameNo })
+  }
+  return before.checksum
+}
+
+function checkRun(file: LogFile, run: FrameRun): FrameCheck {
+  const check = withLogSource(file, run.startFrameNo, (source) => native.checkFrames(source, run))
+  if (check.badIndex !== -1) {
+    throw corruptFrame(file, run.startFrameNo + check.badIndex, describeReason(check.reason))
+  }
+  checkLastFrame(file, { checksum: check.endChecksum, sizeAfter: check.lastSizeAfter })
+  return check
+}

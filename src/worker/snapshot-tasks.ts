@@ -1,0 +1,172 @@
+/** What the task threads do with snapshots: open, copy, append logs, make a blank one. */
+import { type Stats, statSync } from 'node:fs'
+import Database from 'better-sqlite3'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { LogFile } from '../protocol/log-format.js'
+import { planLogs } from '../protocol/log-sequence.js'
+import {
+  crateTrailer,
+  databaseHeaderBytes,
+  decodeDatabaseHeader,
+  decodeSnapshotTrailer,
+  encodeSnapshotTrailer,
+  notASnapshot,
+  type SnapshotFile,
+  type SnapshotTrailer,
+  snapshotTrailerBytes,
+} from '../protocol/snapshot-format.js'
+import type { TaskOf } from '../protocol/tasks.js'
+import type { Position } from '../protocol/wire.js'
+import { attempt, fileBytes, readUpTo, replaceDurably, withFile, writeAll, writeDurably } from './file-io.js'
+import { type CheckedLog, checkLog, withLogSource } from './log-source.js'
+import { native } from './native.js'
+
+export function openSnapshot({ path, verify, format }: TaskOf<'openSnapshot'>): SnapshotFile {
+  const stats = statFile(path)
+  if (format === 'crate') return openCrateSnapshot(path)
+  // A database without a trailer is a whole number of 512 bytes. It is refused unopened, because closing
+  // a descriptor of a database drops the locks that this process holds on it: it may be a live one.
+  if (stats.size % 512 !== snapshotTrailerBytes) throw notASnapshot({ path }, 'it has no trailer')
+  return withFile(path, 'r', (fd) => {
+    const byteLength = fileBytes(fd)
+    const bytes = readUpTo(fd, byteLength - snapshotTrailerBytes, snapshotTrailerBytes)
+    const trailer = decodeSnapshotTrailer(bytes, { path }, byteLength)
+    const file: SnapshotFile = { path, trailer, format }
+    checkDatabaseHeader(file, readUpTo(fd, 0, databaseHeaderBytes))
+    if (verify) checkFileChecksum(file, native.copyFile(fd, -1, trailer.pageCount * trailer.pageSize))
+    return file
+  })
+}
+
+export function copySnapshot({ file, path }: TaskOf<'copySnapshot'>): void {
+  writeDurably(path, (fd) => {
+    const byteLength = copyPages(file, fd)
+    if (file.format === 'mylibsql') writeAll(fd, encodeSnapshotTrailer(file.trailer), byteLength)
+  })
+}
+
+/** A new snapshot with the frames of `logs` in it. Nothing is written before all of them are checked. */
+export function appendLogs({ file, logs, path }: TaskOf<'appendLogs'>): SnapshotFile {
+  const checked = checkLogs(file, logs)
+  return replaceDurably(path, (temporaryPath) => {
+    let { pageCount } = file.trailer
+    withFile(temporaryPath, 'wx+', (fd) => {
+      copyPages(file, fd)
+      for (const [index, log] of checked.entries()) {
+        if (log.kind === 'skip') continue
+        const { run } = log
+        pageCount = withLogSource(logs[index]!, run.startFrameNo, (source) =>
+          native.applyFrames(source, run, fd),
+        )
+      }
+    })
+    const position = checked.at(-1)?.next ?? positionOf(file.trailer)
+    const trailer = sealSnapshot(temporaryPath, { ...file.trailer, pageCount }, position)
+    return { path, trailer, format: 'mylibsql' }
+  })
+}
+
+/** The database that SQLite makes of nothing: one page, WAL mode. */
+export function blankSnapshot({ pageSize, path }: TaskOf<'blankSnapshot'>): SnapshotFile {
+  return replaceDurably(path, (temporaryPath) => {
+    const database = attempt('write', path, () => new Database(temporaryPath))
+    try {
+      database.pragma(`page_size = ${pageSize}`)
+      database.pragma('journal_mode = WAL')
+    } finally {
+      database.close()
+    }
+    return { path, trailer: sealDatabase(temporaryPath), format: 'mylibsql' }
+  })
+}
+
+/** Turns a database file, in WAL mode and with nothing left in its WAL, into a snapshot without frames. */
+export function sealDatabase(path: string): SnapshotTrailer {
+  const header = withFile(path, 'r', (fd) => decodeDatabaseHeader(readUpTo(fd, 0, databaseHeaderBytes)))
+  if (header === undefined) throw notASnapshot({ path }, 'it is no SQLite database')
+  return sealSnapshot(path, header, { nextFrameNo: 0, checksum: 0n })
+}
+
+/** The size and kind of a file, without opening it. Throws ERR_IO, ERR_NOT_A_SNAPSHOT. */
+export function statFile(path: string): Stats {
+  const stats = attempt('read', path, () => statSync(path))
+  if (!stats.isFile()) throw notASnapshot({ path }, 'it is not a regular file')
+  return stats
+}
+
+/** Writes the trailer behind the pages. */
+function sealSnapshot(
+  path: string,
+  size: { pageSize: number; pageCount: number },
+  position: Position,
+): SnapshotTrailer {
+  const { pageSize, pageCount } = size
+  return withFile(path, 'r+', (fd) => {
+    const byteLength = pageSize * pageCount
+    const trailer: SnapshotTrailer = {
+      version: 1,
+      pageSize,
+      pageCount,
+      lastFrameNo: position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1,
+      checksum: position.checksum,
+      createdAtMs: Date.now(),
+      fileChecksum: native.copyFile(fd, -1, byteLength),
+    }
+    checkDatabaseHeader({ path, trailer, format: 'mylibsql' }, readUpTo(fd, 0, databaseHeaderBytes))
+    writeAll(fd, encodeSnapshotTrailer(trailer), byteLength)
+    return trailer
+  })
+}
+
+function openCrateSnapshot(path: string): SnapshotFile {
+  return withFile(path, 'r', (fd) => ({
+    path,
+    trailer: crateTrailer(readUpTo(fd, 0, databaseHeaderBytes), { path }, fileBytes(fd)),
+    format: 'crate',
+  }))
+}
+
+function checkLogs(file: SnapshotFile, logs: readonly LogFile[]): CheckedLog[] {
+  const { pageSize } = file.trailer
+  let position = positionOf(file.trailer)
+  // First by the headers alone, which costs nothing.
+  planLogs({ ...position, pageSize }, logs)
+  return logs.map((log) => {
+    const checked = checkLog(log, position, pageSize)
+    position = checked.next
+    return checked
+  })
+}
+
+function positionOf(trailer: SnapshotTrailer): Position {
+  const { lastFrameNo, checksum } = trailer
+  return { nextFrameNo: lastFrameNo === undefined ? 0 : lastFrameNo + 1, checksum }
+}
+
+/** Copies the pages and checks them on the way. Returns their bytes. */
+function copyPages(file: SnapshotFile, targetFd: number): number {
+  const byteLength = file.trailer.pageCount * file.trailer.pageSize
+  const checksum = withFile(file.path, 'r', (fd) => native.copyFile(fd, targetFd, byteLength))
+  checkFileChecksum(file, checksum)
+  return byteLength
+}
+
+function checkFileChecksum({ path, trailer, format }: SnapshotFile, checksum: bigint): void {
+  if (format === 'crate' || checksum === trailer.fileChecksum) return
+  throw new MylibsqlError(
+    'ERR_CORRUPT',
+    `${path}: the snapshot is damaged: the checksum of the pages does not match`,
+    {
+      path,
+    },
+  )
+}
+
+function checkDatabaseHeader({ path, trailer }: SnapshotFile, bytes: Uint8Array): void {
+  const header = decodeDatabaseHeader(bytes)
+  const isSame =
+    header?.pageSize === trailer.pageSize && header.pageCount === trailer.pageCount && header.isWal
+  if (isSame) return
+  const message = `${path}: the snapshot is damaged: the database header and the trailer differ`
+  throw new MylibsqlError('ERR_CORRUPT', message, { path, byteOffset: 0 })
+}

@@ -1,0 +1,49 @@
+/**
+ * Entry point of the task threads (main/task-pool.ts): runs one task and answers with its outcome. Errors
+ * travel as values, so that class, code and cause survive.
+ */
+import { toWireError } from '../protocol/errors.js'
+import type { Task } from '../protocol/tasks.js'
+import type { Outcome } from '../protocol/wire.js'
+import { importDatabase } from './database-import.js'
+import { verifyLog } from './log-source.js'
+import { appendFrames, openLog, writeLog } from './log-tasks.js'
+import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
+import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
+
+export default async function task(task: Task): Promise<Outcome<unknown>> {
+  try {
+    return { ok: true, value: await run(task) }
+  } catch (error) {
+    return { ok: false, error: toWireError(error) }
+  }
+}
+
+function run(task: Task): unknown {
+  switch (task.kind) {
+    case 'openLog':
+      return openLog(task)
+    case 'verifyLog':
+      return verifyLog(task.file)
+    case 'appendFrames':
+      return appendFrames(task)
+    case 'writeLog':
+      return writeLog(task)
+    case 'openSnapshot':
+      return openSnapshot(task)
+    case 'copySnapshot':
+      return copySnapshot(task)
+    case 'appendLogs':
+      return appendLogs(task)
+    case 'blankSnapshot':
+      return blankSnapshot(task)
+    case 'importDatabase':
+      return importDatabase(task)
+    case 'lockFile':
+      return lockFile(task)
+    case 'sweepTemporaryDirectories':
+      return sweepTemporaryDirectories(task)
+    default:
+      return task satisfies never
+  }
+}

@@ -68,13 +68,16 @@ export function checkBytes(value: unknown, name: string): Uint8Array {
   return value
 }
 
-export function checkInstance<T>(
-  value: unknown,
-  type: abstract new (...args: never[]) => T,
-  name: string,
-): T {
+/** A class as far as `instanceof` needs it; its constructor may be private. */
+interface Class<T> {
+  readonly prototype: T
+  readonly name: string
+  [Symbol.hasInstance](value: unknown): boolean
+}
+
+export function checkInstance<T>(value: unknown, type: Class<T>, name: string): T {
   if (!(value instanceof type)) throw wrong(name, `a ${type.name}`, value)
-  return value
+  return value as T
 }
 
 export function oneOf<const T>(...allowed: readonly T[]): Check<T> {

@@ -27,12 +27,12 @@ export function withFile<T>(path: string, flags: string, use: (fd: number) => T)
   }
 }
 
-/** Turns what the system (or the addon) says into ERR_IO; errors of the library pass. */
+/** Turns what the system says into ERR_IO, and what the addon says into an error of the library. */
 export function attempt<T>(action: string, path: string, operation: () => T): T {
   try {
     return operation()
   } catch (error) {
-    throw isIoError(error) ? ioError(error, action, path) : error
+    throw named(error, action, path)
   }
 }
 
@@ -115,8 +115,11 @@ export function truncateFile(fd: number, byteLength: number): void {
   ftruncateSync(fd, byteLength)
 }
 
-/** Errors of the system have `syscall`; the addon's have `errno` and the code 'ERR_IO'. */
-function isIoError(error: unknown): boolean {
-  if (!(error instanceof Error) || error instanceof MylibsqlError) return false
-  return 'syscall' in error || 'errno' in error || (error as { code?: unknown }).code === 'ERR_IO'
+function named(error: unknown, action: string, path: string): unknown {
+  if (!(error instanceof Error) || error instanceof MylibsqlError) return error
+  const { code } = error as { code?: unknown }
+  if ('syscall' in error || code === 'ERR_IO') return ioError(error, action, path)
+  if (code === 'ERR_CORRUPT')
+    return new MylibsqlError(code, `${path}: ${error.message}`, { path }, { cause: error })
+  return error
 }

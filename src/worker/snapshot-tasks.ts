@@ -2,8 +2,6 @@
 import { type Stats, statSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
-import type { LogFile } from '../protocol/log-format.js'
-import { planLogs } from '../protocol/log-sequence.js'
 import {
   crateTrailer,
   databaseHeaderBytes,
@@ -18,8 +16,8 @@ import {
 import type { TaskOf } from '../protocol/tasks.js'
 import type { Position } from '../protocol/wire.js'
 import { attempt, fileBytes, readUpTo, replaceDurably, withFile, writeAll, writeDurably } from './file-io.js'
-import { type CheckedLog, checkLog, withLogSource } from './log-source.js'
 import { native } from './native.js'
+import { checkFileChecksum, layDatabase } from './working-copy.js'
 
 export function openSnapshot({ path, verify, format }: TaskOf<'openSnapshot'>): SnapshotFile {
   const stats = statFile(path)
@@ -39,29 +37,23 @@ export function openSnapshot({ path, verify, format }: TaskOf<'openSnapshot'>): 
 }
 
 export function copySnapshot({ file, path }: TaskOf<'copySnapshot'>): void {
+  const { trailer, format } = file
+  const byteLength = trailer.pageCount * trailer.pageSize
   writeDurably(path, (fd) => {
-    const byteLength = copyPages(file, fd)
-    if (file.format === 'mylibsql') writeAll(fd, encodeSnapshotTrailer(file.trailer), byteLength)
+    checkFileChecksum(
+      file,
+      withFile(file.path, 'r', (source) => native.copyFile(source, fd, byteLength)),
+    )
+    if (format === 'mylibsql') writeAll(fd, encodeSnapshotTrailer(trailer), byteLength)
   })
 }
 
-/** A new snapshot with the frames of `logs` in it. Nothing is written before all of them are checked. */
+/** A new snapshot with the frames of `logs` in it. All of them are checked before the first is applied. */
 export function appendLogs({ file, logs, path }: TaskOf<'appendLogs'>): SnapshotFile {
-  const checked = checkLogs(file, logs)
   return replaceDurably(path, (temporaryPath) => {
-    let { pageCount } = file.trailer
-    withFile(temporaryPath, 'wx+', (fd) => {
-      copyPages(file, fd)
-      for (const [index, log] of checked.entries()) {
-        if (log.kind === 'skip') continue
-        const { run } = log
-        pageCount = withLogSource(logs[index]!, run.startFrameNo, (source) =>
-          native.applyFrames(source, run, fd),
-        )
-      }
-    })
-    const position = checked.at(-1)?.next ?? positionOf(file.trailer)
-    const trailer = sealSnapshot(temporaryPath, { ...file.trailer, pageCount }, position)
+    const laid = withFile(temporaryPath, 'wx+', (fd) => layDatabase(file, logs, fd))
+    const { pageSize } = file.trailer
+    const trailer = sealSnapshot(temporaryPath, { pageSize, pageCount: laid.pageCount }, laid.position)
     return { path, trailer, format: 'mylibsql' }
   })
 }
@@ -124,42 +116,6 @@ function openCrateSnapshot(path: string): SnapshotFile {
     trailer: crateTrailer(readUpTo(fd, 0, databaseHeaderBytes), { path }, fileBytes(fd)),
     format: 'crate',
   }))
-}
-
-function checkLogs(file: SnapshotFile, logs: readonly LogFile[]): CheckedLog[] {
-  const { pageSize } = file.trailer
-  let position = positionOf(file.trailer)
-  // First by the headers alone, which costs nothing.
-  planLogs({ ...position, pageSize }, logs)
-  return logs.map((log) => {
-    const checked = checkLog(log, position, pageSize)
-    position = checked.next
-    return checked
-  })
-}
-
-function positionOf(trailer: SnapshotTrailer): Position {
-  const { lastFrameNo, checksum } = trailer
-  return { nextFrameNo: lastFrameNo === undefined ? 0 : lastFrameNo + 1, checksum }
-}
-
-/** Copies the pages and checks them on the way. Returns their bytes. */
-function copyPages(file: SnapshotFile, targetFd: number): number {
-  const byteLength = file.trailer.pageCount * file.trailer.pageSize
-  const checksum = withFile(file.path, 'r', (fd) => native.copyFile(fd, targetFd, byteLength))
-  checkFileChecksum(file, checksum)
-  return byteLength
-}
-
-function checkFileChecksum({ path, trailer, format }: SnapshotFile, checksum: bigint): void {
-  if (format === 'crate' || checksum === trailer.fileChecksum) return
-  throw new MylibsqlError(
-    'ERR_CORRUPT',
-    `${path}: the snapshot is damaged: the checksum of the pages does not match`,
-    {
-      path,
-    },
-  )
 }
 
 function checkDatabaseHeader({ path, trailer }: SnapshotFile, bytes: Uint8Array): void {

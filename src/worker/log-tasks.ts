@@ -110,13 +110,12 @@ function copyFrames(file: LogFile, fromFrameNo: number, fd: number): WrittenLog 
 /** Into the other version, with a chain that starts at 0. The source is checked first: no damage is signed anew. */
 function rewriteFrames(file: LogFile, version: 2 | 3, fromFrameNo: number, fd: number): WrittenLog {
   verifyLog(file)
-  const whole = wholeRun(file.header)
-  const isWhole = fromFrameNo === file.header.startFrameNo
   const run: FrameRun = {
-    ...whole,
+    ...wholeRun(file.header),
     startFrameNo: fromFrameNo,
     frameCount: logNextFrameNo(file.header) - fromFrameNo,
-    fileStartChecksum: isWhole ? whole.fileStartChecksum : readRecord(file, fromFrameNo - 1).checksum,
+    // Where a chain of version 2 starts.
+    fileStartChecksum: 0n,
   }
   const headerBytes = version === 2 ? logHeaderBytesV2 : logHeaderBytesV3
   const endChecksum = withLogSource(file, fromFrameNo, (source) =>
@@ -155,7 +154,10 @@ function appendRecords(task: TaskOf<'appendFrames'>, run: FrameRun, batchEndChec
     try {
       let endChecksum = batchEndChecksum
       if (old.version === 3) writeAll(fd, records, byteOffset)
-      else endChecksum = native.rewriteFrames({ bytes: records }, run, 2, fd, byteOffset, task.endChecksum)
+      else {
+        const continued = { ...run, fileStartChecksum: task.endChecksum }
+        endChecksum = native.rewriteFrames({ bytes: records }, continued, 2, fd, byteOffset, 0n)
+      }
       const header: LogHeader = {
         ...old,
         frameCount: old.frameCount + run.frameCount,

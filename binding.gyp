@@ -3,14 +3,43 @@
     {
       "target_name": "mylibsql",
       "sources": [
-        "native/addon.cc"
+        "native/addon.cc",
+        "native/connection.cc",
+        "native/crc64.cc",
+        "native/crc64_pclmul.cc",
+        "native/database_copy.cc",
+        "native/extension.cc",
+        "native/failure.cc",
+        "native/file_io.cc",
+        "native/frame_apply.cc",
+        "native/frame_injector.cc",
+        "native/frame_run.cc",
+        "native/frame_source.cc",
+        "native/guard.cc",
+        "native/js_args.cc",
+        "native/js_error.cc",
+        "native/pin.cc",
+        "native/promise_job.cc",
+        "native/side_connection.cc",
+        "native/sqlite_handle.cc",
+        "native/sqlite_result.cc",
+        "native/wal_connection.cc",
+        "native/wal_file.cc",
+        "native/wal_format.cc",
+        "native/wal_index.cc",
+        "native/wal_jobs.cc"
       ],
       "include_dirs": [
         "<!@(node -p \"require('node-addon-api').include\")",
         "<!@(node -p \"require('path').join(require('path').dirname(require.resolve('better-sqlite3/package.json')), 'deps/sqlite3')\")"
       ],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
-      "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"],
+      "defines": [
+        "NAPI_VERSION=9",
+        "NODE_ADDON_API_CPP_EXCEPTIONS",
+        "NODE_ADDON_API_DISABLE_DEPRECATED",
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
+      ],
+      "cflags_cc": ["-std=c++17", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags!": ["-fno-exceptions"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
       "conditions": [

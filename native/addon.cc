@@ -1,0 +1,94 @@
+// Exports of the addon; the contract is src/worker/native.ts.
+//
+// The same file is a SQLite extension (extension.cc). It is loaded in several threads, each with its own environment and
+// connections: what belongs to an environment is in AddonData, what belongs to a connection in Connection.
+#include <napi.h>
+
+#include "addon_data.h"
+#include "crc64.h"
+#include "file_io.h"
+#include "frame_run.h"
+#include "js_args.h"
+#include "js_error.h"
+#include "pin.h"
+#include "wal_connection.h"
+
+namespace mylibsql {
+
+namespace {
+
+template <uint64_t (*kSum)(const void*, size_t, uint64_t)>
+Napi::Value checksumOf(const Napi::CallbackInfo& info) {
+  const ByteSpan bytes = bytesOf(info[0], "bytes");
+  const uint64_t previous = info[1].IsUndefined() ? 0 : unsigned64Of(info[1], "previous");
+  return Napi::BigInt::New(info.Env(), kSum(bytes.data, bytes.length, previous));
+}
+
+Napi::Value tryLockFile(const Napi::CallbackInfo& info) {
+  const int fd = fdOf(info[0], "fd");
+  return Napi::Boolean::New(info.Env(), translateFailures(info.Env(), [&] { return tryLock(fd); }));
+}
+
+Napi::Value checkRun(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const FrameSource source = frameSourceOf(info[0]);
+  const FrameRun run = frameRunOf(info[1]);
+  const FrameCheck check = translateFailures(env, [&] { return checkFrames(source, run); });
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("endChecksum", Napi::BigInt::New(env, check.endChecksum));
+  result.Set("badIndex", Napi::Number::New(env, static_cast<double>(check.badIndex)));
+  result.Set("reason", check.reason != nullptr ? Napi::String::New(env, check.reason) : env.Undefined());
+  result.Set("lastSizeAfter", Napi::Number::New(env, check.lastSizeAfter));
+  return result;
+}
+
+Napi::Value rewriteRun(const Napi::CallbackInfo& info) {
+  const FrameSource source = frameSourceOf(info[0]);
+  const FrameRun run = frameRunOf(info[1]);
+  const int toVersion = countOf(info[2], "toVersion") == 2 ? 2 : 3;
+  const int fd = fdOf(info[3], "fd");
+  const auto byteOffset = static_cast<int64_t>(countOf(info[4], "byteOffset"));
+  const uint64_t startChecksum = unsigned64Of(info[5], "startChecksum");
+  const uint64_t checksum = translateFailures(
+      info.Env(), [&] { return rewriteFrames(source, run, toVersion, fd, byteOffset, startChecksum); });
+  return Napi::BigInt::New(info.Env(), checksum);
+}
+
+Napi::Value applyRun(const Napi::CallbackInfo& info) {
+  const FrameSource source = frameSourceOf(info[0]);
+  const FrameRun run = frameRunOf(info[1]);
+  const int databaseFd = fdOf(info[2], "databaseFd");
+  const uint32_t pageCount = translateFailures(info.Env(), [&] { return applyFrames(source, run, databaseFd); });
+  return Napi::Number::New(info.Env(), pageCount);
+}
+
+Napi::Value copyWholeFile(const Napi::CallbackInfo& info) {
+  const int sourceFd = fdOf(info[0], "sourceFd");
+  const int targetFd = fdOf(info[1], "targetFd");
+  const auto byteLength = static_cast<int64_t>(countOf(info[2], "byteLength"));
+  const uint64_t checksum = translateFailures(info.Env(), [&] { return copyFile(sourceFd, targetFd, byteLength); });
+  return Napi::BigInt::New(info.Env(), checksum);
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  auto data = std::make_unique<AddonData>();
+  data->walConnection = Napi::Persistent(WalConnection::define(env));
+  data->pin = Napi::Persistent(Pin::define(env));
+  env.SetInstanceData(data.release());
+
+  exports.Set("attach", Napi::Function::New<WalConnection::attach>(env, "attach"));
+  exports.Set("crc64", Napi::Function::New<checksumOf<crc64>>(env, "crc64"));
+  exports.Set("crc64Portable", Napi::Function::New<checksumOf<crc64Portable>>(env, "crc64Portable"));
+  exports.Set("tryLock", Napi::Function::New<tryLockFile>(env, "tryLock"));
+  exports.Set("checkFrames", Napi::Function::New<checkRun>(env, "checkFrames"));
+  exports.Set("rewriteFrames", Napi::Function::New<rewriteRun>(env, "rewriteFrames"));
+  exports.Set("applyFrames", Napi::Function::New<applyRun>(env, "applyFrames"));
+  exports.Set("copyFile", Napi::Function::New<copyWholeFile>(env, "copyFile"));
+  return exports;
+}
+
+NODE_API_MODULE(mylibsql, initialize)
+
+}  // namespace
+
+}  // namespace mylibsql

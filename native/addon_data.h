@@ -1,0 +1,13 @@
+#pragma once
+// What an instance of the addon keeps: one per environment, that is, per thread.
+
+#include <napi.h>
+
+namespace mylibsql {
+
+struct AddonData {
+  Napi::FunctionReference walConnection;  // constructors
+  Napi::FunctionReference pin;
+};
+
+}  // namespace mylibsql

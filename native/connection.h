@@ -1,0 +1,71 @@
+#pragma once
+// What the addon keeps for a connection that loaded the extension. Owned by SQLite (sqlite3_set_clientdata), which
+// drops it when the connection closes, and shared by JavaScript handles and jobs, which may outlive that.
+//
+// Everything but the job gate belongs to the thread of the connection.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "guard.h"
+#include "job_gate.h"
+#include "side_connection.h"
+#include "sqlite_handle.h"
+#include "wal_file.h"
+#include "wal_index.h"
+
+namespace mylibsql {
+
+class Connection {
+ public:
+  // Finds or makes what belongs to the SQLite connection. Called by the extension's entry point.
+  static std::shared_ptr<Connection> of(const SqliteHandle& handle);
+
+  // Installs the WAL hook, and the authorizer when `guarded`; stops SQLite's own checkpoint on close.
+  void prepare(bool guarded);
+
+  bool isOpen() const { return handle_.db != nullptr && !isClosed_; }
+  // SQLite's handle; throws ERR_CLOSED.
+  const SqliteHandle& handle() const;
+  // The same, and makes sure that the database is in WAL mode and its WAL open.
+  const SqliteHandle& walHandle();
+
+  WalState walState();
+  // The WAL's file, opened for reading by itself on first use. (Locks are never taken on the WAL itself, so closing a
+  // descriptor of it is harmless.)
+  std::shared_ptr<const WalFile> walFile();
+
+  // Side connections are lent, and valid until they are given back or close().
+  SideConnection* borrowSide();
+  void giveBackSide(SideConnection* side);
+
+  // At most one fold on another thread, so that folds report what they did.
+  SideConnection* beginFold();
+  void endFold();
+
+  // Waits for the jobs and closes the side connections. The SQLite connection is closed by its owner.
+  void close();
+
+  JobGate gate;
+  Guard guard;
+  uint32_t hookFrameCount = 0;
+  // Checkpoint sequence number of the last WAL header that the injector wrote.
+  uint32_t checkpointSequence = 0;
+
+ private:
+  explicit Connection(const SqliteHandle& handle);
+  // The SQLite connection is closing.
+  void detach();
+
+  SqliteHandle handle_;
+  std::string path_;
+  bool isClosed_ = false;
+  bool isWalOpen_ = false;
+  std::shared_ptr<const WalFile> walFile_;
+  std::vector<std::unique_ptr<SideConnection>> sides_;
+  std::vector<SideConnection*> idleSides_;
+  SideConnection* foldingSide_ = nullptr;
+};
+
+}  // namespace mylibsql

@@ -4,7 +4,7 @@
  * the copy). The source is opened through SQLite, never by descriptor: closing one would drop the locks that
  * other connections of this process hold on it.
  */
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { notASnapshot, type SnapshotFile } from '../protocol/snapshot-format.js'
 import type { ImportProgress, TaskOf } from '../protocol/tasks.js'
@@ -18,8 +18,10 @@ export async function importDatabase(task: TaskOf<'importDatabase'>): Promise<Sn
   const { source, path, progress } = task
   statFile(source)
   const temporaryPath = besides(path)
+  const hadWal = existsSync(`${source}-wal`)
   try {
     await copyDatabase(source, temporaryPath, (report) => progress?.postMessage(report))
+    if (!hadWal) tidy(source)
     foldIntoFile(temporaryPath)
     const trailer = sealDatabase(temporaryPath)
     commitFile(temporaryPath, path)
@@ -75,6 +77,17 @@ function beginRead(path: string, readonly: boolean): Database.Database {
     database.close()
     throw error
   }
+}
+
+/**
+ * A connection that only reads leaves the empty WAL that it made behind. One that may write has SQLite remove it,
+ * if nobody else has the database open by now.
+ */
+function tidy(path: string): void {
+  if (!existsSync(`${path}-wal`)) return
+  try {
+    beginRead(path, false).close()
+  } catch {}
 }
 
 /** Puts the copy in WAL mode and leaves all of it in the one file. */

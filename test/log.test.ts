@@ -349,7 +349,8 @@ describe('copyTo', () => {
 
 describe('close', () => {
   it('removes a temporary file, refuses everything afterwards, and may be called again', async () => {
-    const log = await Log.create(0)
+    const log = await Log.create(0, { pageSize })
+    await log.pushFrames(batchFrom(buildV3({ pageSize, frames: testFrames(2, pageSize) }), 0, 2))
     const { path } = log.file.location as { path: string }
     await readFile(path)
     await Promise.all([log.close(), log.close()])

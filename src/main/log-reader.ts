@@ -1,12 +1,13 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import type { FrameNo } from '../protocol/frame.js'
-import { frameHeaderBytes } from '../protocol/frame.js'
+import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
 import { corruptFrame } from '../protocol/log-check.js'
-import { type LogFile, logFrameOffset } from '../protocol/log-format.js'
+import { type LogFile, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
 
 /** Bytes asked of the system at once, which takes no more than 2^31. */
 const readBytesMax = 64 * 1024 * 1024
+/** Bytes of one chunk, about. */
+const chunkBytes = 1024 * 1024
 
 /**
  * Reads frame records of a log as it was when it was opened: frames pushed later do not move earlier ones, and
@@ -63,6 +64,16 @@ export class LogReader {
         throw corruptFrame(this.file, frameNo + index, 'the file ends before it is complete')
       }
       at += bytesRead
+    }
+  }
+
+  /** All records, in pieces of whole records. */
+  async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { header } = this.file
+    const endFrameNo = logNextFrameNo(header)
+    const step = Math.max(1, Math.floor(chunkBytes / (frameHeaderBytes + header.pageSize)))
+    for (let frameNo = header.startFrameNo; frameNo < endFrameNo; frameNo += step) {
+      yield await this.read(frameNo, Math.min(step, endFrameNo - frameNo))
     }
   }
 

@@ -1,21 +1,21 @@
 import { rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { MylibsqlError } from '../protocol/errors.js'
-import { decodeFrame, type Frame, FrameBatch, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { batchOf } from '../protocol/frame-batch.js'
-import { pageSizeDefaultBytes } from '../protocol/limits.js'
-import { checkLastFrame } from '../protocol/log-check.js'
 import {
-  decodeLogHeader,
+  decodeFrame,
+  type Frame,
+  type FrameBatch,
+  type FrameNo,
+  frameHeaderBytes,
+} from '../protocol/frame.js'
+import { pageSizeDefaultBytes } from '../protocol/limits.js'
+import {
   encodeLogHeader,
   type LogFile,
   logByteLength,
-  logFrameOffset,
   logHeader,
-  logHeaderBytesV3,
   logNextFrameNo,
 } from '../protocol/log-format.js'
-import { lineageError } from '../protocol/log-sequence.js'
 import type { OpenedLog } from '../protocol/tasks.js'
 import {
   checkBoolean,
@@ -28,37 +28,16 @@ import {
   oneOf,
   optional,
   withDefault,
-  wrong,
 } from './arguments.js'
+import { adopt, compact, continued, logOfBytes, toBatch } from './log-input.js'
+import type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-options.js'
 import { LogReader } from './log-reader.js'
 import { OperationGate } from './operation-gate.js'
 import { runTask } from './task-pool.js'
 import { keepWhenCollected, removeWhenCollected, temporaryPath } from './temporary-files.js'
 
-/** Records that frames() and stream() read at once, about. */
-const chunkBytes = 1024 * 1024
 /** The crate knows one page size only. */
 const cratePageSize = 4096
-
-export interface LogOpenOptions {
-  /** Check every checksum, not only the header and the last frame. Default: true. */
-  verify?: boolean
-}
-
-export interface LogCreateOptions {
-  /** Bytes, a power of two from 512 to 65536. Default: 4096. */
-  pageSize?: number
-  /**
-   * Checksum of the frame before the first one. Default: 0n, and the first frames that are pushed decide which
-   * history the log belongs to.
-   */
-  startChecksum?: bigint
-}
-
-export interface LogCopyOptions {
-  /** Format version: 3 is this library's, 2 the Rust crate's (4096-byte pages only). Default: the log's own. */
-  version?: 2 | 3
-}
 
 /**
  * A log: consecutive frames, whole transactions only, in a file or in memory.
@@ -104,12 +83,11 @@ export class Log {
   }
 
   /**
-   * An empty log in a temporary file, to push frames to.
+   * An empty log to push frames to. They are kept in a temporary file.
    *
    * @example
    * const log = await Log.create(primary.savedFrameNo + 1)
    * await log.pushFrames(batch)
-   * @throws ERR_IO
    */
   static async create(startFrameNo: FrameNo, options?: LogCreateOptions): Promise<Log> {
     const first = checkFrameNo(startFrameNo, 'startFrameNo')
@@ -126,16 +104,7 @@ export class Log {
       startChecksum: checksum,
       endChecksum: checksum,
     })
-    const empty: LogFile = { location: { bytes: encodeLogHeader(header) }, header }
-    const opened = await runTask({
-      kind: 'writeLog',
-      file: empty,
-      version: 3,
-      fromFrameNo: first,
-      path: await temporaryPath('.log'),
-      durably: false,
-    })
-    return new Log(opened, true, startChecksum === undefined)
+    return new Log(logOfBytes(encodeLogHeader(header)), false, startChecksum === undefined)
   }
 
   /**
@@ -146,19 +115,11 @@ export class Log {
    * @throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT
    */
   static async from(bytes: Uint8Array | ArrayBuffer, options?: LogOpenOptions): Promise<Log> {
-    const whole = compact(checkBytes(bytes, 'bytes'))
+    const checkedBytes = checkBytes(bytes, 'bytes')
     const { verify } = checkOptions(options, { verify: withDefault(checkBoolean, true) }, 'Log.from')
-    const header = decodeLogHeader(whole.subarray(0, logHeaderBytesV3), {}, whole.byteLength)
-    const file: LogFile = { location: { bytes: whole }, header }
-    const endChecksum =
-      header.frameCount === 0
-        ? header.startChecksum
-        : checkLastFrame(
-            file,
-            decodeFrame(whole, logFrameOffset(header, logNextFrameNo(header) - 1), header.pageSize),
-          )
-    if (verify) await runTask({ kind: 'verifyLog', file })
-    return new Log({ file, endChecksum }, false)
+    const opened = logOfBytes(checkedBytes)
+    if (verify) await runTask({ kind: 'verifyLog', file: opened.file })
+    return new Log(opened, false)
   }
 
   /** @internal A log that a worker of this library has written. */
@@ -263,7 +224,7 @@ export class Log {
     try {
       const { pageSize } = reader.file.header
       const recordBytes = frameHeaderBytes + pageSize
-      for await (const bytes of recordChunks(reader)) {
+      for await (const bytes of reader.chunks()) {
         for (let at = 0; at < bytes.length; at += recordBytes) yield decodeFrame(bytes, at, pageSize)
       }
     } finally {
@@ -283,7 +244,9 @@ export class Log {
     const batch = toBatch(frames)
     return this.#gate.exclusive(async () => {
       if (batch === undefined || batch.frameCount === 0) return
-      const file = this.#checkBatch(batch)
+      const file = this.#adoptsLineage
+        ? adopt(this.#file, batch)
+        : continued(this.#file, this.#endChecksum, batch)
       const { bytes: records, frameCount, startChecksum } = batch
       const path = await this.#ownPath()
       const endChecksum = file.header.version === 3 ? startChecksum : this.#endChecksum
@@ -383,7 +346,7 @@ export class Log {
     const reader = await this.#openReader()
     try {
       yield encodeLogHeader(reader.file.header)
-      yield* recordChunks(reader)
+      yield* reader.chunks()
     } finally {
       await reader.close()
     }
@@ -391,27 +354,6 @@ export class Log {
 
   #openReader(): Promise<LogReader> {
     return this.#gate.shared(() => LogReader.open(this.#file))
-  }
-
-  /** The log that `batch` is to be appended to. */
-  #checkBatch(batch: FrameBatch): LogFile {
-    const { header } = this.#file
-    if (batch.pageSize !== header.pageSize) {
-      const message = `The frames have pages of ${batch.pageSize} bytes, the log of ${header.pageSize}`
-      const details = { expected: header.pageSize, actual: batch.pageSize }
-      throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
-    }
-    if (batch.startFrameNo !== this.nextFrameNo) {
-      const message = `The frames start at ${batch.startFrameNo}, the log goes on with ${this.nextFrameNo}`
-      const details = { expected: this.nextFrameNo, actual: batch.startFrameNo }
-      throw new MylibsqlError('ERR_LOG_GAP', message, details)
-    }
-    // Version 2 has a chain of its own, with which the batch's cannot be compared.
-    if (header.version === 2 || batch.startChecksum === this.#endChecksum) return this.#file
-    if (!this.#adoptsLineage)
-      throw lineageError({}, batch.startFrameNo, this.#endChecksum, batch.startChecksum)
-    const { startChecksum } = batch
-    return { ...this.#file, header: { ...header, startChecksum, endChecksum: startChecksum } }
   }
 
   /** A temporary file that may be changed. */
@@ -442,30 +384,6 @@ export class Log {
     keepWhenCollected(this)
     await rm(location.path, { force: true })
   }
-}
-
-async function* recordChunks(reader: LogReader): AsyncGenerator<Uint8Array, void, undefined> {
-  const { header } = reader.file
-  const endFrameNo = logNextFrameNo(header)
-  const step = Math.max(1, Math.floor(chunkBytes / (frameHeaderBytes + header.pageSize)))
-  for (let frameNo = header.startFrameNo; frameNo < endFrameNo; frameNo += step) {
-    yield await reader.read(frameNo, Math.min(step, endFrameNo - frameNo))
-  }
-}
-
-function toBatch(frames: FrameBatch | Iterable<Frame>): FrameBatch | undefined {
-  if (frames instanceof FrameBatch) return frames
-  if (typeof frames !== 'object' || frames === null || !(Symbol.iterator in frames)) {
-    throw wrong('frames', 'a FrameBatch or an iterable of frames', frames)
-  }
-  return batchOf(frames, 'frames')
-}
-
-/** A view that spans its buffer: a structured clone of another one would carry the whole buffer along. */
-function compact(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength === bytes.buffer.byteLength
-    ? new Uint8Array(bytes.buffer, 0, bytes.byteLength)
-    : new Uint8Array(bytes)
 }
 
 function rangeOf(log: Log): string {

@@ -15,7 +15,7 @@ const idleTimeoutMs = 5_000
 const threadsMax = 2
 
 let pool: Piscina | undefined
-/** Rejects what is queued: Piscina forgets its queue when a thread cannot start. */
+/** Rejects what is not answered yet: Piscina forgets its queue when a thread cannot start. */
 const pending = new Set<(cause: unknown) => void>()
 
 /**
@@ -61,6 +61,12 @@ function startPool(): Piscina {
     // left to finish there (closing of handles, finalizers of better-sqlite3).
     atomics: 'disabled',
     recordTiming: false,
+  })
+  // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
+  started.on('workerDestroy', () => {
+    setImmediate(() => {
+      if (pool === started && started.queueSize > 0) runTask({ kind: 'wake' }).catch(() => {})
+    })
   })
   started.on('error', (cause) => {
     if (pool === started) pool = undefined

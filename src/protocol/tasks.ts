@@ -66,6 +66,8 @@ interface TaskTable {
   lockFile: { arguments: { fd: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */
   sweepTemporaryDirectories: { arguments: { root: string }; result: undefined }
+  /** Does nothing. */
+  wake: { arguments: object; result: undefined }
 }
 
 export type TaskKind = keyof TaskTable

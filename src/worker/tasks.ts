@@ -43,6 +43,8 @@ function run(task: Task): unknown {
       return lockFile(task)
     case 'sweepTemporaryDirectories':
       return sweepTemporaryDirectories(task)
+    case 'wake':
+      return undefined
     default:
       return task satisfies never
   }

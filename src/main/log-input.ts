@@ -1,0 +1,76 @@
+/** Bytes and frames as they come from outside, made fit for a log. */
+import { MylibsqlError } from '../protocol/errors.js'
+import { decodeFrame, type Frame, FrameBatch } from '../protocol/frame.js'
+import { batchOf } from '../protocol/frame-batch.js'
+import { checkLastFrame } from '../protocol/log-check.js'
+import {
+  decodeLogHeader,
+  type LogFile,
+  logFrameOffset,
+  logHeaderBytesV3,
+  logNextFrameNo,
+} from '../protocol/log-format.js'
+import { lineageError } from '../protocol/log-sequence.js'
+import type { OpenedLog } from '../protocol/tasks.js'
+import { wrong } from './arguments.js'
+
+/** Keeps the bytes. Throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT: all but the checksums is checked. */
+export function logOfBytes(bytes: Uint8Array): OpenedLog {
+  const whole = compact(bytes)
+  const header = decodeLogHeader(whole.subarray(0, logHeaderBytesV3), {}, whole.byteLength)
+  const file: LogFile = { location: { bytes: whole }, header }
+  if (header.frameCount === 0) return { file, endChecksum: header.startChecksum }
+  const lastOffset = logFrameOffset(header, logNextFrameNo(header) - 1)
+  return { file, endChecksum: checkLastFrame(file, decodeFrame(whole, lastOffset, header.pageSize)) }
+}
+
+/** Throws TypeError, ERR_LOG_GAP, ERR_PAGE_SIZE. */
+export function toBatch(frames: FrameBatch | Iterable<Frame>): FrameBatch | undefined {
+  if (frames instanceof FrameBatch) return frames
+  if (typeof frames !== 'object' || frames === null || !(Symbol.iterator in frames)) {
+    throw wrong('frames', 'a FrameBatch or an iterable of frames', frames)
+  }
+  return batchOf(frames, 'frames')
+}
+
+/**
+ * The log that `batch` can be appended to, which is `file`. Version 2 has a chain of its own, with which that of
+ * the batch cannot be compared.
+ *
+ * Throws ERR_PAGE_SIZE, ERR_LOG_GAP, ERR_LINEAGE.
+ */
+export function continued(file: LogFile, endChecksum: bigint, batch: FrameBatch): LogFile {
+  checkPlace(file, batch)
+  if (file.header.version === 3 && batch.startChecksum !== endChecksum) {
+    throw lineageError({}, batch.startFrameNo, endChecksum, batch.startChecksum)
+  }
+  return file
+}
+
+/** An empty log that takes the history of its first frames. Throws ERR_PAGE_SIZE, ERR_LOG_GAP. */
+export function adopt(file: LogFile, batch: FrameBatch): LogFile {
+  checkPlace(file, batch)
+  const { startChecksum } = batch
+  return { ...file, header: { ...file.header, startChecksum, endChecksum: startChecksum } }
+}
+
+/** A view that spans its buffer: a structured clone of another one would carry the whole buffer along. */
+export function compact(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength
+    ? new Uint8Array(bytes.buffer, 0, bytes.byteLength)
+    : new Uint8Array(bytes)
+}
+
+function checkPlace({ header }: LogFile, batch: FrameBatch): void {
+  if (batch.pageSize !== header.pageSize) {
+    const message = `The frames have pages of ${batch.pageSize} bytes, the log of ${header.pageSize}`
+    const details = { expected: header.pageSize, actual: batch.pageSize }
+    throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
+  }
+  const nextFrameNo = logNextFrameNo(header)
+  if (batch.startFrameNo !== nextFrameNo) {
+    const message = `The frames start at ${batch.startFrameNo}, the log goes on with ${nextFrameNo}`
+    const details = { expected: nextFrameNo, actual: batch.startFrameNo }
+    throw new MylibsqlError('ERR_LOG_GAP', message, details)
+  }
+}

@@ -1,0 +1,19 @@
+export interface LogOpenOptions {
+  /** Check every checksum, not only the header and the last frame. Default: true. */
+  verify?: boolean
+}
+
+export interface LogCreateOptions {
+  /** Bytes, a power of two from 512 to 65536. Default: 4096. */
+  pageSize?: number
+  /**
+   * Checksum of the frame before the first one. Default: 0n, and the first frames that are pushed decide which
+   * history the log belongs to.
+   */
+  startChecksum?: bigint
+}
+
+export interface LogCopyOptions {
+  /** Format version: 3 is this library's, 2 the Rust crate's (4096-byte pages only). Default: the log's own. */
+  version?: 2 | 3
+}

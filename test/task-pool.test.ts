@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/**
+ * Runs a script in a process of its own, with `threads` the worker threads that it has started: the pool's, which
+ * nothing else gives away.
+ */
+async function run(script: string): Promise<string> {
+  const source = `
+    import { createRequire } from 'node:module'
+    const workerThreads = createRequire(import.meta.url)('node:worker_threads')
+    const threads = []
+    let isSabotaged = false
+    workerThreads.Worker = class extends workerThreads.Worker {
+      constructor(file, options) {
+        if (isSabotaged) super('throw new Error("sabotage")', { ...options, eval: true })
+        else super(file, options)
+        threads.push(this)
+      }
+    }
+    const { Log, Snapshot } = await import('./dist/main/index.js')
+    const pass = (error) => error
+    ${script}`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], {
+    cwd: root,
+    timeout: 30_000,
+  })
+  return stdout
+}
+
+it('rejects what a dead thread was doing, and starts another', async () => {
+  const text = await run(`
+    const snapshot = await Snapshot.blank()
+    const copies = Array.from({ length: 20 }, () => snapshot.append([]).catch(pass))
+    setTimeout(() => threads.forEach((thread) => thread.terminate()), 1)
+    const results = await Promise.all(copies)
+    const failed = results.filter((result) => result instanceof Error)
+    console.log(failed.length > 0, failed.every((error) => error.code === 'ERR_WORKER_EXITED' && error.cause instanceof Error))
+    console.log((await snapshot.append([])).pageCount)`)
+  expect(text).toBe('true true\n1\n')
+})
+
+it('rejects what was queued when no thread can start, and tries again later', async () => {
+  const text = await run(`
+    isSabotaged = true
+    const opened = Array.from({ length: 5 }, () => Log.open('x').catch(pass))
+    for (const error of await Promise.all(opened)) console.log(error.code, error.cause.message)
+    isSabotaged = false
+    console.log((await Snapshot.blank()).pageCount)`)
+  expect(text).toBe(`${'ERR_WORKER_EXITED sabotage\n'.repeat(5)}1\n`)
+})
+
+it('runs on two threads at most', async () => {
+  const text = await run(`
+    await Promise.all(Array.from({ length: 30 }, () => Snapshot.blank()))
+    console.log(threads.length <= 2)`)
+  expect(text).toBe('true\n')
+})
+
+it('keeps class, code, details and cause of an error', async () => {
+  const text = await run(`
+    const error = await Log.open('/no/such/file.log').catch(pass)
+    console.log(error.constructor.name, error.code, error.details.path, error.cause.code, error.cause.syscall === undefined)`)
+  expect(text).toBe('MylibsqlError ERR_IO /no/such/file.log ENOENT true\n')
+})

@@ -67,7 +67,14 @@ export class MylibsqlError extends Error {
 
 /** An error as it travels between threads. */
 export interface WireError {
-  readonly type: 'MylibsqlError' | 'SqliteError' | 'TypeError' | 'RangeError' | 'SyntaxError' | 'Error' | 'value'
+  readonly type:
+    | 'MylibsqlError'
+    | 'SqliteError'
+    | 'TypeError'
+    | 'RangeError'
+    | 'SyntaxError'
+    | 'Error'
+    | 'value'
   readonly name: string
   readonly message: string
   readonly code: string | undefined
@@ -103,9 +110,11 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   const options = wire.cause === undefined ? undefined : { cause: fromWireError(wire.cause, SqliteError) }
   const error = revive(wire, SqliteError, options)
   if (wire.stack !== undefined) Object.defineProperty(error, 'stack', hidden(wire.stack))
-  if (options !== undefined && error.cause === undefined) Object.defineProperty(error, 'cause', hidden(options.cause))
+  if (options !== undefined && error.cause === undefined)
+    Object.defineProperty(error, 'cause', hidden(options.cause))
   if (wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
-  if (wire.code !== undefined && (error as { code?: string }).code === undefined) Object.assign(error, { code: wire.code })
+  if (wire.code !== undefined && (error as { code?: string }).code === undefined)
+    Object.assign(error, { code: wire.code })
   return error
 }
 
@@ -118,7 +127,11 @@ function wireType(error: Error): WireError['type'] {
   return 'Error'
 }
 
-function revive(wire: WireError, SqliteError: SqliteErrorConstructor, options: ErrorOptions | undefined): Error {
+function revive(
+  wire: WireError,
+  SqliteError: SqliteErrorConstructor,
+  options: ErrorOptions | undefined,
+): Error {
   switch (wire.type) {
     case 'MylibsqlError':
       return new MylibsqlError(wire.code as ErrorCode, wire.message, wire.details, options)

@@ -23,9 +23,6 @@ export const idleTimeoutMsDefault = 30_000
 /** How long close() waits for a saveLog that is still running (option `closeTimeoutMs`). */
 export const closeTimeoutMsDefault = 5_000
 
-/** How long a worker thread may take to start (option `startTimeoutMs`). */
-export const startTimeoutMsDefault = 30_000
-
 /** The WAL is emptied when it has grown beyond this and all of its frames are copied out. */
 export const walResetBytes = 16 * 1024 * 1024
 

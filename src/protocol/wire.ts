@@ -36,7 +36,6 @@ export type ToActor =
     }
   | { readonly kind: 'feed'; readonly on: boolean }
   | { readonly kind: 'credit'; readonly byteCount: number }
-  | { readonly kind: 'replicated'; readonly frameNo: FrameNo }
 
 export type FromActor =
   /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
@@ -53,6 +52,8 @@ export type FromActor =
     }
   /** Answers the next request, a lease: it may now send statements by the control port. */
   | { readonly kind: 'leased'; readonly leaseId: number }
+  /** The connection was idle for too long: its transaction is rolled back and its lease has ended. */
+  | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
   | {
       readonly kind: 'frames'
       readonly bytes: Uint8Array
@@ -60,8 +61,6 @@ export type FromActor =
       readonly startFrameNo: FrameNo
       readonly startChecksum: bigint
     }
-  | { readonly kind: 'feedEnded'; readonly error: WireError | undefined }
-  | { readonly kind: 'saved'; readonly nextFrameNo: FrameNo }
 
 /** What an actor thread is started with. */
 export interface ActorStart {
@@ -93,10 +92,13 @@ export interface OpenRequest {
   /** Working file. Temporary ones are in a folder of their own and vanish with it. */
   readonly path: string
   readonly keepFiles: boolean
+  /** Logs are written to this path with a number behind it: to temporary files, which outlive the database. */
+  readonly logPathPrefix: string
   readonly safeIntegers: boolean
   readonly busyTimeoutMs: number
   readonly idleTimeoutMs: number
   readonly unsavedBytesMax: number
+  readonly subscriberBytesMax: number
   readonly proceduresUrl: string | undefined
 }
 
@@ -127,14 +129,22 @@ export interface Control {
   logSaved(nextFrameNo: FrameNo): Promise<void>
   snapshot(path: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
-  applyFrames(bytes: Uint8Array, pageSize: number, startFrameNo: FrameNo, startChecksum: bigint): Promise<Position>
-  becomeReplica(): Promise<Position>
+  applyFrames(
+    bytes: Uint8Array,
+    pageSize: number,
+    startFrameNo: FrameNo,
+    startChecksum: bigint,
+  ): Promise<Position>
+  /** Throws ERR_UNSAVED_WRITES, and stays a primary, when there are frames from `savedNextFrameNo` on. */
+  becomeReplica(savedNextFrameNo: FrameNo): Promise<Position>
   becomePrimary(): Promise<Position>
   stats(): Promise<ActorStats>
   close(): Promise<void>
 }
 
-export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: WireError }
+export type Outcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: WireError }
 
 /** The one function that Comlink exposes: errors travel as values, so that class, code and cause survive. */
 export type Invoke = <K extends keyof Control>(
@@ -152,7 +162,12 @@ export interface ReaderStart {
 
 export type ReaderTask =
   | { readonly kind: 'get' | 'all'; readonly sql: string; readonly params: SqlParams | undefined }
-  | { readonly kind: 'iterate'; readonly sql: string; readonly params: SqlParams | undefined; readonly port: import('node:worker_threads').MessagePort }
+  | {
+      readonly kind: 'iterate'
+      readonly sql: string
+      readonly params: SqlParams | undefined
+      readonly port: import('node:worker_threads').MessagePort
+    }
   | { readonly kind: 'session'; readonly port: import('node:worker_threads').MessagePort }
 
 /** Over the port of an iterate task. */
@@ -162,7 +177,11 @@ export type FromCursor =
   | { readonly kind: 'failed'; readonly error: WireError }
 
 /** Over the port of a session task. */
-export type ToSession = { readonly kind: 'statement'; readonly statement: SessionStatement } | { readonly kind: 'end' }
-export type FromSession = { readonly kind: 'ready' } | { readonly kind: 'reply'; readonly outcome: Outcome<SessionReply> }
+export type ToSession =
+  | { readonly kind: 'statement'; readonly statement: SessionStatement }
+  | { readonly kind: 'end' }
+export type FromSession =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'reply'; readonly outcome: Outcome<SessionReply> }
 
 export type { SqlValue }

@@ -77,9 +77,23 @@ export interface WalConnection {
     checksum: bigint,
   ): bigint
   /** Like readFrames, into file `fd` at `byteOffset`. Sync on the calling thread. */
-  copyFramesSync(fd: number, byteOffset: number, walIndex: number, frameCount: number, startFrameNo: number, checksum: bigint): bigint
+  copyFramesSync(
+    fd: number,
+    byteOffset: number,
+    walIndex: number,
+    frameCount: number,
+    startFrameNo: number,
+    checksum: bigint,
+  ): bigint
   /** The same on a libuv thread. */
-  copyFrames(fd: number, byteOffset: number, walIndex: number, frameCount: number, startFrameNo: number, checksum: bigint): Promise<bigint>
+  copyFrames(
+    fd: number,
+    byteOffset: number,
+    walIndex: number,
+    frameCount: number,
+    startFrameNo: number,
+    checksum: bigint,
+  ): Promise<bigint>
   /**
    * Appends frame records (already checked) to the WAL and publishes them as one step: readers see all or
    * none. Restarts the WAL first when it is folded completely and no reader needs it. The last record must
@@ -133,7 +147,14 @@ export interface NativeAddon {
    * Writes the same frames as records of another version (2 or 3) or numbering into `fd` at `byteOffset`;
    * chains from `startChecksum` (v3) or `fileStartChecksum` (v2). Returns the last checksum.
    */
-  rewriteFrames(source: FrameSource, run: FrameRun, toVersion: 2 | 3, fd: number, byteOffset: number, startChecksum: bigint): bigint
+  rewriteFrames(
+    source: FrameSource,
+    run: FrameRun,
+    toVersion: 2 | 3,
+    fd: number,
+    byteOffset: number,
+    startChecksum: bigint,
+  ): bigint
   /** Writes the pages of a run (checked before, whole transactions) into a database file that nobody has open.
    *  Returns the database size in pages after it; the file is truncated to it. */
   applyFrames(source: FrameSource, run: FrameRun, databaseFd: number): number

@@ -1,0 +1,105 @@
+/**
+ * The main thread's end of one actor thread. Every call it makes settles: with the actor's answer, or with
+ * ERR_WORKER_EXITED when the thread ends first.
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import Database from 'better-sqlite3'
+import * as Comlink from 'comlink'
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
+import { Piscina } from 'piscina'
+import { fromWireError, MylibsqlError, type WireError } from '../protocol/errors.js'
+import type { ActorStart, Control, FromActor, Invoke, ToActor } from '../protocol/wire.js'
+
+export class ActorThread {
+  readonly #pool: Piscina
+  readonly #invoke: Invoke
+  readonly #control: MessagePort
+  readonly #data: MessagePort
+  readonly #pending = new Set<(error: unknown) => void>()
+  #receive: (message: FromActor) => void = () => {}
+  #onExit: (error: MylibsqlError) => void = () => {}
+  /** Why nothing can be sent any more. */
+  #ended: MylibsqlError | undefined
+
+  constructor() {
+    const control = new MessageChannel()
+    const data = new MessageChannel()
+    this.#control = control.port1
+    this.#data = data.port1
+    this.#pool = new Piscina({
+      filename: new URL('../worker/actor.js', import.meta.url).href,
+      // One task that never ends. With atomics the thread would sleep in Atomics.wait, deaf to its ports;
+      // with an idle timeout or a queue an actor could vanish or wait unseen.
+      minThreads: 1,
+      maxThreads: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      maxQueue: 0,
+      atomics: 'disabled',
+      recordTiming: false,
+    })
+    this.#invoke = Comlink.wrap<Invoke>(nodeEndpoint(control.port1)) as unknown as Invoke
+    data.port1.on('message', (message: FromActor) => this.#receive(message))
+    const start: ActorStart = { control: control.port2, data: data.port2 }
+    this.#pool.on('error', (cause) => this.#end(exited(cause)))
+    this.#pool
+      .run(start, { transferList: [control.port2, data.port2] })
+      .then(() => this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed')))
+      .catch((cause: unknown) => this.#end(exited(cause)))
+  }
+
+  /** Who takes the messages of the data port and learns of the thread's end: changes with the role. */
+  attach(receive: (message: FromActor) => void, onExit: (error: MylibsqlError) => void): void {
+    this.#receive = receive
+    this.#onExit = onExit
+    if (this.#ended !== undefined) onExit(this.#ended)
+  }
+
+  send(message: ToActor, transferList: ArrayBuffer[] = []): void {
+    if (this.#ended === undefined) this.#data.postMessage(message, transferList)
+  }
+
+  /** Calls a method of the actor's control plane. Throws what it throws, or ERR_WORKER_EXITED. */
+  async call<K extends keyof Control>(
+    method: K,
+    ...args: Parameters<Control[K]>
+  ): Promise<Awaited<ReturnType<Control[K]>>> {
+    const outcome = await this.#settling(this.#invoke(method, args))
+    if (outcome.ok) return outcome.value
+    throw reviveError(outcome.error)
+  }
+
+  /** Ends the thread, whatever it is doing. */
+  async terminate(): Promise<void> {
+    this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed'))
+    await this.#pool.destroy()
+  }
+
+  #end(error: MylibsqlError): void {
+    if (this.#ended !== undefined) return
+    this.#ended = error
+    this.#control.close()
+    this.#data.close()
+    for (const reject of this.#pending) reject(error)
+    this.#pending.clear()
+    this.#onExit(error)
+    void this.#pool.destroy()
+  }
+
+  #settling<T>(answer: Promise<T>): Promise<T> {
+    const ended = this.#ended
+    if (ended !== undefined) return Promise.reject(ended)
+    return new Promise((resolve, reject) => {
+      this.#pending.add(reject)
+      answer.then(resolve, reject).finally(() => this.#pending.delete(reject))
+    })
+  }
+}
+
+export function reviveError(error: WireError): unknown {
+  return fromWireError(error, Database.SqliteError)
+}
+
+function exited(cause: unknown): MylibsqlError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new MylibsqlError('ERR_WORKER_EXITED', `The worker thread stopped: ${reason}`, {}, { cause })
+}

@@ -1,0 +1,84 @@
+import { MylibsqlError } from '../protocol/errors.js'
+import type { Row, RunResult, SqlParams } from '../protocol/values.js'
+import type { SessionReply, SessionStatement } from '../protocol/wire.js'
+import { checkFunction, checkString } from './arguments.js'
+import { checkParams, checkSql } from './parameters.js'
+
+/**
+ * An interactive connection, valid inside the callback that was given it. Statements run in the worker thread, one
+ * after the other.
+ *
+ * @example
+ * await primary.transaction(async (connection) => {
+ *   const account = await connection.get('SELECT balance FROM accounts WHERE id = ?', [1])
+ *   if (Number(account?.balance) < 100) throw new Error('too little') // rolls back
+ *   await connection.run('UPDATE accounts SET balance = balance - 100 WHERE id = ?', [1])
+ * })
+ */
+export class Connection {
+  readonly #execute: (statement: SessionStatement) => Promise<SessionReply>
+  /** 0 outside a transaction; the callback of transaction() starts at 1. */
+  #depth: number
+  #isEnded = false
+
+  /** @internal */
+  constructor(execute: (statement: SessionStatement) => Promise<SessionReply>, isTransaction: boolean) {
+    this.#execute = execute
+    this.#depth = isTransaction ? 1 : 0
+  }
+
+  /** Runs one statement. Throws SqliteError, ERR_REFUSED, ERR_CLOSED after the callback. */
+  async run(sql: string, params?: SqlParams): Promise<RunResult> {
+    return (await this.#send('run', sql, params)) as RunResult
+  }
+
+  /** The first row, undefined when there is none. */
+  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
+    return (await this.#send('get', sql, params)) as Row | undefined
+  }
+
+  /** All rows. */
+  async all(sql: string, params?: SqlParams): Promise<Row[]> {
+    return (await this.#send('all', sql, params)) as Row[]
+  }
+
+  /** A script of any number of statements, without parameters. */
+  async exec(sql: string): Promise<void> {
+    await this.#send('exec', checkString(sql, 'sql'), undefined)
+  }
+
+  /** Runs `work` in a transaction, or in a savepoint when inside one; rolls back when it throws. */
+  async transaction<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    checkFunction(work, 'work')
+    const name = `nested_${this.#depth}`
+    const isOuter = this.#depth === 0
+    await this.exec(isOuter ? 'BEGIN IMMEDIATE' : `SAVEPOINT ${name}`)
+    this.#depth += 1
+    try {
+      const result = await work(this)
+      await this.exec(isOuter ? 'COMMIT' : `RELEASE ${name}`)
+      return result
+    } catch (error) {
+      // The error that matters is the first one; SQLite may have rolled back by itself.
+      await this.exec(isOuter ? 'ROLLBACK' : `ROLLBACK TO ${name}; RELEASE ${name}`).catch(() => {})
+      throw error
+    } finally {
+      this.#depth -= 1
+    }
+  }
+
+  /** @internal */
+  end(): void {
+    this.#isEnded = true
+  }
+
+  #send(mode: SessionStatement['mode'], sql: string, params: SqlParams | undefined): Promise<SessionReply> {
+    if (this.#isEnded) {
+      throw new MylibsqlError(
+        'ERR_CLOSED',
+        'This connection was given back: it works only inside its callback',
+      )
+    }
+    return this.#execute({ mode, sql: checkSql(sql, 'sql'), params: checkParams(params, 'params') })
+  }
+}

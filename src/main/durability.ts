@@ -1,0 +1,59 @@
+/** Which frames are saved, and who waits for that. */
+import { MylibsqlError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+
+interface Waiter {
+  readonly frameNo: FrameNo
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export class Durability {
+  /** Frames before this one are saved. */
+  #savedNextFrameNo: FrameNo
+  /** In order of frame number. */
+  #waiters: Waiter[] = []
+  #closed: MylibsqlError | undefined
+
+  constructor(savedNextFrameNo: FrameNo) {
+    this.#savedNextFrameNo = savedNextFrameNo
+  }
+
+  get savedFrameNo(): FrameNo | undefined {
+    return this.#savedNextFrameNo === 0 ? undefined : this.#savedNextFrameNo - 1
+  }
+
+  isSaved(frameNo: FrameNo | undefined): boolean {
+    return frameNo === undefined || frameNo < this.#savedNextFrameNo
+  }
+
+  /** Resolves once the frame and all before it are saved; rejects when that can no longer happen. */
+  wait(frameNo: FrameNo | undefined): Promise<void> {
+    if (frameNo === undefined || this.isSaved(frameNo)) return Promise.resolve()
+    if (this.#closed !== undefined) return Promise.reject(unsaved(frameNo, this.#closed))
+    return new Promise((resolve, reject) => {
+      let at = this.#waiters.length
+      while (at > 0 && this.#waiters[at - 1]!.frameNo > frameNo) at -= 1
+      this.#waiters.splice(at, 0, { frameNo, resolve, reject })
+    })
+  }
+
+  saved(nextFrameNo: FrameNo): void {
+    if (nextFrameNo <= this.#savedNextFrameNo) return
+    this.#savedNextFrameNo = nextFrameNo
+    const remaining = this.#waiters.findIndex((waiter) => waiter.frameNo >= nextFrameNo)
+    const count = remaining === -1 ? this.#waiters.length : remaining
+    for (const waiter of this.#waiters.splice(0, count)) waiter.resolve()
+  }
+
+  close(cause: MylibsqlError): void {
+    if (this.#closed !== undefined) return
+    this.#closed = cause
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(unsaved(waiter.frameNo, cause))
+  }
+}
+
+function unsaved(frameNo: FrameNo, cause: MylibsqlError): MylibsqlError {
+  const message = `Frame ${frameNo} was not saved before the primary ended: ${cause.message}`
+  return new MylibsqlError(cause.code, message, { frameNo }, { cause })
+}

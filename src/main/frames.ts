@@ -1,0 +1,221 @@
+/** The live stream of committed frames, fanned out to every subscriber on the main thread. */
+import { Observable, type Subscriber } from 'rxjs'
+import { FrameBatch, type FrameNo } from '../protocol/frame.js'
+import type { FromActor, ToActor } from '../protocol/wire.js'
+import { checkFrameNo } from './arguments.js'
+import type { Durability } from './durability.js'
+
+/** A batch, and how many subscribers have yet to give it back. */
+interface Delivery {
+  readonly batch: FrameBatch
+  holderCount: number
+}
+
+export interface FramesOptions {
+  /**
+   * When a batch no longer counts against the limit that holds writers back: once it was `taken` (default), or once
+   * it was `acknowledged` with ackReplicated, for consumers that keep batches in a pipeline of their own.
+   */
+  readonly credit?: 'taken' | 'acknowledged'
+}
+
+/** One for each primary: all of its subscribers share one copy of the frames. */
+export class FrameFeed {
+  readonly #send: (message: ToActor) => void
+  readonly #durability: Durability
+  readonly #subscribers = new Set<Frames>()
+
+  constructor(send: (message: ToActor) => void, durability: Durability) {
+    this.#send = send
+    this.#durability = durability
+  }
+
+  capture(credit: 'taken' | 'acknowledged'): Frames {
+    const frames = new Frames(
+      credit,
+      (delivery) => this.#release(delivery),
+      (frameNo) => this.#durability.saved(frameNo + 1),
+      () => this.#leave(frames),
+    )
+    this.#subscribers.add(frames)
+    if (this.#subscribers.size === 1) this.#send({ kind: 'feed', on: true })
+    return frames
+  }
+
+  receive(message: Extract<FromActor, { kind: 'frames' }>): void {
+    const { bytes, pageSize, startFrameNo, startChecksum } = message
+    const batch = new FrameBatch(bytes, pageSize, startFrameNo, startChecksum)
+    const delivery: Delivery = { batch, holderCount: this.#subscribers.size }
+    for (const frames of [...this.#subscribers]) frames.deliver(delivery)
+  }
+
+  close(error: unknown): void {
+    for (const frames of [...this.#subscribers]) frames.end(error)
+  }
+
+  #release(delivery: Delivery): void {
+    delivery.holderCount -= 1
+    if (delivery.holderCount === 0) this.#send({ kind: 'credit', byteCount: delivery.batch.byteLength })
+  }
+
+  #leave(frames: Frames): void {
+    if (this.#subscribers.delete(frames) && this.#subscribers.size === 0)
+      this.#send({ kind: 'feed', on: false })
+  }
+}
+
+/**
+ * Live stream of the frames that a primary commits, in batches of whole transactions, for those who need finer grain
+ * than checkpoints. Made by `primary.captureFrames()`; begins with the first commit after that.
+ *
+ * Take batches one by one (`next`, `tryNext`, `for await`) or be called with them (`subscribe`, it is an RxJS
+ * Observable); not both at a time. Batches that are not taken hold the primary's writers back at
+ * `subscriberBytesMax`, so close what you no longer read.
+ *
+ * @example
+ * const frames = primary.captureFrames()
+ * for await (const batch of frames) {
+ *   await replica.replicateFrames(batch)
+ *   frames.ackReplicated(batch.nextFrameNo - 1) // writes up to here are durable now
+ * }
+ */
+export class Frames extends Observable<FrameBatch> {
+  readonly #credit: 'taken' | 'acknowledged'
+  readonly #release: (delivery: Delivery) => void
+  readonly #saved: (frameNo: FrameNo) => void
+  readonly #leave: () => void
+  readonly #observers = new Set<Subscriber<FrameBatch>>()
+  #waiting: Delivery[] = []
+  /** Taken, and not acknowledged: only with credit 'acknowledged'. */
+  #unacknowledged: Delivery[] = []
+  #pulls: { resolve: (batch: FrameBatch | undefined) => void; reject: (error: unknown) => void }[] = []
+  #lastFrameNo: FrameNo | undefined
+  #isEnded = false
+  #error: unknown
+
+  /** @internal */
+  constructor(
+    credit: 'taken' | 'acknowledged',
+    release: (delivery: Delivery) => void,
+    saved: (frameNo: FrameNo) => void,
+    leave: () => void,
+  ) {
+    super((subscriber) => this.#observe(subscriber))
+    this.#credit = credit
+    this.#release = release
+    this.#saved = saved
+    this.#leave = leave
+  }
+
+  /**
+   * The next batch, as soon as there is one; undefined once the stream is closed and empty. Rejects with
+   * ERR_WORKER_EXITED when the primary's thread ended.
+   */
+  next(): Promise<FrameBatch | undefined> {
+    this.#refuseWhileObserved()
+    const delivery = this.#waiting.shift()
+    if (delivery !== undefined) return Promise.resolve(this.#take(delivery))
+    if (this.#isEnded)
+      return this.#error === undefined ? Promise.resolve(undefined) : Promise.reject(this.#error)
+    return new Promise((resolve, reject) => this.#pulls.push({ resolve, reject }))
+  }
+
+  /** The next batch if one waits, else undefined. */
+  tryNext(): FrameBatch | undefined {
+    this.#refuseWhileObserved()
+    const delivery = this.#waiting.shift()
+    return delivery === undefined ? undefined : this.#take(delivery)
+  }
+
+  /**
+   * Declares that all frames up to this one are safe elsewhere: writes up to it become durable. Throws RangeError for
+   * a frame that this stream has not delivered.
+   */
+  ackReplicated(frameNo: FrameNo): void {
+    checkFrameNo(frameNo, 'frameNo')
+    if (this.#lastFrameNo === undefined || frameNo > this.#lastFrameNo) {
+      const last =
+        this.#lastFrameNo === undefined
+          ? 'none was delivered yet'
+          : `the last one delivered is ${this.#lastFrameNo}`
+      throw new RangeError(`Frame ${frameNo} cannot be acknowledged: ${last}`)
+    }
+    while (
+      this.#unacknowledged[0] !== undefined &&
+      this.#unacknowledged[0].batch.nextFrameNo <= frameNo + 1
+    ) {
+      this.#release(this.#unacknowledged.shift()!)
+    }
+    this.#saved(frameNo)
+  }
+
+  /** Ends the stream: `next()` gives undefined, observers complete. What was not taken is dropped. */
+  close(): void {
+    this.end(undefined)
+  }
+
+  /** Takes batches until the stream is closed. Leaving the loop does not close it. */
+  async *[Symbol.asyncIterator](): AsyncIterableIterator<FrameBatch> {
+    for (let batch = await this.next(); batch !== undefined; batch = await this.next()) yield batch
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** @internal */
+  deliver(delivery: Delivery): void {
+    if (this.#observers.size > 0) {
+      const batch = this.#take(delivery)
+      for (const observer of [...this.#observers]) observer.next(batch)
+      return
+    }
+    const pull = this.#pulls.shift()
+    if (pull === undefined) this.#waiting.push(delivery)
+    else pull.resolve(this.#take(delivery))
+  }
+
+  /** @internal */
+  end(error: unknown): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    this.#error = error
+    for (const delivery of [...this.#waiting.splice(0), ...this.#unacknowledged.splice(0)])
+      this.#release(delivery)
+    for (const pull of this.#pulls.splice(0)) {
+      if (error === undefined) pull.resolve(undefined)
+      else pull.reject(error)
+    }
+    for (const observer of [...this.#observers]) {
+      if (error === undefined) observer.complete()
+      else observer.error(error)
+    }
+    this.#observers.clear()
+    this.#leave()
+  }
+
+  #observe(subscriber: Subscriber<FrameBatch>): () => void {
+    if (this.#isEnded) {
+      if (this.#error === undefined) subscriber.complete()
+      else subscriber.error(this.#error)
+      return () => {}
+    }
+    this.#observers.add(subscriber)
+    for (const delivery of this.#waiting.splice(0)) subscriber.next(this.#take(delivery))
+    return () => this.#observers.delete(subscriber)
+  }
+
+  #take(delivery: Delivery): FrameBatch {
+    this.#lastFrameNo = delivery.batch.nextFrameNo - 1
+    if (this.#credit === 'acknowledged' && !this.#isEnded) this.#unacknowledged.push(delivery)
+    else this.#release(delivery)
+    return delivery.batch
+  }
+
+  #refuseWhileObserved(): void {
+    if (this.#observers.size === 0) return
+    throw new TypeError(
+      'These Frames are delivered to subscribe(): unsubscribe, or capture others, to take batches one by one',
+    )
+  }
+}

@@ -1,0 +1,179 @@
+/** A database that is open: its actor thread, its reader threads and its files. Goes with the role changes. */
+import { rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { MylibsqlError } from '../protocol/errors.js'
+import {
+  busyTimeoutMsDefault,
+  closeTimeoutMsDefault,
+  idleTimeoutMsDefault,
+  subscriberBytesMaxDefault,
+  unsavedBytesMaxDefault,
+} from '../protocol/limits.js'
+import type { Position, Role } from '../protocol/wire.js'
+import { ActorThread } from './actor-thread.js'
+import {
+  checkBoolean,
+  checkInstance,
+  checkOptions,
+  checkPath,
+  checkPositiveInteger,
+  optional,
+  withDefault,
+  wrong,
+} from './arguments.js'
+import { Log } from './log.js'
+import { ReaderPool } from './reader-pool.js'
+import { Snapshot, withLogFiles } from './snapshot.js'
+import { temporaryPath } from './temporary-files.js'
+
+export interface OpenOptions {
+  /**
+   * Where the working file is kept. Default: a temporary file, removed on close. A file that is left there by an
+   * earlier opening is rebuilt; one that mylibsql did not make is never touched (ERR_PATH_EXISTS).
+   */
+  path?: string | URL
+  /** Reader threads, started with the first read. Default: one for each core but one, from 1 to 4. */
+  readers?: number
+  /** Integers as bigint, as in better-sqlite3. Default false. */
+  safeIntegers?: boolean
+  /** How long a write waits while a limit holds writers back, and SQLite for a lock. Default 30,000 ms. */
+  busyTimeoutMs?: number
+  /** Longest pause between two statements of an interactive connection or of an iteration. Default 30,000 ms. */
+  idleTimeoutMs?: number
+  /** How long close() waits for what is under way. Default 5,000 ms. */
+  closeTimeoutMs?: number
+}
+
+export interface PrimaryOptions extends OpenOptions {
+  /** Bytes of frames in no saved log yet at which writers are held back. Default 1 GiB. */
+  unsavedBytesMax?: number
+  /** Bytes of frames that a subscriber has not taken at which writers are held back. Default 64 MiB. */
+  subscriberBytesMax?: number
+  /** Module of procedures for `call`: `new URL('./procedures.js', import.meta.url)`. */
+  procedures?: URL
+}
+
+const readersMax = 4
+const common = {
+  path: optional(checkPath),
+  readers: withDefault(checkPositiveInteger, Math.min(readersMax, Math.max(1, availableParallelism() - 1))),
+  safeIntegers: withDefault(checkBoolean, false),
+  busyTimeoutMs: withDefault(checkPositiveInteger, busyTimeoutMsDefault),
+  idleTimeoutMs: withDefault(checkPositiveInteger, idleTimeoutMsDefault),
+  closeTimeoutMs: withDefault(checkPositiveInteger, closeTimeoutMsDefault),
+}
+const ofPrimary = {
+  unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
+  subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
+  procedures: optional(checkModuleUrl),
+}
+
+export class OpenDatabase {
+  readonly thread: ActorThread
+  readonly readers: ReaderPool
+  readonly path: string
+  readonly pageSize: number
+  readonly closeTimeoutMs: number
+  readonly #isTemporary: boolean
+  #closing: Promise<void> | undefined
+
+  private constructor(
+    thread: ActorThread,
+    readers: ReaderPool,
+    files: { path: string; isTemporary: boolean },
+    pageSize: number,
+    closeTimeoutMs: number,
+  ) {
+    this.thread = thread
+    this.readers = readers
+    this.path = files.path
+    this.#isTemporary = files.isTemporary
+    this.pageSize = pageSize
+    this.closeTimeoutMs = closeTimeoutMs
+  }
+
+  /** Starts a thread and opens the database in it. On any error nothing is left behind. */
+  static async open(
+    role: Role,
+    snapshot: Snapshot,
+    logs: readonly Log[],
+    options: PrimaryOptions | undefined,
+  ): Promise<{ database: OpenDatabase; position: Position }> {
+    const method = role === 'primary' ? 'Primary.open' : 'Replica.open'
+    checkInstance(snapshot, Snapshot, 'snapshot')
+    if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
+    const list = logs.map((log: unknown, index) => checkInstance(log, Log, `logs[${index}]`))
+    const checked = checkOptions(options, role === 'primary' ? { ...common, ...ofPrimary } : common, method)
+    const limits = { ...defaultLimits, ...checked } as typeof defaultLimits
+    const path = checked.path ?? (await temporaryPath('.sqlite'))
+    const { safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs } = checked
+    const files = { path, isTemporary: checked.path === undefined }
+    const logPathPrefix = await temporaryPath('.log-')
+    const thread = new ActorThread()
+    try {
+      const { position, pageSize } = await snapshot.use((snapshotFile) =>
+        withLogFiles(list, (logFiles) =>
+          thread.call('open', {
+            role,
+            snapshot: snapshotFile,
+            logs: logFiles,
+            path,
+            keepFiles: !files.isTemporary,
+            logPathPrefix,
+            safeIntegers,
+            busyTimeoutMs,
+            idleTimeoutMs,
+            unsavedBytesMax: limits.unsavedBytesMax,
+            subscriberBytesMax: limits.subscriberBytesMax,
+            proceduresUrl: limits.procedures?.href,
+          }),
+        ),
+      )
+      const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, checked.readers)
+      return { database: new OpenDatabase(thread, readers, files, pageSize, closeTimeoutMs), position }
+    } catch (error) {
+      await thread.terminate()
+      throw error
+    }
+  }
+
+  /** Stops readers, closes the database in its thread, ends the thread, removes temporary files. */
+  close(reason: MylibsqlError): Promise<void> {
+    this.#closing ??= this.#close(reason)
+    return this.#closing
+  }
+
+  async #close(reason: MylibsqlError): Promise<void> {
+    await this.readers.close(reason)
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.closeTimeoutMs)
+    })
+    try {
+      await Promise.race([this.thread.call('close'), timeout])
+    } catch (error) {
+      // A thread that is gone has nothing left to close.
+      if (!(error instanceof MylibsqlError)) throw error
+      if (error.code !== 'ERR_CLOSED' && error.code !== 'ERR_WORKER_EXITED') throw error
+    } finally {
+      clearTimeout(timer)
+      await this.thread.terminate()
+      if (this.#isTemporary) await this.#removeFiles()
+    }
+  }
+
+  async #removeFiles(): Promise<void> {
+    for (const suffix of ['', '-wal', '-shm']) await rm(`${this.path}${suffix}`, { force: true })
+  }
+}
+
+const defaultLimits: { unsavedBytesMax: number; subscriberBytesMax: number; procedures: URL | undefined } = {
+  unsavedBytesMax: unsavedBytesMaxDefault,
+  subscriberBytesMax: subscriberBytesMaxDefault,
+  procedures: undefined,
+}
+
+function checkModuleUrl(value: unknown, name: string): URL {
+  if (!(value instanceof URL)) throw wrong(name, "a URL: new URL('./procedures.js', import.meta.url)", value)
+  return value
+}

@@ -1,0 +1,424 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { FromActor, Position } from '../protocol/wire.js'
+import { Ack } from './ack.js'
+import { reviveError } from './actor-thread.js'
+import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
+import { Checkpoints, type SaveLog } from './checkpoints.js'
+import { Connection } from './connection.js'
+import { Durability } from './durability.js'
+import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
+import { Log } from './log.js'
+import { OpenDatabase, type PrimaryOptions } from './open-database.js'
+import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
+import type { Replica } from './replica.js'
+import { type Answer, RequestQueue } from './request-queue.js'
+import { makeReplica, registerPrimary } from './role-change.js'
+import { Snapshot } from './snapshot.js'
+
+/** A module of procedures: functions of a better-sqlite3 connection and whatever arguments can be cloned. */
+export type ProcedureModule = object
+type ArgumentsOf<F> = F extends (connection: never, ...args: infer A) => unknown ? A : never
+type ResultOf<F> = F extends (...args: never[]) => infer R ? R : never
+type ProcedureName<P> = { [K in keyof P]: P[K] extends (...args: never[]) => unknown ? K : never }[keyof P] &
+  string
+
+/**
+ * A database that is written to. All writes run in one worker thread, in the order in which they are made; the
+ * calling thread is never blocked. What is written exists in the working file only until it is saved: by
+ * `checkpoint`, or by acknowledging frames.
+ *
+ * @example
+ * const primary = await Primary.open(snapshot)
+ * const ack = await primary.run('INSERT INTO users (name) VALUES (?)', ['Alice'])
+ * await primary.checkpoint((log) => log.copyTo(`logs/${log.startFrameNo}.log`))
+ * await ack.durable()
+ * await primary.close()
+ */
+export class Primary<P extends ProcedureModule = Record<string, never>> {
+  readonly #database: OpenDatabase
+  readonly #requests: RequestQueue
+  readonly #durability: Durability
+  readonly #feed: FrameFeed
+  readonly #checkpoints: Checkpoints
+  readonly #inSession = new AsyncLocalStorage<{ isRunning: boolean }>()
+  readonly #leases = new Map<number, (error: unknown) => void>()
+  #leaseCount = 0
+  #lastFrameNo: FrameNo | undefined
+  #ended: MylibsqlError | undefined
+  #closing: Promise<void> | undefined
+
+  private constructor(database: OpenDatabase, position: Position) {
+    const { thread } = database
+    this.#database = database
+    this.#durability = new Durability(position.nextFrameNo)
+    this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
+    this.#requests = new RequestQueue((message) => thread.send(message))
+    this.#feed = new FrameFeed((message) => {
+      // The stream begins behind the writes that were asked for before it.
+      this.#requests.flush()
+      thread.send(message)
+    }, this.#durability)
+    this.#checkpoints = new Checkpoints({
+      seal: async () => {
+        const file = await thread.call('sealLog')
+        return file && Log.fromFile(file, { temporary: true })
+      },
+      saved: async (nextFrameNo) => {
+        this.#durability.saved(nextFrameNo)
+        await thread.call('logSaved', nextFrameNo)
+      },
+    })
+    thread.attach(
+      (message) => this.#receive(message),
+      (error) => this.#end(error),
+    )
+  }
+
+  static {
+    registerPrimary((database, position) => new Primary(database, position))
+  }
+
+  /**
+   * Opens a primary from a snapshot and the logs behind it, in a working file of its own.
+   *
+   * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT when they do not fit together; ERR_LOCKED,
+   * ERR_PATH_EXISTS, ERR_IO for the working file; ERR_PROCEDURE when the module cannot be imported
+   */
+  static async open<P extends ProcedureModule = Record<string, never>>(
+    snapshot: Snapshot,
+    logs: readonly Log[] = [],
+    options?: PrimaryOptions,
+  ): Promise<Primary<P>> {
+    const { database, position } = await OpenDatabase.open('primary', snapshot, logs, options)
+    return new Primary<P>(database, position)
+  }
+
+  /** The working file. Other programs may read it while it is open; nobody may write to it or checkpoint it. */
+  get path(): string {
+    return this.#database.path
+  }
+
+  /** Bytes. */
+  get pageSize(): number {
+    return this.#database.pageSize
+  }
+
+  /** Last frame that is known to be committed; undefined before the first one. */
+  get lastFrameNo(): FrameNo | undefined {
+    return this.#lastFrameNo
+  }
+
+  /** Last frame that is saved; undefined when none is. */
+  get savedFrameNo(): FrameNo | undefined {
+    return this.#durability.savedFrameNo
+  }
+
+  /**
+   * Runs one statement, atomically. Resolves when it is executed. A statement that returns rows has them in `rows`.
+   *
+   * @throws SqliteError, ERR_REFUSED (transaction control, what would break replication), ERR_BUSY, ERR_CLOSED,
+   * ERR_WORKER_EXITED; TypeError for parameters that SQLite does not know
+   */
+  async run(sql: string, params?: SqlParams): Promise<Ack<RunResult>> {
+    this.#check('run')
+    return this.#ack(await this.#requests.run(checkSql(sql, 'sql'), checkParams(params, 'params')))
+  }
+
+  /**
+   * Runs statements as one transaction: all or none.
+   *
+   * @throws as run
+   */
+  async batch(statements: readonly Statement[]): Promise<Ack<RunResult[]>> {
+    this.#check('batch')
+    return this.#ack(await this.#requests.batch(checkStatements(statements)))
+  }
+
+  /**
+   * Runs a procedure inside the worker, as one transaction: a synchronous function `(connection, ...args) => result`
+   * exported by the module that `open` was given.
+   *
+   * @example
+   * const primary = await Primary.open<typeof import('./procedures.js')>(snapshot, [], {
+   *   procedures: new URL('./procedures.js', import.meta.url),
+   * })
+   * await primary.call('transfer', 1, 2, 50)
+   * @throws what the procedure throws; ERR_PROCEDURE, ERR_NOT_CLONEABLE
+   */
+  async call<K extends ProcedureName<P>>(name: K, ...args: ArgumentsOf<P[K]>): Promise<Ack<ResultOf<P[K]>>> {
+    this.#check('call')
+    checkString(name, 'name')
+    const answer = await this.#requests.call(name, checkArguments(name, args))
+    return this.#ack(answer as Answer<ResultOf<P[K]>>)
+  }
+
+  /**
+   * Lends the writing connection to `work`; nobody else writes meanwhile. Each statement commits by itself unless
+   * `work` begins a transaction. One that it leaves open is rolled back, and this rejects with
+   * ERR_TRANSACTION_OPEN.
+   *
+   * @throws what `work` throws; ERR_TIMEOUT when it makes no statement for `idleTimeoutMs`; as run
+   */
+  withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
+    return this.#session('withConnection', work, false)
+  }
+
+  /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
+  transaction<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
+    return this.#session('transaction', work, true)
+  }
+
+  /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
+  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
+    this.#check('get')
+    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /** All rows of a query. Runs in a reader thread; sees every executed write. */
+  async all(sql: string, params?: SqlParams): Promise<Row[]> {
+    this.#check('all')
+    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /**
+   * The rows of a query one by one, fetched in chunks as they are consumed. Occupies a reader thread until the loop
+   * ends; given up after `idleTimeoutMs` without progress.
+   */
+  iterate(sql: string, params?: SqlParams): AsyncIterableIterator<Row> {
+    this.#check('iterate')
+    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /**
+   * Live stream of the frames that are committed from now on.
+   *
+   * @throws ERR_CLOSED
+   */
+  captureFrames(options?: FramesOptions): Frames {
+    this.#check('captureFrames')
+    const known = { credit: withDefault(oneOf('taken', 'acknowledged'), 'taken') }
+    return this.#feed.capture(checkOptions(options, known, 'captureFrames').credit)
+  }
+
+  /**
+   * Seals the log of all frames since the last checkpoint and hands it to `saveLog`. When that resolves, the writes
+   * in it are durable. Writers go on meanwhile. Calls are served one after the other.
+   *
+   * When `saveLog` fails, so does this call, and nothing is lost: the next checkpoint hands over the same log
+   * first, then another one with what was written since. The log is a temporary file: `close()` it once it is
+   * saved, or it goes when it is garbage collected.
+   *
+   * @example await primary.checkpoint((log) => log.copyTo(`logs/${log.startFrameNo}.log`))
+   * @returns the last frame that was saved; undefined, without a call of `saveLog`, when there was nothing new
+   * @throws what `saveLog` throws; ERR_REENTRANT when called from within `saveLog`; ERR_IO; ERR_CLOSED
+   */
+  async checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
+    this.#check(undefined)
+    checkFunction(saveLog, 'saveLog')
+    // What was asked for before is part of it.
+    this.#requests.flush()
+    return this.#checkpoints.run(saveLog)
+  }
+
+  /**
+   * Writes a snapshot of the database as of the last committed frame, saved or not. Writers go on meanwhile. The file
+   * is there complete or not at all, and synced.
+   *
+   * @throws ERR_IO, ERR_CLOSED
+   */
+  async snapshot(path: string | URL): Promise<Snapshot> {
+    this.#check(undefined)
+    const target = checkPath(path, 'path')
+    return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
+  }
+
+  /**
+   * Makes a replica of this primary, which keeps its thread and its file. This object is closed by it.
+   *
+   * @throws ERR_UNSAVED_WRITES while writes are not saved: the primary stays as it was
+   */
+  async intoReplica(): Promise<Replica> {
+    this.#check('intoReplica')
+    await this.#requests.settled()
+    this.#check(undefined)
+    const saved = this.#durability.savedFrameNo
+    const position = await this.#database.thread.call('becomeReplica', saved === undefined ? 0 : saved + 1)
+    this.#end(
+      new MylibsqlError(
+        'ERR_CLOSED',
+        'This primary has become a replica: use the object that intoReplica() gave',
+      ),
+    )
+    return makeReplica(this.#database, position)
+  }
+
+  /** Counts and sizes, as of now. */
+  async stats(): Promise<PrimaryStats> {
+    this.#check(undefined)
+    const stats = await this.#database.thread.call('stats')
+    return {
+      lastFrameNo: stats.position.nextFrameNo === 0 ? undefined : stats.position.nextFrameNo - 1,
+      savedFrameNo: this.savedFrameNo,
+      pageSize: stats.pageSize,
+      walBytes: stats.walBytes,
+      unsavedBytes: stats.unsavedBytes,
+      transactionCount: stats.transactionCount,
+      requestCount: stats.requestCount,
+      pendingRequestCount: this.#requests.pendingCount,
+      walError: stats.lastWalError && reviveError(stats.lastWalError),
+    }
+  }
+
+  /**
+   * Executes what was asked for before, then closes the database and ends its threads. Writes that are not saved are
+   * lost, and their `durable()` rejects with ERR_CLOSED: checkpoint first. A second close does nothing.
+   *
+   * @throws ERR_SAVE_PENDING when a saveLog was still running after `closeTimeoutMs`; everything is closed then too
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    if (this.#ended?.code === 'ERR_CLOSED') return
+    const closed = new MylibsqlError('ERR_CLOSED', 'The primary is closed')
+    this.#ended ??= closed
+    const { closeTimeoutMs } = this.#database
+    await Promise.race([this.#requests.settled(), delay(closeTimeoutMs, undefined, { ref: false })])
+    const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
+    const saving = this.#checkpoints.saving
+    this.#finish(closed)
+    await this.#database.close(closed)
+    if (isSaved || saving === undefined) return
+    const message =
+      `saveLog had not settled ${closeTimeoutMs} ms after close() was called: whether frames ${saving.startFrameNo} to ` +
+      `${saving.nextFrameNo - 1} are saved is not known. The primary is closed`
+    throw new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
+  }
+
+  async #session<T>(
+    method: 'withConnection' | 'transaction',
+    work: (connection: Connection) => Promise<T>,
+    isTransaction: boolean,
+  ): Promise<Ack<T>> {
+    this.#check(method)
+    checkFunction(work, 'work')
+    this.#leaseCount += 1
+    const leaseId = this.#leaseCount
+    const { thread } = this.#database
+    const lost = new Promise<never>((_, reject) => this.#leases.set(leaseId, reject))
+    // Whoever waits for it hears of it; when nobody does, nothing was lost.
+    lost.catch(() => {})
+    const call = { isRunning: true }
+    try {
+      await this.#requests.lease(leaseId, isTransaction)
+      const connection = new Connection(
+        (statement) => thread.call('sessionStatement', leaseId, statement),
+        isTransaction,
+      )
+      let value: T
+      try {
+        value = await Promise.race([this.#inSession.run(call, async () => work(connection)), lost])
+      } catch (error) {
+        connection.end()
+        // What counts is why `work` failed; an expired lease has ended already.
+        await thread.call('endSession', leaseId, 'rollback').catch(() => {})
+        throw error
+      }
+      connection.end()
+      const frameNo = await thread.call('endSession', leaseId, 'commit')
+      return this.#ack({ value, frameNo })
+    } finally {
+      call.isRunning = false
+      this.#leases.delete(leaseId)
+    }
+  }
+
+  #receive(message: FromActor): void {
+    switch (message.kind) {
+      case 'results':
+        this.#noteCommitted(message.frameNo)
+        this.#requests.receiveResults(message)
+        break
+      case 'leased':
+        this.#requests.receiveLease()
+        break
+      case 'leaseExpired':
+        this.#leases.get(message.leaseId)?.(reviveError(message.error))
+        break
+      case 'frames':
+        this.#feed.receive(message)
+        break
+      default:
+        message satisfies never
+    }
+  }
+
+  #ack<T>(answer: Answer<T>): Ack<T> {
+    this.#noteCommitted(answer.frameNo)
+    return new Ack(answer.value, answer.frameNo, this.#durability)
+  }
+
+  #noteCommitted(frameNo: FrameNo | undefined): void {
+    if (frameNo !== undefined && (this.#lastFrameNo ?? -1) < frameNo) this.#lastFrameNo = frameNo
+  }
+
+  /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
+  #check(method: string | undefined): void {
+    if (this.#ended !== undefined) throw this.#ended
+    if (!writes.has(method) || !this.#inSession.getStore()?.isRunning) return
+    const message =
+      `primary.${method}() inside withConnection() or transaction() would wait for itself: ` +
+      'use the connection that the callback is given'
+    throw new MylibsqlError('ERR_REENTRANT', message)
+  }
+
+  /** The thread has ended, or has another role: everything that waits is rejected. */
+  #end(error: MylibsqlError): void {
+    this.#ended ??= error
+    this.#finish(error)
+    if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
+  }
+
+  #finish(error: MylibsqlError): void {
+    this.#requests.close(error)
+    for (const reject of this.#leases.values()) reject(error)
+    this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
+    this.#checkpoints.close(error)
+    this.#durability.close(error)
+  }
+}
+
+const writes = new Set<string | undefined>([
+  'run',
+  'batch',
+  'call',
+  'withConnection',
+  'transaction',
+  'intoReplica',
+])
+
+export interface PrimaryStats {
+  readonly lastFrameNo: FrameNo | undefined
+  readonly savedFrameNo: FrameNo | undefined
+  /** Bytes. */
+  readonly pageSize: number
+  readonly walBytes: number
+  /** Bytes of frames that are in no saved log. */
+  readonly unsavedBytes: number
+  /** Transactions committed since opening; requests that shared one count once. */
+  readonly transactionCount: number
+  readonly requestCount: number
+  readonly pendingRequestCount: number
+  /** Why the WAL could not be kept small the last time, for example a full disk; undefined when all is well. */
+  readonly walError: unknown
+}

@@ -1,0 +1,283 @@
+import { MylibsqlError } from '../protocol/errors.js'
+import { FrameBatch, type FrameNo } from '../protocol/frame.js'
+import type { Row, SqlParams } from '../protocol/values.js'
+import type { Position } from '../protocol/wire.js'
+import { reviveError } from './actor-thread.js'
+import {
+  checkFrameNo,
+  checkFunction,
+  checkInstance,
+  checkOptions,
+  checkPath,
+  checkPositiveInteger,
+  checkSignal,
+  optional,
+  withDefault,
+} from './arguments.js'
+import type { Connection } from './connection.js'
+import { Log } from './log.js'
+import { OpenDatabase, type OpenOptions } from './open-database.js'
+import { checkParams, checkSql } from './parameters.js'
+import type { Primary } from './primary.js'
+import { makePrimary, registerReplica } from './role-change.js'
+import { Snapshot } from './snapshot.js'
+
+export type ReplicaOptions = OpenOptions
+
+export interface WaitForOptions {
+  /** Ends the wait; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Rejects with ERR_TIMEOUT after this long. Default 30,000 ms. */
+  timeoutMs?: number
+}
+
+interface FrameWaiter {
+  readonly frameNo: FrameNo
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+const waitForTimeoutMsDefault = 30_000
+
+/**
+ * A read-only copy of a database, fed with logs or with live frames. Readers never wait for what is applied: a query
+ * sees the state as of whole transactions when it began.
+ *
+ * @example
+ * const replica = await Replica.open(await Snapshot.open('base.db'), [await Log.open('0.log')])
+ * await replica.get('SELECT count(*) AS n FROM users')
+ * await replica.replicate(await Log.open('1.log'))
+ */
+export class Replica {
+  readonly #database: OpenDatabase
+  #nextFrameNo: FrameNo
+  #waiters: FrameWaiter[] = []
+  #ended: MylibsqlError | undefined
+  #closing: Promise<void> | undefined
+
+  private constructor(database: OpenDatabase, position: Position) {
+    this.#database = database
+    this.#nextFrameNo = position.nextFrameNo
+    database.thread.attach(
+      () => {},
+      (error) => this.#end(error),
+    )
+  }
+
+  static {
+    registerReplica((database, position) => new Replica(database, position))
+  }
+
+  /**
+   * Opens a replica from a snapshot and the logs behind it, in a working file of its own.
+   *
+   * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT when they do not fit together; ERR_LOCKED,
+   * ERR_PATH_EXISTS, ERR_IO for the working file
+   */
+  static async open(
+    snapshot: Snapshot,
+    logs: readonly Log[] = [],
+    options?: ReplicaOptions,
+  ): Promise<Replica> {
+    const { database, position } = await OpenDatabase.open('replica', snapshot, logs, options)
+    return new Replica(database, position)
+  }
+
+  /** The working file. Other programs may read it while it is open. */
+  get path(): string {
+    return this.#database.path
+  }
+
+  /** Bytes. */
+  get pageSize(): number {
+    return this.#database.pageSize
+  }
+
+  /** Last frame that was applied; undefined before the first one. */
+  get lastFrameNo(): FrameNo | undefined {
+    return this.#nextFrameNo === 0 ? undefined : this.#nextFrameNo - 1
+  }
+
+  /**
+   * Lends a read-only connection of a reader thread to `work`. All of its queries see the same state of the database,
+   * whatever is applied meanwhile.
+   *
+   * @throws what `work` throws; SqliteError SQLITE_READONLY for a write; ERR_TIMEOUT without a statement for
+   * `idleTimeoutMs`; ERR_CLOSED
+   */
+  async withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    this.#check()
+    checkFunction(work, 'work')
+    return this.#database.readers.session(work)
+  }
+
+  /** First row of a query, undefined when there is none. Runs in a reader thread; sees every applied frame. */
+  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
+    this.#check()
+    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /** All rows of a query. Runs in a reader thread; sees every applied frame. */
+  async all(sql: string, params?: SqlParams): Promise<Row[]> {
+    this.#check()
+    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /** The rows of a query one by one, as Primary.iterate. */
+  iterate(sql: string, params?: SqlParams): AsyncIterableIterator<Row> {
+    this.#check()
+    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'))
+  }
+
+  /**
+   * Applies a log: all of it becomes visible at once. What was applied already is passed over. Every byte is checked
+   * before; on an error nothing was applied.
+   *
+   * @returns the last frame applied
+   * @throws ERR_LOG_GAP when the log starts too late, ERR_LINEAGE when it continues another history, ERR_CORRUPT,
+   * ERR_PAGE_SIZE, ERR_IO, ERR_CLOSED
+   */
+  async replicate(log: Log): Promise<FrameNo | undefined> {
+    this.#check()
+    checkInstance(log, Log, 'log')
+    return this.#advance(await log.use((file) => this.#database.thread.call('applyLog', file)))
+  }
+
+  /** The same for a batch of live frames. */
+  async replicateFrames(batch: FrameBatch): Promise<FrameNo | undefined> {
+    this.#check()
+    const { bytes, pageSize, startFrameNo, startChecksum } = checkInstance(batch, FrameBatch, 'batch')
+    const { thread } = this.#database
+    return this.#advance(await thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum))
+  }
+
+  /**
+   * Resolves once the frame is applied: with the `frameNo` of an Ack it gives read-your-writes.
+   *
+   * @throws the signal's reason, ERR_TIMEOUT, ERR_CLOSED
+   */
+  async waitFor(frameNo: FrameNo | undefined, options?: WaitForOptions): Promise<void> {
+    this.#check()
+    const known = {
+      signal: optional(checkSignal),
+      timeoutMs: withDefault(checkPositiveInteger, waitForTimeoutMsDefault),
+    }
+    const { signal, timeoutMs } = checkOptions(options, known, 'waitFor')
+    signal?.throwIfAborted()
+    if (frameNo === undefined || checkFrameNo(frameNo, 'frameNo') < this.#nextFrameNo) return
+    await this.#wait(frameNo, signal, timeoutMs)
+  }
+
+  /**
+   * Writes a snapshot of the replica as of the last applied frame. The file is there complete or not at all.
+   *
+   * @throws ERR_IO, ERR_CLOSED
+   */
+  async snapshot(path: string | URL): Promise<Snapshot> {
+    this.#check()
+    const target = checkPath(path, 'path')
+    return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
+  }
+
+  /**
+   * Makes a primary of this replica, which keeps its thread and its file. This object is closed by it. Nothing checks
+   * whether another primary is still writing: that is the application's to know.
+   */
+  async intoPrimary(): Promise<Primary> {
+    this.#check()
+    const position = await this.#database.thread.call('becomePrimary')
+    this.#end(
+      new MylibsqlError(
+        'ERR_CLOSED',
+        'This replica has become a primary: use the object that intoPrimary() gave',
+      ),
+    )
+    return makePrimary(this.#database, position)
+  }
+
+  /** Counts and sizes, as of now. */
+  async stats(): Promise<ReplicaStats> {
+    this.#check()
+    const stats = await this.#database.thread.call('stats')
+    return {
+      lastFrameNo: stats.position.nextFrameNo === 0 ? undefined : stats.position.nextFrameNo - 1,
+      pageSize: stats.pageSize,
+      walBytes: stats.walBytes,
+      appliedCount: stats.requestCount,
+      walError: stats.lastWalError && reviveError(stats.lastWalError),
+    }
+  }
+
+  /** Closes the database and ends its threads. Reads under way reject with ERR_CLOSED. A second close does nothing. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    if (this.#ended?.code === 'ERR_CLOSED') return
+    const closed = new MylibsqlError('ERR_CLOSED', 'The replica is closed')
+    this.#end(closed)
+    await this.#database.close(closed)
+  }
+
+  #advance({ nextFrameNo }: Position): FrameNo | undefined {
+    if (nextFrameNo > this.#nextFrameNo) {
+      this.#nextFrameNo = nextFrameNo
+      const ready = this.#waiters.filter((waiter) => waiter.frameNo < nextFrameNo)
+      this.#waiters = this.#waiters.filter((waiter) => waiter.frameNo >= nextFrameNo)
+      for (const waiter of ready) waiter.resolve()
+    }
+    return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+  }
+
+  async #wait(frameNo: FrameNo, signal: AbortSignal | undefined, timeoutMs: number): Promise<void> {
+    let giveUp = () => {}
+    let timer: NodeJS.Timeout | undefined
+    let waiter: FrameWaiter | undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        waiter = { frameNo, resolve, reject }
+        this.#waiters.push(waiter)
+        timer = setTimeout(() => reject(this.#timeout(frameNo, timeoutMs)), timeoutMs)
+        giveUp = () => reject(signal?.reason)
+        signal?.addEventListener('abort', giveUp, { once: true })
+      })
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', giveUp)
+      this.#waiters = this.#waiters.filter((other) => other !== waiter)
+    }
+  }
+
+  #timeout(frameNo: FrameNo, timeoutMs: number): MylibsqlError {
+    const message = `Frame ${frameNo} was not applied within ${timeoutMs} ms: the replica is at frame ${this.lastFrameNo}`
+    return new MylibsqlError('ERR_TIMEOUT', message, { frameNo })
+  }
+
+  #check(): void {
+    if (this.#ended !== undefined) throw this.#ended
+  }
+
+  #end(error: MylibsqlError): void {
+    if (this.#ended !== undefined) return
+    this.#ended = error
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
+  }
+}
+
+export interface ReplicaStats {
+  readonly lastFrameNo: FrameNo | undefined
+  /** Bytes. */
+  readonly pageSize: number
+  readonly walBytes: number
+  /** Logs and batches applied since opening. */
+  readonly appliedCount: number
+  /** Why the WAL could not be kept small the last time; undefined when all is well. */
+  readonly walError: unknown
+}

@@ -1,0 +1,31 @@
+/**
+ * How one role makes the other: Primary and Replica register themselves here, because each can become the other and
+ * modules must not import each other in a circle.
+ */
+import type { Position } from '../protocol/wire.js'
+import type { OpenDatabase } from './open-database.js'
+import type { Primary } from './primary.js'
+import type { Replica } from './replica.js'
+
+type Make<T> = (database: OpenDatabase, position: Position) => T
+
+let primary: Make<Primary> | undefined
+let replica: Make<Replica> | undefined
+
+export function registerPrimary(make: Make<Primary>): void {
+  primary = make
+}
+
+export function registerReplica(make: Make<Replica>): void {
+  replica = make
+}
+
+export function makePrimary(database: OpenDatabase, position: Position): Primary {
+  if (primary === undefined) throw new Error('primary.js is not loaded')
+  return primary(database, position)
+}
+
+export function makeReplica(database: OpenDatabase, position: Position): Replica {
+  if (replica === undefined) throw new Error('replica.js is not loaded')
+  return replica(database, position)
+}

@@ -1,0 +1,229 @@
+/**
+ * Entry point of an actor thread: one long task that owns one working database and plays one role at a time.
+ * The task ends when the database is closed.
+ */
+import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs'
+import type { MessagePort } from 'node:worker_threads'
+import * as Comlink from 'comlink'
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
+import { MylibsqlError, toWireError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+import type { LogFile } from '../protocol/log-format.js'
+import {
+  encodeSnapshotTrailer,
+  type SnapshotFile,
+  type SnapshotTrailer,
+} from '../protocol/snapshot-format.js'
+import type {
+  ActorStart,
+  ActorStats,
+  Control,
+  FromActor,
+  Invoke,
+  OpenReply,
+  OpenRequest,
+  Position,
+  SessionReply,
+  SessionStatement,
+  ToActor,
+} from '../protocol/wire.js'
+import { attempt, besides, commitFile, writeAll } from './file-io.js'
+import { PrimaryRole } from './primary-role.js'
+import { Procedures } from './procedures.js'
+import { ReplicaRole } from './replica-role.js'
+import { WorkingDatabase } from './working-database.js'
+
+export default function actor(start: ActorStart): Promise<void> {
+  return new Promise((resolve) => {
+    const control = new Actor(start.data, () => {
+      start.data.close()
+      // The reply to close() has to leave first.
+      setImmediate(() => {
+        start.control.close()
+        resolve()
+      })
+    })
+    const invoke: Invoke = async (method, args) => {
+      try {
+        const operation = control[method] as (...args: unknown[]) => Promise<never>
+        return { ok: true, value: await operation.apply(control, args) }
+      } catch (error) {
+        return { ok: false, error: toWireError(error) }
+      }
+    }
+    Comlink.expose(invoke, nodeEndpoint(start.control))
+  })
+}
+
+interface OpenState {
+  readonly database: WorkingDatabase
+  readonly procedures: Procedures
+  readonly request: OpenRequest
+}
+
+class Actor implements Control {
+  readonly #data: MessagePort
+  readonly #ended: () => void
+  #open: OpenState | undefined
+  #role: PrimaryRole | ReplicaRole | undefined
+
+  constructor(data: MessagePort, ended: () => void) {
+    this.#data = data
+    this.#ended = ended
+  }
+
+  async open(request: OpenRequest): Promise<OpenReply> {
+    const database = new WorkingDatabase(request)
+    try {
+      const procedures = await Procedures.load(database.connection, request.proceduresUrl)
+      this.#open = { database, procedures, request }
+      this.#play(request.role, database.openedAt)
+    } catch (error) {
+      database.close()
+      this.#open = undefined
+      throw error
+    }
+    // Only now: whatever is posted to a port waits there until somebody listens.
+    this.#data.on('message', (message: ToActor) => {
+      if (this.#role instanceof PrimaryRole) this.#role.receive(message)
+    })
+    return { position: database.openedAt, pageSize: database.pageSize }
+  }
+
+  async sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {
+    return this.#primary().statement(leaseId, statement)
+  }
+
+  async endSession(leaseId: number, outcome: 'commit' | 'rollback'): Promise<FrameNo | undefined> {
+    return this.#primary().endSession(leaseId, outcome)
+  }
+
+  sealLog(): Promise<LogFile | undefined> {
+    return this.#primary().seal()
+  }
+
+  async logSaved(nextFrameNo: FrameNo): Promise<void> {
+    this.#primary().logSaved(nextFrameNo)
+  }
+
+  /** Written beside `path` and renamed, so that a snapshot is there complete or not at all. */
+  async snapshot(path: string): Promise<SnapshotFile> {
+    const { database } = this.#opened()
+    const { nextFrameNo, checksum } = this.#position()
+    const temporaryPath = besides(path)
+    const fd = attempt('write', path, () => openSync(temporaryPath, 'wx', 0o644))
+    try {
+      let trailer: SnapshotTrailer
+      try {
+        // Begins its read transaction now, at the position that was just read.
+        const copy = await database.wal.copyDatabase(fd)
+        trailer = {
+          version: 1,
+          pageSize: copy.pageSize,
+          pageCount: copy.pageCount,
+          lastFrameNo: nextFrameNo === 0 ? undefined : nextFrameNo - 1,
+          checksum,
+          createdAtMs: Date.now(),
+          fileChecksum: copy.checksum,
+        }
+        attempt('write', path, () => {
+          writeAll(fd, encodeSnapshotTrailer(trailer), trailer.pageCount * trailer.pageSize)
+          fsyncSync(fd)
+        })
+      } finally {
+        closeSync(fd)
+      }
+      commitFile(temporaryPath, path)
+      return { path, trailer, format: 'mylibsql' }
+    } catch (error) {
+      rmSync(temporaryPath, { force: true })
+      throw error
+    }
+  }
+
+  async applyLog(file: LogFile): Promise<Position> {
+    return this.#replica().applyLog(file)
+  }
+
+  async applyFrames(
+    bytes: Uint8Array,
+    pageSize: number,
+    startFrameNo: FrameNo,
+    startChecksum: bigint,
+  ): Promise<Position> {
+    return this.#replica().applyFrames(bytes, pageSize, startFrameNo, startChecksum)
+  }
+
+  async becomeReplica(savedNextFrameNo: FrameNo): Promise<Position> {
+    const primary = this.#primary()
+    primary.checkSaved(savedNextFrameNo)
+    const position = primary.position()
+    // From here on nothing is written: requests that still arrive have no role to go to.
+    this.#role = undefined
+    await primary.close()
+    this.#play('replica', position)
+    return position
+  }
+
+  async becomePrimary(): Promise<Position> {
+    const replica = this.#replica()
+    this.#role = undefined
+    await replica.close()
+    const position = replica.position()
+    this.#play('primary', position)
+    return position
+  }
+
+  async stats(): Promise<ActorStats> {
+    const role = this.#role
+    if (role === undefined) throw closed()
+    return { role: role instanceof PrimaryRole ? 'primary' : 'replica', ...role.stats() }
+  }
+
+  async close(): Promise<void> {
+    const role = this.#role
+    const state = this.#open
+    this.#role = undefined
+    this.#open = undefined
+    try {
+      await role?.close()
+    } finally {
+      state?.database.close()
+      this.#ended()
+    }
+  }
+
+  #play(role: OpenRequest['role'], position: Position): void {
+    const { database, procedures, request } = this.#opened()
+    this.#role =
+      role === 'primary'
+        ? new PrimaryRole(database, position, procedures, request, (message: FromActor, transferList) =>
+            this.#data.postMessage(message, transferList ?? []),
+          )
+        : new ReplicaRole(database, position)
+  }
+
+  #position(): Position {
+    if (this.#role === undefined) throw closed()
+    return this.#role.position()
+  }
+
+  #opened(): OpenState {
+    if (this.#open === undefined) throw closed()
+    return this.#open
+  }
+
+  #primary(): PrimaryRole {
+    if (this.#role instanceof PrimaryRole) return this.#role
+    throw closed()
+  }
+
+  #replica(): ReplicaRole {
+    if (this.#role instanceof ReplicaRole) return this.#role
+    throw closed()
+  }
+}
+
+function closed(): MylibsqlError {
+  return new MylibsqlError('ERR_CLOSED', 'The database is closed, or has changed its role')
+}

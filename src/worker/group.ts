@@ -1,0 +1,88 @@
+/** Requests as they come in a group message, taken apart, and their results put together. */
+import { toWireError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+import type { RunResult, SqlParams } from '../protocol/values.js'
+import { type FromActor, Op, type ToActor } from '../protocol/wire.js'
+import { takeParams } from './statements.js'
+
+export interface GroupStatement {
+  readonly sql: string
+  readonly params: SqlParams | undefined
+}
+
+export type GroupRequest = { error: unknown; isFailed: boolean; result: unknown } & (
+  | { readonly op: 'run'; readonly statement: GroupStatement }
+  | { readonly op: 'batch'; readonly statements: readonly GroupStatement[] }
+  | { readonly op: 'call'; readonly name: string; readonly args: readonly unknown[] }
+  | { readonly op: 'lease'; readonly leaseId: number; readonly isTransaction: boolean }
+)
+
+type GroupMessage = Extract<ToActor, { kind: 'group' }>
+
+/** Knows the texts that were sent, so that they need not be sent again. */
+export class GroupDecoder {
+  #texts: string[] = []
+
+  decode(message: GroupMessage): GroupRequest[] {
+    if (message.resetTexts) this.#texts = []
+    this.#texts.push(...message.texts)
+    const { ops, values } = message
+    const requests: GroupRequest[] = []
+    let opAt = 0
+    let valueAt = 0
+    const nextOp = (): number => ops[opAt++]!
+    const nextText = (): string => this.#texts[nextOp()]!
+    const nextStatement = (): GroupStatement => {
+      const sql = nextText()
+      const paramCount = nextOp()
+      const params = takeParams(values, valueAt, paramCount)
+      valueAt += Math.abs(paramCount)
+      return { sql, params }
+    }
+    while (requests.length < message.requestCount) {
+      const outcome = { error: undefined, isFailed: false, result: undefined }
+      switch (nextOp()) {
+        case Op.run:
+          requests.push({ op: 'run', statement: nextStatement(), ...outcome })
+          break
+        case Op.batch: {
+          const statements = Array.from({ length: nextOp() }, nextStatement)
+          requests.push({ op: 'batch', statements, ...outcome })
+          break
+        }
+        case Op.call: {
+          const name = nextText()
+          const count = nextOp()
+          requests.push({ op: 'call', name, args: values.slice(valueAt, valueAt + count), ...outcome })
+          valueAt += count
+          break
+        }
+        default:
+          requests.push({ op: 'lease', leaseId: nextOp(), isTransaction: nextOp() === 1, ...outcome })
+      }
+    }
+    return requests
+  }
+}
+
+export function fail(request: GroupRequest, error: unknown): void {
+  request.isFailed = true
+  request.error = error
+}
+
+/** The results of requests that were run, in columns. */
+export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameNo | undefined): FromActor {
+  const changes: number[] = []
+  const rowids: (number | bigint)[] = []
+  const values: [number, unknown][] = []
+  const failures: [number, ReturnType<typeof toWireError>][] = []
+  for (const [index, request] of requests.entries()) {
+    const run = request.op === 'run' && !request.isFailed ? (request.result as RunResult) : undefined
+    changes.push(run?.changes ?? 0)
+    rowids.push(run?.lastInsertRowid ?? 0)
+    if (request.isFailed) failures.push([index, toWireError(request.error)])
+    else if (run === undefined) values.push([index, request.result])
+    else if (run.rows !== undefined) values.push([index, run.rows])
+  }
+  return { kind: 'results', requestCount: requests.length, frameNo, changes, rowids, values, failures }
+}

@@ -1,0 +1,93 @@
+/** The log that is being written: frames copied out of the WAL, sealed with a header when it is handed over. */
+import { closeSync, openSync, rmSync } from 'node:fs'
+import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
+import type { Position } from '../protocol/wire.js'
+import type { Capture } from './capture.js'
+import { attempt, writeAll } from './file-io.js'
+import type { WalConnection } from './native.js'
+
+export class OpenLog {
+  readonly #path: string
+  readonly #pageSize: number
+  readonly #start: Position
+  #end: Position
+  #fd: number | undefined
+
+  /** Makes no file before there is a frame to put into it. */
+  constructor(path: string, pageSize: number, start: Position) {
+    this.#path = path
+    this.#pageSize = pageSize
+    this.#start = start
+    this.#end = start
+  }
+
+  /** Behind the last frame that was copied. */
+  get end(): Position {
+    return this.#end
+  }
+
+  get isEmpty(): boolean {
+    return this.#end.nextFrameNo === this.#start.nextFrameNo
+  }
+
+  /** Copies the frames up to `nextFrameNo` out of the WAL, on a libuv thread. */
+  async copy(wal: WalConnection, capture: Capture, nextFrameNo: FrameNo): Promise<void> {
+    const frameCount = nextFrameNo - this.#end.nextFrameNo
+    if (frameCount <= 0) return
+    const { nextFrameNo: from, checksum } = this.#end
+    const copied = await wal.copyFrames(
+      this.#open(),
+      this.#byteOffset(),
+      capture.walIndex(from),
+      frameCount,
+      from,
+      checksum,
+    )
+    this.#end = { nextFrameNo, checksum: copied }
+  }
+
+  /** The same on this thread. */
+  copySync(wal: WalConnection, capture: Capture, nextFrameNo: FrameNo): void {
+    const frameCount = nextFrameNo - this.#end.nextFrameNo
+    if (frameCount <= 0) return
+    const { nextFrameNo: from, checksum } = this.#end
+    const index = capture.walIndex(from)
+    const copied = wal.copyFramesSync(this.#open(), this.#byteOffset(), index, frameCount, from, checksum)
+    this.#end = { nextFrameNo, checksum: copied }
+  }
+
+  /** Writes the header; the file then belongs to who asked for it. */
+  seal(): LogFile {
+    const header = logHeader({
+      pageSize: this.#pageSize,
+      startFrameNo: this.#start.nextFrameNo,
+      frameCount: this.#end.nextFrameNo - this.#start.nextFrameNo,
+      startChecksum: this.#start.checksum,
+      endChecksum: this.#end.checksum,
+    })
+    attempt('write', this.#path, () => writeAll(this.#open(), encodeLogHeader(header), 0))
+    this.#close()
+    return { location: { path: this.#path }, header }
+  }
+
+  discard(): void {
+    this.#close()
+    rmSync(this.#path, { force: true })
+  }
+
+  #byteOffset(): number {
+    const frameCount = this.#end.nextFrameNo - this.#start.nextFrameNo
+    return logHeaderBytesV3 + frameCount * (frameHeaderBytes + this.#pageSize)
+  }
+
+  #open(): number {
+    this.#fd ??= attempt('write', this.#path, () => openSync(this.#path, 'w+', 0o600))
+    return this.#fd
+  }
+
+  #close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * What an actor does as a primary: takes requests in order, gives interactive connections their turn, numbers
+ * and streams what was committed, seals logs, and holds writers back when a limit is reached.
+ */
+import { MylibsqlError, toWireError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+import type { LogFile } from '../protocol/log-format.js'
+import type {
+  ActorStats,
+  FromActor,
+  OpenRequest,
+  Position,
+  SessionReply,
+  SessionStatement,
+  ToActor,
+} from '../protocol/wire.js'
+import { Feed } from './feed.js'
+import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js'
+import type { Procedures } from './procedures.js'
+import { Session } from './session.js'
+import { Statements } from './statements.js'
+import { WalKeeper } from './wal-keeper.js'
+import type { WorkingDatabase } from './working-database.js'
+import { Writer } from './writer.js'
+
+type Post = (message: FromActor, transferList?: ArrayBuffer[]) => void
+/** What of the request to open still matters. */
+type Limits = Pick<
+  OpenRequest,
+  'logPathPrefix' | 'busyTimeoutMs' | 'idleTimeoutMs' | 'unsavedBytesMax' | 'subscriberBytesMax'
+>
+
+interface Lease {
+  readonly leaseId: number
+  readonly isTransaction: boolean
+  readonly session: Session
+  readonly idleTimer: NodeJS.Timeout
+}
+
+export class PrimaryRole {
+  readonly #database: WorkingDatabase
+  readonly #limits: Limits
+  readonly #post: Post
+  readonly #statements: Statements
+  readonly #writer: Writer
+  readonly #keeper: WalKeeper
+  readonly #feed: Feed
+  readonly #decoder = new GroupDecoder()
+  #queue: GroupRequest[] = []
+  #lease: Lease | undefined
+  #holdTimer: NodeJS.Timeout | undefined
+  /** Set when frames were lost: nothing can be written any more. */
+  #failure: unknown
+  #requestCount = 0
+
+  constructor(
+    database: WorkingDatabase,
+    position: Position,
+    procedures: Procedures,
+    limits: Limits,
+    post: Post,
+  ) {
+    this.#database = database
+    this.#limits = limits
+    this.#post = post
+    this.#statements = new Statements(database.connection)
+    this.#writer = new Writer(database.connection, this.#statements, procedures, this.#explain)
+    this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
+    this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
+  }
+
+  receive(message: ToActor): void {
+    switch (message.kind) {
+      case 'group': {
+        const requests = this.#decoder.decode(message)
+        this.#requestCount += requests.length
+        this.#queue = this.#queue.length === 0 ? requests : [...this.#queue, ...requests]
+        break
+      }
+      case 'feed':
+        if (message.on) this.#feed.start(this.#keeper)
+        else this.#feed.stop()
+        break
+      case 'credit':
+        this.#feed.credit(message.byteCount)
+        break
+      default:
+        message satisfies never
+    }
+    this.#pump()
+  }
+
+  /** Throws what the statement throws, ERR_REFUSED, ERR_TIMEOUT when the lease has expired. */
+  statement(leaseId: number, statement: SessionStatement): SessionReply {
+    const lease = this.#leaseOf(leaseId)
+    lease.idleTimer.refresh()
+    try {
+      return lease.session.execute(statement)
+    } catch (error) {
+      throw this.#explain(error)
+    } finally {
+      if (!this.#database.connection.inTransaction) this.#captureCommits()
+    }
+  }
+
+  /**
+   * Ends a lease. Throws ERR_TRANSACTION_OPEN when the caller left a transaction open (it is rolled back), and
+   * what the commit throws.
+   */
+  endSession(leaseId: number, outcome: 'commit' | 'rollback'): FrameNo | undefined {
+    const lease = this.#leaseOf(leaseId)
+    try {
+      const isOpen = this.#database.connection.inTransaction
+      if (outcome === 'commit' && isOpen && lease.isTransaction) this.#writer.commit()
+      else if (outcome === 'commit' && isOpen) throw transactionOpen()
+      this.#writer.rollback()
+      return lastFrameNo(this.#captureCommits())
+    } finally {
+      this.#endLease()
+    }
+  }
+
+  seal(): Promise<LogFile | undefined> {
+    if (this.#failure !== undefined) throw this.#failure
+    return this.#keeper.seal()
+  }
+
+  logSaved(nextFrameNo: FrameNo): void {
+    this.#keeper.logSaved(nextFrameNo)
+    this.#pump()
+  }
+
+  position(): Position {
+    return this.#keeper.position()
+  }
+
+  /** Throws ERR_UNSAVED_WRITES when something is under way or not saved. */
+  checkSaved(savedNextFrameNo: FrameNo): void {
+    const { nextFrameNo } = this.#keeper
+    if (nextFrameNo <= savedNextFrameNo && this.#queue.length === 0 && this.#lease === undefined) return
+    const what =
+      nextFrameNo > savedNextFrameNo
+        ? `frames ${savedNextFrameNo} to ${nextFrameNo - 1} are not saved`
+        : 'writes are under way'
+    const message = `The primary cannot become a replica: ${what}. Call checkpoint() first`
+    throw new MylibsqlError('ERR_UNSAVED_WRITES', message, { frameNo: savedNextFrameNo })
+  }
+
+  stats(): Omit<ActorStats, 'role'> {
+    return {
+      position: this.position(),
+      pageSize: this.#database.pageSize,
+      walBytes: this.#keeper.walBytes,
+      unsavedBytes: this.#keeper.unsavedBytes,
+      transactionCount: this.#writer.transactionCount,
+      requestCount: this.#requestCount,
+      lastWalError: this.#keeper.lastError,
+    }
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#holdTimer)
+    clearTimeout(this.#lease?.idleTimer)
+    this.#lease = undefined
+    this.#queue = []
+    this.#feed.stop()
+    await this.#keeper.close()
+  }
+
+  #pump(): void {
+    while (this.#queue.length > 0 && this.#lease === undefined) {
+      if (this.#isHeld()) return
+      const leaseAt = this.#queue.findIndex((request) => request.op === 'lease')
+      if (leaseAt === 0) {
+        this.#grant(this.#queue.shift()!)
+      } else {
+        const requests = leaseAt === -1 ? this.#queue : this.#queue.slice(0, leaseAt)
+        this.#queue = leaseAt === -1 ? [] : this.#queue.slice(leaseAt)
+        this.#execute(requests)
+      }
+    }
+  }
+
+  #execute(requests: GroupRequest[]): void {
+    if (this.#failure === undefined) this.#writer.execute(requests)
+    let nextFrameNo = 0
+    try {
+      nextFrameNo = this.#captureCommits()
+    } catch (error) {
+      for (const request of requests) fail(request, error)
+    }
+    this.#post(encodeResults(requests, lastFrameNo(nextFrameNo)))
+  }
+
+  #grant(request: GroupRequest): void {
+    if (request.op !== 'lease') return
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      if (request.isTransaction) this.#writer.begin()
+    } catch (error) {
+      fail(request, error)
+      this.#post(encodeResults([request], lastFrameNo(this.#keeper.nextFrameNo)))
+      return
+    }
+    const { leaseId, isTransaction } = request
+    const session = new Session(this.#database.connection, this.#statements, isTransaction)
+    const idleTimer = setTimeout(() => this.#expire(leaseId), this.#limits.idleTimeoutMs)
+    this.#lease = { leaseId, isTransaction, session, idleTimer }
+    this.#post({ kind: 'leased', leaseId })
+  }
+
+  #expire(leaseId: number): void {
+    this.#writer.rollback()
+    this.#captureCommits()
+    const { idleTimeoutMs } = this.#limits
+    const message =
+      `The connection was held for ${idleTimeoutMs} ms without a statement, so its transaction was rolled back ` +
+      'and the connection taken back (option idleTimeoutMs)'
+    this.#post({
+      kind: 'leaseExpired',
+      leaseId,
+      error: toWireError(new MylibsqlError('ERR_TIMEOUT', message)),
+    })
+    this.#endLease()
+  }
+
+  #endLease(): void {
+    clearTimeout(this.#lease?.idleTimer)
+    this.#lease = undefined
+    this.#pump()
+  }
+
+  #leaseOf(leaseId: number): Lease {
+    if (this.#lease?.leaseId === leaseId) return this.#lease
+    throw new MylibsqlError('ERR_CLOSED', 'This connection was given back: it works only inside its callback')
+  }
+
+  /** Numbers what was committed and streams it. Returns the number of the next frame. */
+  #captureCommits(): FrameNo {
+    if (this.#failure !== undefined) throw this.#failure
+    try {
+      const nextFrameNo = this.#keeper.advance()
+      this.#feed.publish(this.#keeper, nextFrameNo)
+      return nextFrameNo
+    } catch (error) {
+      this.#failure = error
+      throw error
+    }
+  }
+
+  /** Whether writers have to wait, for a limited time, until logs are saved or subscribers have caught up. */
+  #isHeld(): boolean {
+    const isFull = this.#keeper.unsavedBytes >= this.#limits.unsavedBytesMax || this.#feed.isFull
+    if (!isFull) {
+      clearTimeout(this.#holdTimer)
+      this.#holdTimer = undefined
+      return false
+    }
+    this.#holdTimer ??= setTimeout(() => this.#refuseHeld(), this.#limits.busyTimeoutMs)
+    return true
+  }
+
+  #refuseHeld(): void {
+    this.#holdTimer = undefined
+    const { busyTimeoutMs, unsavedBytesMax, subscriberBytesMax } = this.#limits
+    const reason = this.#feed.isFull
+      ? `a subscriber of captureFrames() has not taken ${subscriberBytesMax} bytes of frames (option subscriberBytesMax)`
+      : `${this.#keeper.unsavedBytes} bytes are not saved, ${unsavedBytesMax} may be (option unsavedBytesMax): call checkpoint()`
+    const error = new MylibsqlError('ERR_BUSY', `Writers were held for ${busyTimeoutMs} ms: ${reason}`)
+    const requests = this.#queue
+    this.#queue = []
+    for (const request of requests) fail(request, error)
+    this.#post(encodeResults(requests, lastFrameNo(this.#keeper.nextFrameNo)))
+  }
+
+  /** SQLITE_AUTH says that something was refused; the addon knows why. */
+  readonly #explain = (error: unknown): unknown => {
+    if ((error as { code?: unknown } | null)?.code !== 'SQLITE_AUTH') return error
+    const refusal = this.#database.wal.takeRefusal()
+    return refusal === undefined ? error : new MylibsqlError('ERR_REFUSED', refusal, {}, { cause: error })
+  }
+}
+
+function lastFrameNo(nextFrameNo: FrameNo): FrameNo | undefined {
+  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+}
+
+function transactionOpen(): MylibsqlError {
+  const message =
+    'withConnection() ended with a transaction open, so it was rolled back. End it with COMMIT or ROLLBACK, or use transaction()'
+  return new MylibsqlError('ERR_TRANSACTION_OPEN', message)
+}

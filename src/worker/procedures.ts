@@ -1,0 +1,85 @@
+/** The user's procedures: synchronous functions `(connection, ...args) => result`, run inside a transaction. */
+import type Database from 'better-sqlite3'
+import { MylibsqlError } from '../protocol/errors.js'
+
+type Procedure = (connection: Database.Database, ...args: readonly unknown[]) => unknown
+
+export class Procedures {
+  readonly #connection: Database.Database
+  readonly #byName: ReadonlyMap<string, Procedure>
+  readonly #url: string | undefined
+
+  private constructor(
+    connection: Database.Database,
+    url: string | undefined,
+    module: Record<string, unknown>,
+  ) {
+    this.#connection = connection
+    this.#url = url
+    const functions = Object.entries(module).filter(([, value]) => typeof value === 'function')
+    this.#byName = new Map(functions as [string, Procedure][])
+  }
+
+  /** Imports the module. Throws ERR_PROCEDURE with the cause when that fails. */
+  static async load(connection: Database.Database, url: string | undefined): Promise<Procedures> {
+    if (url === undefined) return new Procedures(connection, url, {})
+    try {
+      return new Procedures(connection, url, (await import(url)) as Record<string, unknown>)
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new MylibsqlError(
+        'ERR_PROCEDURE',
+        `Cannot import the procedures from ${url}: ${reason}`,
+        {},
+        { cause },
+      )
+    }
+  }
+
+  /** Runs inside the transaction of the caller. Throws what the procedure throws, and ERR_PROCEDURE. */
+  call(name: string, args: readonly unknown[]): unknown {
+    const procedure = this.#byName.get(name)
+    if (procedure === undefined) throw this.#unknown(name)
+    const result = procedure(this.#connection, ...args)
+    if (!this.#connection.inTransaction) {
+      const message = `Procedure ${name} ended the transaction that it runs in. Throw to roll back`
+      throw new MylibsqlError('ERR_PROCEDURE', message)
+    }
+    if (isThenable(result)) {
+      // What it rejects with is nobody's: the request has failed by then.
+      Promise.resolve(result).catch(() => {})
+      const message = `Procedure ${name} returned a promise. Procedures are synchronous: the transaction ends with them`
+      throw new MylibsqlError('ERR_PROCEDURE', message)
+    }
+    return cloneable(name, result)
+  }
+
+  #unknown(name: string): MylibsqlError {
+    const known = [...this.#byName.keys()].join(', ')
+    const message =
+      this.#url === undefined
+        ? `There is no procedure ${name}: open the primary with { procedures: new URL('./procedures.js', import.meta.url) }`
+        : `${this.#url} exports no function ${name}; it has ${known === '' ? 'none' : known}`
+    return new MylibsqlError('ERR_PROCEDURE', message)
+  }
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+/** A result that cannot travel must fail before the commit, not after it. */
+function cloneable(name: string, result: unknown): unknown {
+  if (
+    result === null ||
+    (typeof result !== 'object' && typeof result !== 'function' && typeof result !== 'symbol')
+  ) {
+    return result
+  }
+  try {
+    return structuredClone(result)
+  } catch (cause) {
+    const message = `Procedure ${name} returned what cannot be sent to another thread: ${(cause as Error).message}`
+    throw new MylibsqlError('ERR_NOT_CLONEABLE', message, {}, { cause })
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What an actor does as a replica: checks logs and batches of frames and injects them into the WAL, where
+ * readers see them as one step. The WAL is folded meanwhile; the injector starts it over when it can.
+ */
+import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
+import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import { type LogFile, logHeader } from '../protocol/log-format.js'
+import type { ActorStats, Position } from '../protocol/wire.js'
+import { checkLog, withLogSource } from './log-source.js'
+import type { WorkingDatabase } from './working-database.js'
+
+export class ReplicaRole {
+  readonly #database: WorkingDatabase
+  #position: Position
+  #folding: Promise<void> | undefined
+  #foldAtBytes = walResetBytes
+  #appliedCount = 0
+  #lastError: WireError | undefined
+
+  constructor(database: WorkingDatabase, position: Position) {
+    this.#database = database
+    this.#position = position
+  }
+
+  position(): Position {
+    return this.#position
+  }
+
+  /** Throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was applied. */
+  applyLog(file: LogFile): Position {
+    const checked = checkLog(file, this.#position, this.#database.pageSize)
+    if (checked.kind === 'skip') return this.#position
+    const { run, next } = checked
+    withLogSource(file, run.startFrameNo, (source) =>
+      this.#database.wal.inject(source, run.frameCount, this.#database.pageSize),
+    )
+    return this.#advance(next)
+  }
+
+  /** The same for a batch of records, which is a log without a header. */
+  applyFrames(bytes: Uint8Array, pageSize: number, startFrameNo: FrameNo, startChecksum: bigint): Position {
+    const recordBytes = frameHeaderBytes + pageSize
+    if (bytes.byteLength % recordBytes !== 0) {
+      const message = `${bytes.byteLength} bytes are not a whole number of frames of ${recordBytes} bytes`
+      throw new MylibsqlError('ERR_CORRUPT', message, { frameNo: startFrameNo })
+    }
+    const frameCount = bytes.byteLength / recordBytes
+    const header = logHeader({ pageSize, startFrameNo, frameCount, startChecksum, endChecksum: undefined })
+    // The header is not in the bytes: records start at 0.
+    return this.applyLog({ location: { bytes }, header: { ...header, headerBytes: 0 } })
+  }
+
+  stats(): Omit<ActorStats, 'role'> {
+    return {
+      position: this.#position,
+      pageSize: this.#database.pageSize,
+      walBytes: this.#walBytes(),
+      unsavedBytes: 0,
+      transactionCount: this.#appliedCount,
+      requestCount: this.#appliedCount,
+      lastWalError: this.#lastError,
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#folding
+  }
+
+  #advance(next: Position): Position {
+    this.#position = next
+    this.#appliedCount += 1
+    if (this.#walBytes() >= this.#foldAtBytes) this.#folding ??= this.#fold()
+    return next
+  }
+
+  #walBytes(): number {
+    return this.#database.wal.position().frameCount * (frameHeaderBytes + this.#database.pageSize)
+  }
+
+  async #fold(): Promise<void> {
+    try {
+      const { frameCount } = await this.#database.wal.fold()
+      const position = this.#database.wal.position()
+      const tailBytes = (position.frameCount - frameCount) * (frameHeaderBytes + this.#database.pageSize)
+      // Under a steady stream something is always left: a small rest is folded between two logs.
+      if (tailBytes > 0 && tailBytes <= walTailBytesMax) this.#database.wal.foldSync('passive')
+      this.#lastError = undefined
+    } catch (error) {
+      this.#lastError = toWireError(error)
+    } finally {
+      this.#folding = undefined
+      const { frameCount, foldedCount } = this.#database.wal.position()
+      // A WAL that readers keep from being folded goes on growing: no attempt at every log.
+      this.#foldAtBytes = frameCount === foldedCount ? walResetBytes : this.#walBytes() + walResetBytes / 4
+    }
+  }
+}

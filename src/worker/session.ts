@@ -1,0 +1,58 @@
+/** The statements of an interactive connection: one caller has the connection to itself until it gives it back. */
+import type Database from 'better-sqlite3'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { SessionReply, SessionStatement } from '../protocol/wire.js'
+import { type Statements, statementKind } from './statements.js'
+
+export class Session {
+  readonly #connection: Database.Database
+  readonly #statements: Statements
+  /** The session is one transaction, begun and ended by its owner: statements may not end it. */
+  readonly #isTransaction: boolean
+
+  constructor(connection: Database.Database, statements: Statements, isTransaction: boolean) {
+    this.#connection = connection
+    this.#statements = statements
+    this.#isTransaction = isTransaction
+  }
+
+  /** Throws SqliteError, ERR_REFUSED. */
+  execute({ mode, sql, params }: SessionStatement): SessionReply {
+    if (mode !== 'exec') this.#refuseTransactionControl(sql)
+    switch (mode) {
+      case 'run':
+        return this.#statements.run(sql, params)
+      case 'get':
+        return this.#statements.get(sql, params)
+      case 'all':
+        return this.#statements.all(sql, params)
+      case 'exec':
+        return this.#exec(sql)
+      default:
+        return mode satisfies never
+    }
+  }
+
+  /** A script of several statements. Inside a transaction it must leave that transaction open. */
+  #exec(sql: string): undefined {
+    this.#refuseTransactionControl(sql)
+    this.#connection.exec(sql)
+    if (this.#isTransaction && !this.#connection.inTransaction) throw transactionEnded()
+    return undefined
+  }
+
+  #refuseTransactionControl(sql: string): void {
+    if (!this.#isTransaction || statementKind(sql) !== 'transaction') return
+    // Savepoints nest and are the caller's; only what ends or begins the whole transaction is refused.
+    if (/^\s*(savepoint|release|rollback\s+(transaction\s+)?to)\b/i.test(sql)) return
+    const message =
+      `"${sql.trim().slice(0, 40)}" inside transaction(): it begins and commits by itself. ` +
+      'Throw to roll back; use withConnection() to control transactions'
+    throw new MylibsqlError('ERR_REFUSED', message)
+  }
+}
+
+function transactionEnded(): MylibsqlError {
+  const message = 'The script ended the transaction it ran in. Leave COMMIT and ROLLBACK to transaction()'
+  return new MylibsqlError('ERR_REFUSED', message)
+}

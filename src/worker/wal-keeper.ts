@@ -1,0 +1,167 @@
+/**
+ * Keeps the WAL of a primary: copies committed frames out of it into the open log, folds it into the database
+ * file and has SQLite start it over, without making writers wait and without losing a frame.
+ *
+ * Why no frame is lost. SQLite resets a WAL at the first write after all of it was folded. Nobody but this class
+ * folds (the authorizer refuses checkpoints, automatic ones are off), and a fold never goes beyond what was
+ * copied out: it runs under a pin, a read transaction that stands at the last frame there was when it began,
+ * and begins only once the frames up to there are copied. Frames committed meanwhile stay unfolded behind
+ * the pin, and a WAL with an unfolded frame is not reset.
+ *
+ * Why writers do not wait. Copying and folding run on libuv threads. Under a steady load there are always newer
+ * frames when a fold ends, so that the WAL would never be reset; once what is left is small it is therefore
+ * copied and folded on the writer's own thread between two transactions, which takes about a millisecond.
+ */
+import { toWireError, type WireError } from '../protocol/errors.js'
+import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import type { LogFile } from '../protocol/log-format.js'
+import type { Position } from '../protocol/wire.js'
+import { Capture } from './capture.js'
+import { OpenLog } from './open-log.js'
+import type { WorkingDatabase } from './working-database.js'
+
+/** Rounds of copying and folding before what is left is left to the next time. */
+const roundsMax = 4
+
+export class WalKeeper {
+  readonly #database: WorkingDatabase
+  readonly #capture: Capture
+  readonly #recordBytes: number
+  #openLog: OpenLog
+  readonly #logPathPrefix: string
+  #logNo = 0
+  /** Frames before this one are in logs that were saved. */
+  #savedFrameNo: FrameNo
+  #drainAtBytes = walResetBytes
+  #isDraining = false
+  #queue: Promise<unknown> = Promise.resolve()
+  #lastError: WireError | undefined
+
+  constructor(database: WorkingDatabase, position: Position, logPathPrefix: string) {
+    this.#database = database
+    this.#logPathPrefix = logPathPrefix
+    this.#capture = new Capture(database.wal, position.nextFrameNo)
+    this.#recordBytes = frameHeaderBytes + database.pageSize
+    this.#openLog = this.#nextLog(position)
+    this.#savedFrameNo = position.nextFrameNo
+  }
+
+  get nextFrameNo(): FrameNo {
+    return this.#capture.nextFrameNo
+  }
+
+  get walBytes(): number {
+    return this.#capture.walFrameCount * this.#recordBytes
+  }
+
+  /** Bytes of the frames that no saved log holds. */
+  get unsavedBytes(): number {
+    return (this.#capture.nextFrameNo - this.#savedFrameNo) * this.#recordBytes
+  }
+
+  /** What went wrong while the WAL was kept in the background, until it goes well again. */
+  get lastError(): WireError | undefined {
+    return this.#lastError
+  }
+
+  /** To be called after each commit. Returns the number of the next frame. Throws ERR_WAL_RESET. */
+  advance(): FrameNo {
+    const nextFrameNo = this.#capture.advance(this.#openLog.end.nextFrameNo)
+    if (this.walBytes >= this.#drainAtBytes && !this.#isDraining) void this.#drainInBackground()
+    return nextFrameNo
+  }
+
+  /** Where the history stands: reads the checksums of what is not copied out yet. */
+  position(): Position {
+    const copied = this.#openLog.end
+    const nextFrameNo = this.#capture.nextFrameNo
+    const checksum = this.readFrames(undefined, copied, nextFrameNo)
+    return { nextFrameNo, checksum }
+  }
+
+  /** Reads frames that are still in the WAL as records; returns the checksum of the last one. */
+  readFrames(target: Uint8Array | undefined, from: Position, nextFrameNo: FrameNo): bigint {
+    const frameCount = nextFrameNo - from.nextFrameNo
+    if (frameCount === 0) return from.checksum
+    const { wal } = this.#database
+    return wal.readFrames(
+      target,
+      this.#capture.walIndex(from.nextFrameNo),
+      frameCount,
+      from.nextFrameNo,
+      from.checksum,
+    )
+  }
+
+  /** The log of all frames since the last one that was sealed; undefined when there are none. */
+  seal(): Promise<LogFile | undefined> {
+    return this.#exclusively(async () => {
+      await this.#drain()
+      if (this.#openLog.isEmpty) return undefined
+      const file = this.#openLog.seal()
+      this.#openLog = this.#nextLog(this.#openLog.end)
+      return file
+    })
+  }
+
+  logSaved(nextFrameNo: FrameNo): void {
+    this.#savedFrameNo = Math.max(this.#savedFrameNo, nextFrameNo)
+  }
+
+  /** Waits for what runs in the background and drops what was not sealed. */
+  async close(): Promise<void> {
+    await this.#exclusively(async () => this.#openLog.discard())
+  }
+
+  async #drainInBackground(): Promise<void> {
+    this.#isDraining = true
+    try {
+      await this.#exclusively(() => this.#drain())
+      this.#lastError = undefined
+    } catch (error) {
+      this.#lastError = toWireError(error)
+    } finally {
+      this.#isDraining = false
+      // When a reader is in the way the WAL goes on growing: no attempt at every commit.
+      this.#drainAtBytes = Math.max(walResetBytes, this.walBytes + walResetBytes / 4)
+    }
+  }
+
+  /** Copies out all that is committed now, and folds when the WAL is large enough to be worth it. */
+  async #drain(): Promise<void> {
+    for (let round = 0; round < roundsMax; round += 1) {
+      const { wal, connection } = this.#database
+      const target = this.#capture.advance(this.#openLog.end.nextFrameNo)
+      const isLarge = this.walBytes >= walResetBytes
+      const pin = wal.pin()
+      try {
+        await this.#openLog.copy(wal, this.#capture, target)
+        // A WAL that is folded completely cannot be pinned: folding now might fold what is committed meanwhile.
+        if (!isLarge || !pin.holds) return
+        await wal.fold()
+      } finally {
+        pin.release()
+      }
+      const tailBytes = (this.#capture.nextFrameNo - target) * this.#recordBytes
+      if (tailBytes > walTailBytesMax) continue
+      if (tailBytes > 0) {
+        if (connection.inTransaction) return
+        this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
+        wal.foldSync('passive')
+      }
+      return
+    }
+  }
+
+  #nextLog(start: Position): OpenLog {
+    this.#logNo += 1
+    return new OpenLog(`${this.#logPathPrefix}${this.#logNo}`, this.#database.pageSize, start)
+  }
+
+  #exclusively<T>(operation: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(operation)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}

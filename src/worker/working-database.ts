@@ -1,0 +1,107 @@
+/**
+ * The working database of one actor: a file that is laid down from a snapshot and logs, the one connection
+ * that writes to it, and the addon's view of its WAL. It is rebuilt at every opening; what is durable are
+ * snapshots and logs, so nothing here is ever synced.
+ */
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
+import Database from 'better-sqlite3'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { OpenRequest, Position } from '../protocol/wire.js'
+import { attempt, withFile } from './file-io.js'
+import { extensionEntryPoint, extensionPath, native, type WalConnection } from './native.js'
+import { layDatabase } from './working-copy.js'
+
+export class WorkingDatabase {
+  readonly connection: Database.Database
+  readonly wal: WalConnection
+  readonly path: string
+  readonly pageSize: number
+  /** Where the database stood when it was opened. */
+  readonly openedAt: Position
+  readonly #lockFd: number | undefined
+
+  /** Throws ERR_LOCKED, ERR_PATH_EXISTS, ERR_IO and what `layDatabase` throws; then no file is left behind. */
+  constructor(request: OpenRequest) {
+    this.path = request.path
+    this.pageSize = request.snapshot.trailer.pageSize
+    this.#lockFd = request.keepFiles ? lockWorkingFile(request.path) : undefined
+    try {
+      removeFiles(request.path)
+      this.openedAt = attempt('write', request.path, () =>
+        withFile(request.path, 'wx+', (fd) => layDatabase(request.snapshot, request.logs, fd).position),
+      )
+      this.connection = connect(request)
+      this.wal = native.attach({ guard: true })
+    } catch (error) {
+      removeFiles(request.path)
+      this.#unlock(true)
+      throw error
+    }
+  }
+
+  /** Closes the connection. A kept file is left as one plain database, without a WAL. */
+  close(): void {
+    const isKept = this.#lockFd !== undefined
+    try {
+      if (this.connection.inTransaction) this.connection.exec('ROLLBACK')
+      if (isKept && this.connection.open) this.wal.setCheckpointOnClose(true)
+    } finally {
+      this.wal.close()
+      this.connection.close()
+      if (!isKept) removeFiles(this.path)
+      this.#unlock(false)
+    }
+  }
+
+  #unlock(isFailed: boolean): void {
+    if (this.#lockFd === undefined) return
+    if (isFailed) rmSync(lockPath(this.path), { force: true })
+    closeSync(this.#lockFd)
+  }
+}
+
+function connect(request: OpenRequest): Database.Database {
+  const connection = new Database(request.path, { timeout: request.busyTimeoutMs, fileMustExist: true })
+  try {
+    connection.pragma('synchronous = OFF')
+    connection.defaultSafeIntegers(request.safeIntegers)
+    // Has SQLite make the WAL and its index, which the addon reads from the start.
+    connection.exec('BEGIN IMMEDIATE; COMMIT')
+    loadExtension(connection, extensionPath, extensionEntryPoint)
+    return connection
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+}
+
+/** better-sqlite3 takes an entry point; its types do not know. */
+function loadExtension(connection: Database.Database, path: string, entryPoint: string): void {
+  const load: (path: string, entryPoint: string) => unknown = connection.loadExtension
+  load.call(connection, path, entryPoint)
+}
+
+const lockPath = (path: string) => `${path}-mylibsql`
+
+/**
+ * Takes the lock on a working file that the user named. The lock file also marks the database beside it as a
+ * working copy, which may be replaced: a database without one is never touched.
+ */
+function lockWorkingFile(path: string): number {
+  const isMarked = existsSync(lockPath(path))
+  if (!isMarked && existsSync(path)) {
+    const message =
+      `${path} exists and is not a working file of mylibsql, so it is left alone. Choose another path; ` +
+      'to start from this database, import it with Snapshot.fromDatabase(path)'
+    throw new MylibsqlError('ERR_PATH_EXISTS', message, { path })
+  }
+  const fd = attempt('write', lockPath(path), () => openSync(lockPath(path), 'a'))
+  if (native.tryLock(fd)) return fd
+  closeSync(fd)
+  const message = `${path} is open in another primary or replica, of this process or another one`
+  throw new MylibsqlError('ERR_LOCKED', message, { path })
+}
+
+function removeFiles(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true })
+}

@@ -1,0 +1,22 @@
+// Injects records from a file into a database while no file may grow beyond a limit set by the parent (ulimit -f).
+import { openSync } from 'node:fs'
+import { createRequire } from 'node:module'
+
+const { packageRoot, path, recordsPath, frameCount, pageSize } = JSON.parse(process.argv[2])
+const require = createRequire(import.meta.url)
+const native = require('node-gyp-build')(packageRoot)
+const Database = require('better-sqlite3')
+const db = new Database(path)
+db.loadExtension(require('node-gyp-build').path(packageRoot), 'sqlite3_mylibsql_init')
+const wal = native.attach({ guard: true })
+const before = wal.position()
+let code
+try {
+  wal.inject({ fd: openSync(recordsPath, 'r'), byteOffset: 0 }, frameCount, pageSize)
+} catch (error) {
+  code = error.code
+}
+const isSame = JSON.stringify(before) === JSON.stringify(wal.position())
+const integrity = db.pragma('integrity_check', { simple: true })
+db.exec('BEGIN IMMEDIATE; COMMIT') // the write lock was released
+console.log(JSON.stringify({ code, isSame, integrity, inTransaction: db.inTransaction }))

@@ -183,6 +183,8 @@ describe('open', () => {
     })
     expect(snapshot.byteLength).toBe((await stat(path)).size)
     await snapshot.copyTo(newPath())
+    await writeFile(`${path}-wal`, 'frames')
+    await expect(Snapshot.open(path, { format: 'crate' })).rejects.toEqual(withCode('ERR_NOT_A_SNAPSHOT'))
   })
 })
 

@@ -23,7 +23,7 @@ let directory: Promise<string> | undefined
 let fileCount = 0
 
 /** The directory of this process. Throws ERR_IO. */
-export function temporaryDirectory(): Promise<string> {
+function temporaryDirectory(): Promise<string> {
   directory ??= makeDirectory().catch((error: unknown) => {
     directory = undefined
     throw ioError(error, 'make a directory for temporary files in', tmpdir())

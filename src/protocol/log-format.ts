@@ -21,10 +21,10 @@
  *
  * A **version 3** log is valid when all of these hold: the header checksum; reserved bytes and flags are 0; the
  * page size is a power of two from 512 to 65536; the file is exactly `112 + frame_count * (24 + page_size)`
- * bytes; frame numbers count up from start_frame_no; page numbers are from 1 to 2^32 - 2; each frame's
- * checksum is the CRC-64/GO-ISO of bytes [0, 8) and [16, 24 + page_size) of its record, continued from the
- * checksum of the frame before (start_checksum for the first, which is 0 before frame 0); the last one
- * is end_checksum; the last record's size_after is not 0, so that the log ends with a whole transaction.
+ * bytes; frame numbers count up from start_frame_no; page_no is from 1 to 2^32 - 2, size_after is 0 or at least
+ * page_no; each frame's checksum is the CRC-64/GO-ISO of bytes [0, 8) and [16, 24 + page_size) of its record,
+ * continued from the checksum of the frame before (start_checksum for the first, which is 0 before frame 0); the
+ * last one is end_checksum; the last record's size_after is not 0: the log ends with a whole transaction.
  *
  * A **version 2** log has no header checksum, and the checksum of a frame covers its page alone: the register
  * starts at the bit-reversed checksum of the frame before. Its start_checksum is 0 and tells nothing about
@@ -59,7 +59,7 @@ export interface LogHeader {
 }
 
 /** Where bytes are: in a file, or in memory. Travels between threads by structured clone. */
-export type ByteLocation = { readonly path: string } | { readonly bytes: Uint8Array }
+type ByteLocation = { readonly path: string } | { readonly bytes: Uint8Array }
 
 export interface LogFile {
   readonly location: ByteLocation

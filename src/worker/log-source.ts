@@ -12,14 +12,14 @@ import type { Position } from '../protocol/wire.js'
 import { attempt, readUpTo } from './file-io.js'
 import { type FrameCheck, type FrameRun, type FrameSource, native } from './native.js'
 
-export interface LogSource {
+interface LogSource {
   /** Starts at the record of the frame that was asked for. */
   readonly source: FrameSource
   close(): void
 }
 
 /** Opens the records of a log from `fromFrameNo` (default: the first) on. Throws ERR_IO. */
-export function openLogSource(file: LogFile, fromFrameNo: FrameNo = file.header.startFrameNo): LogSource {
+function openLogSource(file: LogFile, fromFrameNo: FrameNo = file.header.startFrameNo): LogSource {
   const byteOffset = logFrameOffset(file.header, fromFrameNo)
   const { location } = file
   if ('bytes' in location) {
@@ -44,7 +44,7 @@ export type CheckedLog =
   | { readonly kind: 'skip'; readonly next: Position }
   | {
       readonly kind: 'apply'
-      /** The frames to apply: open the log with `openLogSource(file, run.startFrameNo)`. */
+      /** The frames to apply: read them with `withLogSource(file, run.startFrameNo, ...)`. */
       readonly run: FrameRun
       /** Where the database stands after them. */
       readonly next: Position

@@ -111,6 +111,9 @@ function sealSnapshot(
 }
 
 function openCrateSnapshot(path: string): SnapshotFile {
+  // A snapshot is one file. With frames in a WAL beside it, it is a database that somebody works on.
+  const walBytes = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  if (walBytes > 0) throw notASnapshot({ path }, 'there is a WAL beside it, with a part of the database')
   return withFile(path, 'r', (fd) => ({
     path,
     trailer: crateTrailer(readUpTo(fd, 0, databaseHeaderBytes), { path }, fileBytes(fd)),

@@ -19,7 +19,7 @@ export function referenceCrc64(bytes: Uint8Array, previous = 0n): bigint {
 }
 
 /** The crate's: the register starts at the bit-reversed checksum of the frame before. */
-export function referenceCrateChecksum(page: Uint8Array, previous: bigint): bigint {
+function referenceCrateChecksum(page: Uint8Array, previous: bigint): bigint {
   let reversed = 0n
   for (let bit = 0n; bit < 64n; bit++) if ((previous >> bit) & 1n) reversed |= 1n << (63n - bit)
   return advance(reversed, page) ^ ones

@@ -1,5 +1,6 @@
 export { type ErrorCode, type ErrorDetails, errorCodes, MylibsqlError } from '../protocol/errors.js'
 export { type Frame, FrameBatch, type FrameNo } from '../protocol/frame.js'
+export type { ImportProgress } from '../protocol/tasks.js'
 export type { Row, RunResult, SqlParams, SqlValue, Statement } from '../protocol/values.js'
 export { Ack } from './ack.js'
 export type { SaveLog } from './checkpoints.js'
@@ -11,4 +12,9 @@ export type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-opt
 export type { OpenOptions, PrimaryOptions } from './open-database.js'
 export { Primary, type PrimaryStats, type ProcedureModule } from './primary.js'
 export { Replica, type ReplicaOptions, type ReplicaStats, type WaitForOptions } from './replica.js'
-export { Snapshot, type SnapshotBlankOptions, type SnapshotOpenOptions } from './snapshot.js'
+export {
+  Snapshot,
+  type SnapshotBlankOptions,
+  type SnapshotImportOptions,
+  type SnapshotOpenOptions,
+} from './snapshot.js'

@@ -14,7 +14,6 @@ export const errorCodes = {
   ERR_IO: 'the operating system refused a read or a write',
   // writing and reading
   ERR_REFUSED: 'the statement would break replication',
-  ERR_READ_ONLY: 'a replica, or a read, cannot write',
   ERR_TRANSACTION_OPEN: 'a transaction was left open and has been rolled back',
   ERR_NOT_CLONEABLE: 'a value cannot be sent to another thread',
   ERR_TIMEOUT: 'a time limit has passed',
@@ -28,7 +27,6 @@ export const errorCodes = {
   // replicating
   ERR_LOG_GAP: 'frames are missing between what is there and what was given',
   ERR_LINEAGE: 'the frames belong to another history',
-  ERR_SUBSCRIBER_SLOW: 'a frames subscriber holds writers back for too long',
   // closing
   ERR_CLOSED: 'the object is closed',
   ERR_WORKER_EXITED: 'the worker thread has stopped',

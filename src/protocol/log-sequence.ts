@@ -2,7 +2,8 @@
  * Which frames of a log are applied at a position of a history. The one rule that snapshots, primaries and
  * replicas share:
  *
- *     log ends at or before the position    skipped: it is applied already
+ *     log ends at or before the position    skipped: it is applied already; a v3 log that ends at the position
+ *                                           must end with its checksum
  *     log starts at the position            all of it; a v3 log must name the position's checksum
  *     log starts before, ends after         the new part; the frame before it must have the position's checksum
  *     log starts after the position         ERR_LOG_GAP, also when it is empty
@@ -53,7 +54,15 @@ export function planLog(position: LogPosition, header: LogHeader, where: Where =
       actual: header.startFrameNo,
     })
   }
-  if (endFrameNo <= nextFrameNo) return { kind: 'skip' }
+  if (endFrameNo <= nextFrameNo) {
+    // The end of what was applied is where the position stands: a fork of the same length shows here.
+    const { endChecksum } = header
+    const isComparable = header.version === 3 && header.frameCount > 0 && endFrameNo === nextFrameNo
+    if (isComparable && checksum !== undefined && endChecksum !== undefined && endChecksum !== checksum) {
+      throw lineageError(where, nextFrameNo, checksum, endChecksum)
+    }
+    return { kind: 'skip' }
+  }
   const overlaps = header.startFrameNo < nextFrameNo
   if (!overlaps && header.version === 3 && checksum !== undefined && header.startChecksum !== checksum) {
     throw lineageError(where, nextFrameNo, checksum, header.startChecksum)

@@ -50,7 +50,7 @@ describe('planLogs', () => {
     ['from the beginning', at(0, 0n), [log(0, 3), log(3, 4)], [apply(0, 3), apply(3, 1)]],
     ['one after the other', at(10), [log(10, 15), log(15, 16)], [apply(10, 5), apply(15, 1)]],
     ['applied already', at(10), [log(3, 8), log(8, 10)], [skip, skip]],
-    ['applied already, other history', at(10), [log(3, 8, 7n)], [skip]],
+    ['applied already, further back', at(10), [log(3, 8, 7n)], [skip]],
     ['overlap', at(10), [log(5, 15)], [apply(10, 5, true)]],
     ['the same again', at(10), [log(10, 15), log(10, 15)], [apply(10, 5), skip]],
     ['overlapping each other', at(10), [log(10, 15), log(12, 20)], [apply(10, 5), apply(15, 5, true)]],
@@ -69,6 +69,7 @@ describe('planLogs', () => {
     ['empty beyond', at(10), [log(11, 11)], 'ERR_LOG_GAP', { expected: 10, actual: 11 }],
     ['v2 gap', at(10), [logV2(11, 12)], 'ERR_LOG_GAP', { expected: 10, actual: 11 }],
     ['fork', at(10), [log(10, 12, 2n)], 'ERR_LINEAGE', { frameNo: 10, path: '/10-12.log' }],
+    ['fork that ends here', at(10), [log(3, 10, 7n)], 'ERR_LINEAGE', { frameNo: 10 }],
     ['fork between', at(10), [log(10, 12), log(12, 13, 2n)], 'ERR_LINEAGE', { frameNo: 12 }],
     ['page size', at(10), [log(10, 12, 1n, 512)], 'ERR_PAGE_SIZE', { expected: 4096, actual: 512 }],
   ])('%s is refused', (_, position, logs, code, details) => {

@@ -1,7 +1,8 @@
 // Exports of the addon; the contract is src/worker/native.ts.
 //
-// The same file is a SQLite extension (extension.cc). It is loaded in several threads, each with its own environment and
-// connections: what belongs to an environment is in AddonData, what belongs to a connection in Connection.
+// The same file is a SQLite extension (extension.cc). It is loaded in several threads, each with its own
+// environment and connections: what belongs to an environment is in AddonData, what belongs to a connection
+// in Connection.
 #include <napi.h>
 
 #include "addon_data.h"
@@ -58,7 +59,8 @@ Napi::Value applyRun(const Napi::CallbackInfo& info) {
   const FrameSource source = frameSourceOf(info[0]);
   const FrameRun run = frameRunOf(info[1]);
   const int databaseFd = fdOf(info[2], "databaseFd");
-  const uint32_t pageCount = translateFailures(info.Env(), [&] { return applyFrames(source, run, databaseFd); });
+  const uint32_t pageCount =
+      translateFailures(info.Env(), [&] { return applyFrames(source, run, databaseFd); });
   return Napi::Number::New(info.Env(), pageCount);
 }
 
@@ -66,7 +68,8 @@ Napi::Value copyWholeFile(const Napi::CallbackInfo& info) {
   const int sourceFd = fdOf(info[0], "sourceFd");
   const int targetFd = fdOf(info[1], "targetFd");
   const auto byteLength = static_cast<int64_t>(countOf(info[2], "byteLength"));
-  const uint64_t checksum = translateFailures(info.Env(), [&] { return copyFile(sourceFd, targetFd, byteLength); });
+  const uint64_t checksum =
+      translateFailures(info.Env(), [&] { return copyFile(sourceFd, targetFd, byteLength); });
   return Napi::BigInt::New(info.Env(), checksum);
 }
 

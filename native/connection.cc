@@ -22,12 +22,13 @@ int onCommit(void* connection, sqlite3*, const char* schema, int frameCount) {
 
 std::shared_ptr<Connection> Connection::of(const SqliteHandle& handle) {
   using Owner = std::shared_ptr<Connection>;
-  if (auto* owner = static_cast<Owner*>(handle.api->get_clientdata(handle.db, kClientDataName))) return *owner;
+  if (auto* owner = static_cast<Owner*>(handle.api->get_clientdata(handle.db, kClientDataName)))
+    return *owner;
 
   auto* const owner = new Owner(new Connection(handle));
-  // SQLite calls this at the start of sqlite3_close, when nothing can stop it any more but before it closes its
-  // files: the wal-index is still mapped while jobs are waited for, and our own connections close before it, so that
-  // it is the last one when it is to fold the WAL.
+  // SQLite calls this at the start of sqlite3_close, when nothing can stop it any more but before it closes
+  // its files: the wal-index is still mapped while jobs are waited for, and our own connections close before
+  // it, so that it is the last one when it is to fold the WAL.
   const auto drop = [](void* data) {
     auto* const owner = static_cast<Owner*>(data);
     (*owner)->detach();

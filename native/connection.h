@@ -1,6 +1,7 @@
 #pragma once
-// What the addon keeps for a connection that loaded the extension. Owned by SQLite (sqlite3_set_clientdata), which
-// drops it when the connection closes, and shared by JavaScript handles and jobs, which may outlive that.
+// What the addon keeps for a connection that loaded the extension. Owned by SQLite (sqlite3_set_clientdata),
+// which drops it when the connection closes, and shared by JavaScript handles and jobs, which may outlive
+// that.
 //
 // Everything but the job gate belongs to the thread of the connection.
 
@@ -32,8 +33,8 @@ class Connection {
   const SqliteHandle& walHandle();
 
   WalState walState();
-  // The WAL's file, opened for reading by itself on first use. (Locks are never taken on the WAL itself, so closing a
-  // descriptor of it is harmless.)
+  // The WAL's file, opened for reading by itself on first use. (Locks are never taken on the WAL itself, so
+  // closing a descriptor of it is harmless.)
   std::shared_ptr<const WalFile> walFile();
 
   // Side connections are lent, and valid until they are given back or close().

@@ -1,12 +1,12 @@
 // CRC-64/GO-ISO without tables.
 //
 // The polynomial is so sparse that a table buys nothing: modulo P, x^64 = x^4 + x^3 + x + 1 = Q. In reflected
-// order, where bit 63 - i of a word is the coefficient of x^i, multiplying by x^n is a shift to the right by n, and
-// the n bits that fall out at the right are the coefficients of x^64 .. x^(64+n-1): taken at the left end of a word
-// of their own, they are multiplied by Q and added.
+// order, where bit 63 - i of a word is the coefficient of x^i, multiplying by x^n is a shift to the right by
+// n, and the n bits that fall out at the right are the coefficients of x^64 .. x^(64+n-1): taken at the left
+// end of a word of their own, they are multiplied by Q and added.
 //
-// Squaring keeps a polynomial sparse: x^512 = Q^8 = x^32 + x^24 + x^8 + 1. So eight words advance by 64 bytes with
-// four shifts each and do not depend on each other, which the compiler turns into vector instructions.
+// Squaring keeps a polynomial sparse: x^512 = Q^8 = x^32 + x^24 + x^8 + 1. So eight words advance by 64 bytes
+// with four shifts each and do not depend on each other, which the compiler turns into vector instructions.
 #include "crc64.h"
 
 #include "bytes.h"

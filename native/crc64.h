@@ -1,7 +1,7 @@
 #pragma once
-// CRC-64/GO-ISO: polynomial x^64 + x^4 + x^3 + x + 1 (0x1b, reflected 0xD800000000000000), register started and
-// finished with all ones, bytes taken low bit first. check("123456789") = 0xb90956c775a41001.
-// Catalogue: reveng.sourceforge.io/crc-catalogue (CRC-64/GO-ISO).
+// CRC-64/GO-ISO: polynomial x^64 + x^4 + x^3 + x + 1 (0x1b, reflected 0xD800000000000000), register started
+// and finished with all ones, bytes taken low bit first. check("123456789") = 0xb90956c775a41001. Catalogue:
+// reveng.sourceforge.io/crc-catalogue (CRC-64/GO-ISO).
 
 #include <cstddef>
 #include <cstdint>

@@ -1,10 +1,11 @@
-// CRC-64/GO-ISO by carry-less multiplication (PCLMULQDQ), after Gopal et al., "Fast CRC Computation for Generic
-// Polynomials Using PCLMULQDQ Instruction", Intel 2009. Chosen at run time; the rest of the addon is compiled for
-// the base x86-64.
+// CRC-64/GO-ISO by carry-less multiplication (PCLMULQDQ), after Gopal et al., "Fast CRC Computation for
+// Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009. Chosen at run time; the rest of the addon is
+// compiled for the base x86-64.
 //
-// A 16-byte block is H * x^64 + L, H its first 8 bytes. Moving it on by n bits is H * x^(n+64) + L * x^n, each power
-// reduced modulo P beforehand. The product of two reflected 64-bit words comes out of PCLMULQDQ one bit short of
-// its place in the reflected 128-bit word, which multiplies it by x: the constants are therefore one power lower.
+// A 16-byte block is H * x^64 + L, H its first 8 bytes. Moving it on by n bits is H * x^(n+64) + L * x^n,
+// each power reduced modulo P beforehand. The product of two reflected 64-bit words comes out of PCLMULQDQ
+// one bit short of its place in the reflected 128-bit word, which multiplies it by x: the constants are
+// therefore one power lower.
 #include "crc64.h"
 
 #if defined(__x86_64__)
@@ -48,8 +49,10 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i fold(__m128i block, __m1
 
 __attribute__((target("pclmul,sse4.1"))) uint64_t crc64RegisterPclmul(uint64_t state, const uint8_t* bytes,
                                                                       size_t byteLength) {
-  const __m128i by512 = _mm_set_epi64x(static_cast<long long>(kFold512.second), static_cast<long long>(kFold512.first));
-  const __m128i by128 = _mm_set_epi64x(static_cast<long long>(kFold128.second), static_cast<long long>(kFold128.first));
+  const __m128i by512 =
+      _mm_set_epi64x(static_cast<long long>(kFold512.second), static_cast<long long>(kFold512.first));
+  const __m128i by128 =
+      _mm_set_epi64x(static_cast<long long>(kFold128.second), static_cast<long long>(kFold128.first));
 
   __m128i block0 = _mm_xor_si128(load(bytes), _mm_cvtsi64_si128(static_cast<long long>(state)));
   __m128i block1 = load(bytes + 16);

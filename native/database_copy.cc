@@ -1,17 +1,18 @@
 // A consistent copy of a database that is being written and folded.
 //
-// Let M be the last frame of the read transaction and F the frames that were folded when it began. The copy is the
-// database file overlaid with the last version of each page in the frames F + 1 .. M.
+// Let M be the last frame of the read transaction and F the frames that were folded when it began. The copy
+// is the database file overlaid with the last version of each page in the frames F + 1 .. M.
 //
-// The transaction holds a read mark: no frame beyond M is folded and the WAL is not reset. A fold that runs meanwhile
-// writes into the file only pages that have a version in F + 1 .. M, and those are taken from the WAL here. A page
-// without such a version is not written by anybody: its bytes in the file are its last version as of frame F, because
-// the checkpointer that raised nBackfill to F knew no frame beyond M (SideConnection::beginRead). Truncating the file
-// is part of a fold, up to the size after frame M or earlier ones, and cannot cut off a page that is read here, as the
-// pages above the size after F are in the overlay, and those up to the size after M remain.
+// The transaction holds a read mark: no frame beyond M is folded and the WAL is not reset. A fold that runs
+// meanwhile writes into the file only pages that have a version in F + 1 .. M, and those are taken from the
+// WAL here. A page without such a version is not written by anybody: its bytes in the file are its last
+// version as of frame F, because the checkpointer that raised nBackfill to F knew no frame beyond M
+// (SideConnection::beginRead). Truncating the file is part of a fold, up to the size after frame M or earlier
+// ones, and cannot cut off a page that is read here, as the pages above the size after F are in the overlay,
+// and those up to the size after M remain.
 //
-// When the WAL was folded completely (F = M), the transaction holds read lock 0: it keeps every checkpointer from
-// writing the file at all, whatever is committed to the WAL, reset or not. The file is the copy.
+// When the WAL was folded completely (F = M), the transaction holds read lock 0: it keeps every checkpointer
+// from writing the file at all, whatever is committed to the WAL, reset or not. The file is the copy.
 #include "database_copy.h"
 
 #include <algorithm>
@@ -42,18 +43,21 @@ std::vector<PageVersion> lastVersions(const SqliteHandle& handle, uint32_t first
   std::vector<PageVersion> versions;
   versions.reserve(last - first + 1);
   WalIndex index(handle);
-  for (uint32_t walIndex = first; walIndex <= last; walIndex++) versions.push_back({index.pageNoOf(walIndex), walIndex});
+  for (uint32_t walIndex = first; walIndex <= last; walIndex++)
+    versions.push_back({index.pageNoOf(walIndex), walIndex});
   std::sort(versions.begin(), versions.end(), [](const PageVersion& left, const PageVersion& right) {
     return left.pageNo != right.pageNo ? left.pageNo < right.pageNo : left.walIndex > right.walIndex;
   });
-  const auto samePage = [](const PageVersion& left, const PageVersion& right) { return left.pageNo == right.pageNo; };
+  const auto samePage = [](const PageVersion& left, const PageVersion& right) {
+    return left.pageNo == right.pageNo;
+  };
   versions.erase(std::unique(versions.begin(), versions.end(), samePage), versions.end());
   return versions;
 }
 
-// Through SQLite's own descriptor: see side_connection.h. Beyond the end of the file xRead fills with zeros, which is
-// what a page that was never written holds (one freed in the transaction that allocated it, or the one with the lock
-// bytes at 1 GiB).
+// Through SQLite's own descriptor: see side_connection.h. Beyond the end of the file xRead fills with zeros,
+// which is what a page that was never written holds (one freed in the transaction that allocated it, or the
+// one with the lock bytes at 1 GiB).
 void readDatabase(const SqliteHandle& handle, uint8_t* target, size_t byteLength, int64_t byteOffset) {
   sqlite3_file* const file = handle.databaseFile();
   for (size_t done = 0; done < byteLength;) {
@@ -67,8 +71,8 @@ void readDatabase(const SqliteHandle& handle, uint8_t* target, size_t byteLength
   }
 }
 
-// Size of a database whose WAL says nothing about it, as lockBtree() in btree.c finds it: the size in the header when
-// the header's "version valid for" is its change counter, otherwise the size of the file.
+// Size of a database whose WAL says nothing about it, as lockBtree() in btree.c finds it: the size in the
+// header when the header's "version valid for" is its change counter, otherwise the size of the file.
 DatabaseCopy sizeOfFile(const SqliteHandle& handle) {
   uint8_t header[kDatabaseHeaderBytes];
   readDatabase(handle, header, sizeof header, 0);
@@ -94,8 +98,8 @@ void readVersion(const WalFile& wal, const WalIndexHeader& header, const PageVer
   if (readAt(wal.fd(), frame, frameBytes, walFrameOffset(version.walIndex, pageSize)) != frameBytes) {
     throw corruptFailure("the WAL ends before frame " + std::to_string(version.walIndex));
   }
-  const bool isExpected =
-      loadBig32(frame) == version.pageNo && std::memcmp(frame + 8, header.salts.data(), header.salts.size()) == 0;
+  const bool isExpected = loadBig32(frame) == version.pageNo &&
+                          std::memcmp(frame + 8, header.salts.data(), header.salts.size()) == 0;
   if (!isExpected) throw walResetFailure();
   std::memcpy(page, frame + kWalFrameHeaderBytes, pageSize);
 }
@@ -127,7 +131,8 @@ DatabaseCopy copyDatabase(const SideConnection& side, const ReadTransaction& tra
                                   [&](const PageVersion& next) { return next.pageNo > done + count; });
     if (end - version < count) readDatabase(handle, chunk.get(), byteLength, byteOffset);
     for (; version != end; ++version) {
-      readVersion(wal, header, *version, frame.get(), chunk.get() + size_t{version->pageNo - done - 1} * copy.pageSize);
+      readVersion(wal, header, *version, frame.get(),
+                  chunk.get() + size_t{version->pageNo - done - 1} * copy.pageSize);
     }
     copy.checksum = crc64(chunk.get(), byteLength, copy.checksum);
     writeAt(targetFd, chunk.get(), byteLength, byteOffset);

@@ -11,8 +11,8 @@ struct DatabaseCopy {
   uint64_t checksum = 0;  // CRC-64 of the bytes written
 };
 
-// Writes the database as the read transaction of `side` sees it to `targetFd`, from offset 0. On any thread; stops with
-// ERR_CLOSED when the gate is shut.
+// Writes the database as the read transaction of `side` sees it to `targetFd`, from offset 0. On any thread;
+// stops with ERR_CLOSED when the gate is shut.
 DatabaseCopy copyDatabase(const SideConnection& side, const ReadTransaction& transaction, const WalFile& wal,
                           int targetFd, JobGate& gate);
 

@@ -11,7 +11,8 @@ Failure closedFailure() { return Failure("ERR_CLOSED", "the connection is closed
 Failure corruptFailure(const std::string& message) { return Failure("ERR_CORRUPT", message); }
 
 Failure walResetFailure() {
-  return Failure("ERR_WAL_RESET", "the WAL was reset or rewritten since the position that these frames belong to");
+  return Failure("ERR_WAL_RESET",
+                 "the WAL was reset or rewritten since the position that these frames belong to");
 }
 
 Failure systemFailure(const char* systemCall, int errorNumber) {

@@ -1,6 +1,6 @@
 #pragma once
-// What can go wrong below the JavaScript boundary. Thrown as a C++ exception on whatever thread it happens and
-// turned into a JavaScript Error with a `code` on the thread of the environment (js_error.h).
+// What can go wrong below the JavaScript boundary. Thrown as a C++ exception on whatever thread it happens
+// and turned into a JavaScript Error with a `code` on the thread of the environment (js_error.h).
 
 #include <exception>
 #include <string>
@@ -10,11 +10,11 @@
 namespace mylibsql {
 
 struct Failure : std::exception {
-  std::string code;            // "ERR_..." or "SQLITE_..."
+  std::string code;  // "ERR_..." or "SQLITE_..."
   std::string message;
-  bool fromSqlite = false;     // code is a result code of SQLite
-  int errorNumber = 0;         // errno, when code is ERR_IO
-  std::string systemCall;      // the call that failed, when code is ERR_IO
+  bool fromSqlite = false;  // code is a result code of SQLite
+  int errorNumber = 0;      // errno, when code is ERR_IO
+  std::string systemCall;   // the call that failed, when code is ERR_IO
 
   Failure(std::string code, std::string message) : code(std::move(code)), message(std::move(message)) {}
   const char* what() const noexcept override { return message.c_str(); }

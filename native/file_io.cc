@@ -44,7 +44,8 @@ uint64_t copyFile(int sourceFd, int targetFd, int64_t byteLength) {
   for (int64_t offset = 0; offset < byteLength;) {
     const size_t wanted = static_cast<size_t>(std::min<int64_t>(kChunkBytes, byteLength - offset));
     if (readAt(sourceFd, chunk.get(), wanted, offset) != wanted) {
-      throw corruptFailure("the file is shorter than the " + std::to_string(byteLength) + " bytes it should have");
+      throw corruptFailure("the file is shorter than the " + std::to_string(byteLength) +
+                           " bytes it should have");
     }
     checksum = crc64(chunk.get(), wanted, checksum);
     if (targetFd >= 0) writeAt(targetFd, chunk.get(), wanted, offset);

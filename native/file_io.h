@@ -12,11 +12,13 @@ size_t readAt(int fd, void* target, size_t byteLength, int64_t byteOffset);
 // Writes all of it. Throws ERR_IO, with errno ENOSPC when the disk is full.
 void writeAt(int fd, const void* bytes, size_t byteLength, int64_t byteOffset);
 
-// Copies the first `byteLength` bytes of one file into another and returns their CRC-64; `targetFd` -1: only that.
+// Copies the first `byteLength` bytes of one file into another and returns their CRC-64; `targetFd` -1: only
+// that.
 uint64_t copyFile(int sourceFd, int targetFd, int64_t byteLength);
 
-// An exclusive advisory lock (flock) on the open file, without waiting. It belongs to the open file description, so
-// two opens in one process exclude each other, and it goes when the last descriptor of it is closed.
+// An exclusive advisory lock (flock) on the open file, without waiting. It belongs to the open file
+// description, so two opens in one process exclude each other, and it goes when the last descriptor of it is
+// closed.
 bool tryLock(int fd);
 
 }  // namespace mylibsql

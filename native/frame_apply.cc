@@ -1,5 +1,5 @@
-// Applying a run to a database file: only the last version of a page is written, in the order of the run, and pages
-// that follow each other in the file go out in one call.
+// Applying a run to a database file: only the last version of a page is written, in the order of the run, and
+// pages that follow each other in the file go out in one call.
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@ namespace mylibsql {
 namespace {
 
 struct Plan {
-  uint32_t pageCount = 0;      // of the database after the run
+  uint32_t pageCount = 0;       // of the database after the run
   std::vector<bool> isWritten;  // per frame: it is the last version of a page that exists afterwards
 };
 
@@ -63,7 +63,8 @@ class PageWriter {
   void flush() {
     if (pieces_.empty()) return;
     const int64_t offset = static_cast<int64_t>(firstPageNo_ - 1) * pageSize_;
-    const ssize_t count = pwritev(fd_, pieces_.data(), static_cast<int>(pieces_.size()), static_cast<off_t>(offset));
+    const ssize_t count =
+        pwritev(fd_, pieces_.data(), static_cast<int>(pieces_.size()), static_cast<off_t>(offset));
     if (count < 0 && errno != EINTR) throw systemFailure("pwritev", errno);
     // Interrupted or short, as on a full disk: page by page, which says what is wrong.
     if (count != static_cast<ssize_t>(pieces_.size() * pageSize_)) {

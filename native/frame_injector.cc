@@ -1,16 +1,16 @@
-// What SQLite does in walFrames() when a transaction commits, done with frames that come from elsewhere. The formats
-// are described in wal_format.h and wal_index.h.
+// What SQLite does in walFrames() when a transaction commits, done with frames that come from elsewhere. The
+// formats are described in wal_format.h and wal_index.h.
 //
 // The order, and why it is safe:
-//   1. BEGIN IMMEDIATE takes the write lock, so nobody else appends, restarts or recovers; the header stands still.
+//   1. BEGIN IMMEDIATE takes the write lock: nobody else appends, restarts or recovers; the header stands still.
 //   2. When the WAL is folded completely and nobody reads from it, it is restarted, as walRestartLog() does.
-//   3. The frames are written beyond the last committed one, where no reader looks. The header of the first is left
-//      zero: recovery stops at it, so a crash up to here leaves nothing of the run, though it may have commits inside.
+//   3. The frames are written beyond the last committed one, where no reader looks. The header of the first
+//      stays zero. Recovery stops at it: a crash up to here leaves nothing of the run, nor of commits inside it.
 //   4. Their page numbers go into the hash tables. Readers pass over entries beyond their own last frame.
 //   5. The header of the first frame is written: now a recovery finds the whole run.
-//   6. The wal-index header is written. This is only memory and cannot fail: now readers that begin see the run.
-//   7. COMMIT releases the lock. The connection itself wrote no page, so SQLite adds nothing; at its next read it finds
-//      the header changed and drops its page cache.
+//   6. The wal-index header is written. This is only memory and cannot fail: readers that begin now see the run.
+//   7. COMMIT releases the lock. The connection itself wrote no page, so SQLite adds nothing; at its next read it
+//      finds the header changed and drops its page cache.
 // A failure before 6 is followed by ROLLBACK, and whatever was written lies beyond the last committed frame.
 //
 // Nothing is synced: what must outlive a crash of the machine is in the saved logs.
@@ -28,14 +28,18 @@ namespace mylibsql {
 
 namespace {
 
-// The unix VFS masks the size of one write to 17 bits (seekAndWriteFd() in os_unix.c) and reports what is above as
-// SQLITE_FULL.
+// The unix VFS masks the size of one write to 17 bits (seekAndWriteFd() in os_unix.c) and reports what is
+// above as SQLITE_FULL.
 constexpr size_t kWriteBytesMax = 64 * 1024;
 
 class FrameInjector {
  public:
   FrameInjector(Connection& connection, const SqliteHandle& handle, uint32_t pageSize)
-      : connection_(connection), handle_(handle), pageSize_(pageSize), index_(handle), wal_(handle.walFile()) {}
+      : connection_(connection),
+        handle_(handle),
+        pageSize_(pageSize),
+        index_(handle),
+        wal_(handle.walFile()) {}
 
   void run(const FrameSource& source, uint32_t frameCount) {
     const WalState state = index_.read();
@@ -43,7 +47,8 @@ class FrameInjector {
     requirePageSize();
     if (header_.frameCount > 0 && state.foldedCount == header_.frameCount) restartIfUnread();
     if (header_.frameCount == 0) writeWalHeader();
-    if (frameCount > kPageNoMax - header_.frameCount) throw Failure("SQLITE_FULL", "the WAL has too many frames");
+    if (frameCount > kPageNoMax - header_.frameCount)
+      throw Failure("SQLITE_FULL", "the WAL has too many frames");
     writeFrames(source, frameCount);
     for (uint32_t i = 0; i < frameCount; i++) {
       index_.append(header_.frameCount + 1 + i, pageNos_[i], header_.frameCount);
@@ -56,15 +61,17 @@ class FrameInjector {
   void requirePageSize() {
     uint32_t databasePageSize = header_.pageSize();
     if (databasePageSize == 0) {  // the WAL was never written
-      databasePageSize = static_cast<uint32_t>(std::stoul(handle_.queryText("PRAGMA main.page_size", "reading page_size")));
+      databasePageSize =
+          static_cast<uint32_t>(std::stoul(handle_.queryText("PRAGMA main.page_size", "reading page_size")));
     }
     if (databasePageSize == pageSize_) return;
     throw Failure("ERR_PAGE_SIZE", "the frames have pages of " + std::to_string(pageSize_) +
                                        " bytes, the database of " + std::to_string(databasePageSize));
   }
 
-  // Somebody who reads from the WAL holds one of the read marks 1 to 4, and so do pins, and this connection when the
-  // fold ended after its BEGIN. A lock of one's own would not be in the way, so it is a side connection that asks.
+  // Somebody who reads from the WAL holds one of the read marks 1 to 4, and so do pins, and this connection
+  // when the fold ended after its BEGIN. A lock of one's own would not be in the way, so it is a side
+  // connection that asks.
   void restartIfUnread() {
     SideConnection* const side = connection_.borrowSide();
     try {
@@ -81,8 +88,9 @@ class FrameInjector {
     connection_.giveBackSide(side);
   }
 
-  // The first frame of a generation: new salts make all frames that are in the file invalid. Readers have no frame in
-  // the WAL, so the header can be overwritten. The sequence number goes on from the header that is there.
+  // The first frame of a generation: new salts make all frames that are in the file invalid. Readers have no
+  // frame in the WAL, so the header can be overwritten. The sequence number goes on from the header that is
+  // there.
   void writeWalHeader() {
     uint8_t bytes[kWalHeaderBytes];
     const int result = wal_->pMethods->xRead(wal_, bytes, sizeof bytes, 0);

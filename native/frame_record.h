@@ -9,8 +9,8 @@
 //         24     n  page               page_size bytes
 //
 // Version 3: the checksum is the CRC-64 of bytes [0, 8) and [16, 24 + n), continued from the frame before's.
-// Version 2 (the crate's): the CRC-64 of the page alone, its register started at the bit-reversed checksum of the
-// frame before.
+// Version 2 (the crate's): the CRC-64 of the page alone, its register started at the bit-reversed checksum of
+// the frame before.
 
 #include <cstddef>
 #include <cstdint>

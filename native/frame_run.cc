@@ -16,8 +16,8 @@ const char* wrongField(const uint8_t* record, uint64_t frameNo) {
   if (recordFrameNo(record) != frameNo) return "frameNo";
   const uint32_t pageNo = recordPageNo(record);
   if (pageNo == 0 || pageNo > kPageNoMax) return "pageNo";
-  // SQLite leaves out of a commit the pages that it cuts off, so the frame that ends one lies within the new size.
-  // Frames before it may not: they were written before the database shrank.
+  // SQLite leaves out of a commit the pages that it cuts off, so the frame that ends one lies within the new
+  // size. Frames before it may not: they were written before the database shrank.
   const uint32_t sizeAfter = recordSizeAfter(record);
   if (sizeAfter > kPageNoMax || (sizeAfter != 0 && sizeAfter < pageNo)) return "sizeAfter";
   return nullptr;
@@ -54,8 +54,8 @@ FrameCheck checkFrames(const FrameSource& source, const FrameRun& run) {
   return reader.remaining() == 0 ? check : bad(index, "truncated");
 }
 
-uint64_t rewriteFrames(const FrameSource& source, const FrameRun& run, int toVersion, int fd, int64_t byteOffset,
-                       uint64_t startChecksum) {
+uint64_t rewriteFrames(const FrameSource& source, const FrameRun& run, int toVersion, int fd,
+                       int64_t byteOffset, uint64_t startChecksum) {
   const size_t stride = recordBytes(run.pageSize);
   const std::unique_ptr<uint8_t[]> rewritten(new uint8_t[framesPerChunk(run.pageSize) * stride]);
   uint64_t checksum = toVersion == 2 ? run.fileStartChecksum : startChecksum;

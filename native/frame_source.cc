@@ -9,7 +9,10 @@
 namespace mylibsql {
 
 FrameReader::FrameReader(const FrameSource& source, uint32_t pageSize, uint64_t frameCount)
-    : source_(source), stride_(recordBytes(pageSize)), chunkFrames_(framesPerChunk(pageSize)), remaining_(frameCount) {
+    : source_(source),
+      stride_(recordBytes(pageSize)),
+      chunkFrames_(framesPerChunk(pageSize)),
+      remaining_(frameCount) {
   if (source.fd >= 0) chunk_.reset(new uint8_t[chunkFrames_ * stride_]);
 }
 

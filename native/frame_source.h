@@ -1,5 +1,6 @@
 #pragma once
-// Where frame records come from: memory, or a file from an offset on. Read front to back in chunks of fixed size.
+// Where frame records come from: memory, or a file from an offset on. Read front to back in chunks of fixed
+// size.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +19,8 @@ class FrameReader {
  public:
   FrameReader(const FrameSource& source, uint32_t pageSize, uint64_t frameCount);
 
-  // Points `records` at the next whole records and returns how many there are: 0 at the end of the run, or where the
-  // source ends early (remaining() is not 0 then). Valid until the next call.
+  // Points `records` at the next whole records and returns how many there are: 0 at the end of the run, or
+  // where the source ends early (remaining() is not 0 then). Valid until the next call.
   uint32_t next(const uint8_t*& records);
 
   uint64_t remaining() const { return remaining_; }

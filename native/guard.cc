@@ -16,24 +16,29 @@ struct PragmaRule {
 
 constexpr PragmaRule kRefusedPragmas[] = {
     {"journal_mode", false,
-     "replication reads the frames of the write-ahead log, so the database stays in WAL mode; read the mode with "
+     "replication reads the frames of the write-ahead log, so the database stays in WAL mode; read the mode "
+     "with "
      "PRAGMA journal_mode"},
     {"wal_autocheckpoint", false,
-     "it would replace the hook that captures frames; mylibsql folds the WAL itself once its frames are saved: call "
+     "it would replace the hook that captures frames; mylibsql folds the WAL itself once its frames are "
+     "saved: call "
      "checkpoint()"},
     {"wal_checkpoint", true,
-     "it would let SQLite reset the WAL before its frames are saved; call checkpoint() of the Primary instead"},
+     "it would let SQLite reset the WAL before its frames are saved; call checkpoint() of the Primary "
+     "instead"},
     {"page_size", false,
-     "logs and snapshots have the page size that the database was made with; choose it when you make the database, "
+     "logs and snapshots have the page size that the database was made with; choose it when you make the "
+     "database, "
      "with init() or Snapshot.fromDatabase()"},
     {"locking_mode", false,
-     "frames are read, folded and copied through connections of mylibsql's own, which an exclusive lock would shut "
+     "frames are read, folded and copied through connections of mylibsql's own, which an exclusive lock "
+     "would shut "
      "out; a primary has the working file to itself already"},
 };
 
 // Pragmas that write into the header of a database file.
-constexpr const char* kWritingPragmas[] = {"user_version", "application_id", "schema_version", "auto_vacuum",
-                                           "incremental_vacuum", "encoding"};
+constexpr const char* kWritingPragmas[] = {"user_version", "application_id",     "schema_version",
+                                           "auto_vacuum",  "incremental_vacuum", "encoding"};
 
 bool equalsIgnoringCase(const char* left, const char* right) {
   while (*left != 0 && std::tolower(static_cast<unsigned char>(*left)) ==
@@ -97,7 +102,8 @@ std::string refusePragma(const char* name, const char* argument, const char* sch
     if (argument == nullptr && !rule.alsoWithoutArgument) return {};
     // What it is already: the first line of many applications.
     if (std::strcmp(rule.name, "journal_mode") == 0 && equalsIgnoringCase(argument, "wal")) return {};
-    const std::string statement = std::string("PRAGMA ") + rule.name + (argument ? std::string(" = ") + argument : "");
+    const std::string statement =
+        std::string("PRAGMA ") + rule.name + (argument ? std::string(" = ") + argument : "");
     return statement + " is refused: " + rule.reason;
   }
   if (!isAttached(schema)) return {};
@@ -105,7 +111,8 @@ std::string refusePragma(const char* name, const char* argument, const char* sch
     const bool writes = argument != nullptr || equalsIgnoringCase(writing, "incremental_vacuum");
     if (!equalsIgnoringCase(name, writing) || !writes) continue;
     return std::string("PRAGMA ") + schema + "." + writing +
-           " is refused: writes to attached databases are not replicated; open that database with a connection of its "
+           " is refused: writes to attached databases are not replicated; open that database with a "
+           "connection of its "
            "own";
   }
   return {};
@@ -114,11 +121,13 @@ std::string refusePragma(const char* name, const char* argument, const char* sch
 std::string refuseWrite(const char* verb, const char* object, const char* schema) {
   if (!isAttached(schema)) return {};
   return std::string(verb) + " " + schema + "." + (object ? object : "") +
-         " is refused: writes to attached databases are not replicated, and a transaction over both would not be atomic "
+         " is refused: writes to attached databases are not replicated, and a transaction over both would "
+         "not be atomic "
          "on a replica; write to main, or open that database with a connection of its own";
 }
 
-int authorizeThunk(void* guard, int action, const char* first, const char* second, const char* schema, const char*) {
+int authorizeThunk(void* guard, int action, const char* first, const char* second, const char* schema,
+                   const char*) {
   return static_cast<Guard*>(guard)->authorize(action, first, second, schema);
 }
 
@@ -140,7 +149,8 @@ int Guard::authorize(int action, const char* first, const char* second, const ch
   if (action == SQLITE_PRAGMA) {
     refusal = refusePragma(first, second, schema);
   } else if (const char* verb = writingVerb(action)) {
-    refusal = action == SQLITE_ALTER_TABLE ? refuseWrite(verb, second, first) : refuseWrite(verb, first, schema);
+    refusal =
+        action == SQLITE_ALTER_TABLE ? refuseWrite(verb, second, first) : refuseWrite(verb, first, schema);
   }
   if (refusal.empty()) return SQLITE_OK;
   refusal_ = std::move(refusal);

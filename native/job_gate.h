@@ -1,6 +1,7 @@
 #pragma once
-// Keeps jobs on libuv threads and the closing of their connection apart. A job enters before it touches anything of
-// the connection and leaves when it is done; closing shuts the gate and waits until nobody is inside.
+// Keeps jobs on libuv threads and the closing of their connection apart. A job enters before it touches
+// anything of the connection and leaves when it is done; closing shuts the gate and waits until nobody is
+// inside.
 
 #include <condition_variable>
 #include <mutex>

@@ -57,7 +57,8 @@ uint32_t pageSizeOf(Napi::Value value, const char* name) {
 
 int fdOf(Napi::Value value, const char* name) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -2;
-  if (!(number >= -1 && number <= INT32_MAX) || std::floor(number) != number) refuse(value, name, "a file descriptor");
+  if (!(number >= -1 && number <= INT32_MAX) || std::floor(number) != number)
+    refuse(value, name, "a file descriptor");
   return static_cast<int>(number);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Arguments and results. TypeScript has checked the arguments (src/worker/native.ts); what would let C++ touch foreign
-// memory is checked again and thrown as a TypeError.
+// Arguments and results. TypeScript has checked the arguments (src/worker/native.ts); what would let C++
+// touch foreign memory is checked again and thrown as a TypeError.
 
 #include <napi.h>
 
@@ -15,11 +15,11 @@ struct ByteSpan {
 };
 
 ByteSpan bytesOf(Napi::Value value, const char* name);
-uint64_t unsigned64Of(Napi::Value value, const char* name);   // a bigint
-uint64_t countOf(Napi::Value value, const char* name);        // a safe integer, not negative
+uint64_t unsigned64Of(Napi::Value value, const char* name);  // a bigint
+uint64_t countOf(Napi::Value value, const char* name);       // a safe integer, not negative
 uint32_t count32Of(Napi::Value value, const char* name);
 uint32_t pageSizeOf(Napi::Value value, const char* name);
-int fdOf(Napi::Value value, const char* name);                // -1 is allowed
+int fdOf(Napi::Value value, const char* name);  // -1 is allowed
 FrameSource frameSourceOf(Napi::Value value);
 FrameRun frameRunOf(Napi::Value value);
 

@@ -7,8 +7,8 @@
 
 namespace mylibsql {
 
-// An Error with `code`, and where they belong `sqlite: true`, `errno` and `syscall`. Null when the environment is being
-// torn down. Uses the C interface: it must not throw then.
+// An Error with `code`, and where they belong `sqlite: true`, `errno` and `syscall`. Null when the
+// environment is being torn down. Uses the C interface: it must not throw then.
 napi_value makeError(napi_env env, const Failure& failure);
 
 // Runs what may fail on the thread of the environment.

@@ -6,9 +6,10 @@
 namespace mylibsql {
 
 Napi::Function Pin::define(Napi::Env env) {
-  return DefineClass(env, "Pin",
-                     {InstanceAccessor<&Pin::getHolds>("holds"), InstanceAccessor<&Pin::getFrameCount>("frameCount"),
-                      InstanceMethod<&Pin::release>("release")});
+  return DefineClass(
+      env, "Pin",
+      {InstanceAccessor<&Pin::getHolds>("holds"), InstanceAccessor<&Pin::getFrameCount>("frameCount"),
+       InstanceMethod<&Pin::release>("release")});
 }
 
 Napi::Value Pin::create(Napi::Env env, std::shared_ptr<Connection> connection) {
@@ -30,7 +31,8 @@ Pin::Pin(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pin>(info) {
   });
 }
 
-// Collected or torn down without release(). The connection may have been closed before, with the read transaction.
+// Collected or torn down without release(). The connection may have been closed before, with the read
+// transaction.
 Pin::~Pin() { endRead(); }
 
 void Pin::endRead() {

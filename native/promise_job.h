@@ -1,8 +1,9 @@
 #pragma once
 // Work on a libuv thread that settles a promise.
 //
-// Node waits for work in flight before it tears an environment down (worker.terminate()), and then calls complete in an
-// environment that runs no JavaScript any more: hence the C interface there, whose results are ignored.
+// Node waits for work in flight before it tears an environment down (worker.terminate()), and then calls
+// complete in an environment that runs no JavaScript any more: hence the C interface there, whose results are
+// ignored.
 
 #include <napi.h>
 

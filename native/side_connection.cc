@@ -32,16 +32,17 @@ SideConnection::SideConnection(const sqlite3_api_routines* api, const std::strin
 
 SideConnection::~SideConnection() { handle_.api->close_v2(handle_.db); }
 
-// Which read lock SQLite took is not told, so it is concluded from what was true before and after. Only the write
-// lock changes the header, so one header seen on both sides stood for the whole time, and nBackfill, which a fold
-// on another thread may raise meanwhile, only grows:
+// Which read lock SQLite took is not told, so it is concluded from what was true before and after. Only the
+// write lock changes the header, so one header seen on both sides stood for the whole time, and nBackfill,
+// which a fold on another thread may raise meanwhile, only grows:
 //   folded completely before: it was when SQLite looked. Read lock 0, nothing is held.
 //   not folded completely after: nor was it when SQLite looked. A read mark, the WAL is held.
 //   the fold finished in between: either. Begin again, which now finds it folded.
-// The count from before is also the one to read pages by: a checkpointer that raised it knew no newer header (see
-// the comment on minFrame in walTryBeginRead()).
+// The count from before is also the one to read pages by: a checkpointer that raised it knew no newer header
+// (see the comment on minFrame in walTryBeginRead()).
 ReadTransaction SideConnection::beginRead() {
-  for (;;) {
+  constexpr int kAttemptCount = 1000;
+  for (int attempt = 0; attempt < kAttemptCount; attempt++) {
     WalIndex index(handle_);
     const WalState before = index.read();
     handle_.execute("BEGIN", "beginning a read transaction");
@@ -59,6 +60,9 @@ ReadTransaction SideConnection::beginRead() {
     }
     endRead();
   }
+  Failure failure("SQLITE_BUSY", "the WAL is written all the time, by something that is not mylibsql");
+  failure.fromSqlite = true;
+  throw failure;
 }
 
 void SideConnection::endRead() { handle_.api->exec(handle_.db, "ROLLBACK", nullptr, nullptr, nullptr); }

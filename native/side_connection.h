@@ -1,9 +1,9 @@
 #pragma once
-// A connection of the addon's own on the file of a connection: it holds read transactions (pins), folds the WAL,
-// and lends its locks, all without touching the transaction state of the JavaScript connection.
+// A connection of the addon's own on the file of a connection: it holds read transactions (pins), folds the
+// WAL, and lends its locks, all without touching the transaction state of the JavaScript connection.
 //
-// It must be opened through SQLite, never with open(2): closing any other descriptor of a database file drops every
-// POSIX lock that the process holds on it (sqlite.org/howtocorrupt.html, 2.2).
+// It must be opened through SQLite, never with open(2): closing any other descriptor of a database file drops
+// every POSIX lock that the process holds on it (sqlite.org/howtocorrupt.html, 2.2).
 
 #include <memory>
 #include <string>
@@ -16,8 +16,9 @@ namespace mylibsql {
 // A read transaction as it was begun.
 struct ReadTransaction {
   WalState state;
-  // The transaction keeps SQLite from resetting the WAL and from folding beyond state.header.frameCount. Otherwise
-  // the WAL was folded completely: SQLite then reads from the database file alone and pins nothing in the WAL.
+  // The transaction keeps SQLite from resetting the WAL and from folding beyond state.header.frameCount.
+  // Otherwise the WAL was folded completely: SQLite then reads from the database file alone and pins nothing
+  // in the WAL.
   bool holdsWal;
 };
 

@@ -41,7 +41,8 @@ sqlite3_file* SqliteHandle::walFile() const {
   sqlite3_file* file = nullptr;
   const int result = api->file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
   if (result != SQLITE_OK) throw sqliteFailure(*this, result, "finding the open WAL");
-  if (file == nullptr || file->pMethods == nullptr) throw Failure("SQLITE_MISUSE", "the database has no open WAL");
+  if (file == nullptr || file->pMethods == nullptr)
+    throw Failure("SQLITE_MISUSE", "the database has no open WAL");
   return file;
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 // One SQLite connection, reached through the routines that SQLite handed to the extension entry point.
 //
-// The pointer to the routines is kept with each connection instead of in the global that SQLITE_EXTENSION_INIT1
-// declares: several threads load the extension at the same time, and two copies of better-sqlite3 in one
-// process have two SQLites. A connection is used by one thread at a time (SQLITE_THREADSAFE=2).
+// The pointer to the routines is kept with each connection instead of in the global that
+// SQLITE_EXTENSION_INIT1 declares: several threads load the extension at the same time, and two copies of
+// better-sqlite3 in one process have two SQLites. A connection is used by one thread at a time
+// (SQLITE_THREADSAFE=2).
 
 #include <sqlite3ext.h>
 

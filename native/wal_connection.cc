@@ -21,10 +21,16 @@ WalRange rangeOf(const Napi::CallbackInfo& info, size_t first, Connection& conne
   const uint64_t startFrameNo = countOf(info[first + 2], "startFrameNo");
   const uint64_t checksum = unsigned64Of(info[first + 3], "checksum");
   const WalState state = connection.walState();
-  const bool isCommitted = walIndex >= 1 && uint64_t{walIndex} + frameCount <= uint64_t{state.header.frameCount} + 1;
+  const bool isCommitted =
+      walIndex >= 1 && uint64_t{walIndex} + frameCount <= uint64_t{state.header.frameCount} + 1;
   if (frameCount > 0 && !isCommitted) throw walResetFailure();
-  return {connection.walFile(), state.header.salts, state.header.pageSize(), walIndex,
-          frameCount,           startFrameNo,       checksum};
+  return {connection.walFile(),
+          state.header.salts,
+          state.header.pageSize(),
+          walIndex,
+          frameCount,
+          startFrameNo,
+          checksum};
 }
 
 // See CopyFramesJob::finish.
@@ -110,9 +116,11 @@ Napi::Value WalConnection::readFrames(const Napi::CallbackInfo& info) {
       const ByteSpan target = bytesOf(info[0], "target");
       if (target.length / stride < range.frameCount) {
         throw Napi::TypeError::New(env, "target must have room for " + std::to_string(range.frameCount) +
-                                            " frame records, got " + std::to_string(target.length) + " bytes");
+                                            " frame records, got " + std::to_string(target.length) +
+                                            " bytes");
       }
-      for (uint8_t* records = target.data; range.frameCount > 0;) records += range.read(records, chunkFrames) * stride;
+      for (uint8_t* records = target.data; range.frameCount > 0;)
+        records += range.read(records, chunkFrames) * stride;
     }
     requireSameGeneration(*connection_, whole);
     return Napi::BigInt::New(env, range.checksum);
@@ -137,7 +145,8 @@ Napi::Value WalConnection::copyFrames(const Napi::CallbackInfo& info) {
     const int fd = fdOf(info[0], "fd");
     const auto byteOffset = static_cast<int64_t>(countOf(info[1], "byteOffset"));
     WalRange range = rangeOf(info, 2, *connection_);
-    return PromiseJob::start(env, std::make_unique<CopyFramesJob>(connection_, std::move(range), fd, byteOffset));
+    return PromiseJob::start(env,
+                             std::make_unique<CopyFramesJob>(connection_, std::move(range), fd, byteOffset));
   });
 }
 
@@ -150,11 +159,14 @@ void WalConnection::inject(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value WalConnection::pin(const Napi::CallbackInfo& info) { return Pin::create(info.Env(), connection_); }
+Napi::Value WalConnection::pin(const Napi::CallbackInfo& info) {
+  return Pin::create(info.Env(), connection_);
+}
 
 Napi::Value WalConnection::fold(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  return translateFailures(env, [&] { return PromiseJob::start(env, std::make_unique<FoldJob>(connection_)); });
+  return translateFailures(env,
+                           [&] { return PromiseJob::start(env, std::make_unique<FoldJob>(connection_)); });
 }
 
 Napi::Value WalConnection::foldSync(const Napi::CallbackInfo& info) {

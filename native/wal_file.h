@@ -32,8 +32,8 @@ struct WalRange {
   uint64_t startFrameNo;
   uint64_t checksum;  // of the frame before the run
 
-  // Reads the next frames, at most `frameCountMax`, into `records` and moves the range on. Throws ERR_WAL_RESET or
-  // ERR_CORRUPT. Touches nothing but the file, so any thread may call it.
+  // Reads the next frames, at most `frameCountMax`, into `records` and moves the range on. Throws
+  // ERR_WAL_RESET or ERR_CORRUPT. Touches nothing but the file, so any thread may call it.
   uint32_t read(uint8_t* records, uint32_t frameCountMax);
 };
 

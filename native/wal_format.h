@@ -1,6 +1,6 @@
 #pragma once
-// The write-ahead log of SQLite (sqlite.org/walformat.html, sqlite.org/fileformat2.html#walformat). All integers
-// are big-endian; checksums are computed over 32-bit words in the byte order that the magic names.
+// The write-ahead log of SQLite (sqlite.org/walformat.html, sqlite.org/fileformat2.html#walformat). All
+// integers are big-endian; checksums are computed over 32-bit words in the byte order that the magic names.
 //
 //     WAL header, 32 bytes                         frame, 24 bytes and the page
 //     offset size field                            offset size field
@@ -8,12 +8,13 @@
 //          4    4 format version 3007000                4    4 database size in pages after the commit,
 //          8    4 page size in bytes                              0 when the frame does not end a transaction
 //         12    4 checkpoint sequence number            8    8 salt-1 and salt-2 of the header
-//         16    4 salt-1, counts up with each restart  16    8 checksum of the header's first 24 bytes, then of
+//         16    4 salt-1, up by 1 at each restart      16    8 checksum of the header's first 24 bytes, then of
 //         20    4 salt-2, random                               [0, 8) and the page of all frames up to this
 //         24    8 checksum of bytes [0, 24)            24    n page
 //
-// A frame is valid when its salts are those of the header and its checksum is right; it counts when it, or a frame
-// after it, is a valid commit. Magic ...83: the checksums take words as big-endian; ...82: as little-endian.
+// A frame is valid when its salts are those of the header and its checksum is right; it counts when it, or a
+// frame after it, is a valid commit. Magic ...83: the checksums take words as big-endian; ...82: as
+// little-endian.
 
 #include <cstddef>
 #include <cstdint>

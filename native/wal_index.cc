@@ -38,7 +38,8 @@ WalChecksum headerChecksum(const WalIndexHeader& header) {
   return walChecksum({}, kHostIsBigEndian, bytes, offsetof(WalIndexHeader, checksum));
 }
 
-// The volatile is dropped only here: what another process may change meanwhile is compared or summed afterwards.
+// The volatile is dropped only here: what another process may change meanwhile is compared or summed
+// afterwards.
 void copyFromShared(WalIndexHeader& to, const volatile uint32_t* from) {
   std::memcpy(&to, const_cast<const uint32_t*>(from), sizeof to);
 }
@@ -56,7 +57,8 @@ bool WalIndexHeader::operator==(const WalIndexHeader& other) const {
 volatile uint32_t* WalIndex::map(uint32_t blockNo, bool mayExtend) {
   if (blockNo < blocks_.size() && blocks_[blockNo] != nullptr) return blocks_[blockNo];
   volatile void* block = nullptr;
-  const int result = file_->pMethods->xShmMap(file_, static_cast<int>(blockNo), kBlockBytes, mayExtend ? 1 : 0, &block);
+  const int result =
+      file_->pMethods->xShmMap(file_, static_cast<int>(blockNo), kBlockBytes, mayExtend ? 1 : 0, &block);
   // A read-only mapping is reported as SQLITE_READONLY although it is there.
   if (result != SQLITE_OK && (result & 0xff) != SQLITE_READONLY) {
     throw sqliteFailure(handle_, result, "mapping the wal-index");
@@ -83,7 +85,8 @@ bool WalIndex::tryRead(WalState& state) {
   const WalChecksum sum = headerChecksum(state.header);
   if (sum.first != state.header.checksum[0] || sum.second != state.header.checksum[1]) return false;
 
-  state.foldedCount = std::min(__atomic_load_n(&shared[kFoldedWord], __ATOMIC_RELAXED), state.header.frameCount);
+  state.foldedCount =
+      std::min(__atomic_load_n(&shared[kFoldedWord], __ATOMIC_RELAXED), state.header.frameCount);
   file_->pMethods->xShmBarrier(file_);
   copyFromShared(second, shared);
   return state.header == second;
@@ -118,8 +121,8 @@ uint32_t WalIndex::pageNoOf(uint32_t walIndex) {
   return block.pageNos[walIndex - block.firstBefore - 1];
 }
 
-// walCleanupHash(): a writer that died or failed left entries beyond the committed frames in the block of the last
-// committed one. Later blocks are cleared whole when they are first used.
+// walCleanupHash(): a writer that died or failed left entries beyond the committed frames in the block of the
+// last committed one. Later blocks are cleared whole when they are first used.
 void WalIndex::forgetBeyond(uint32_t committedCount) {
   if (committedCount == 0) return;
   const Block block = blockOf(committedCount, true);
@@ -158,8 +161,8 @@ void WalIndex::publish(WalIndexHeader& header) {
   header.checksum[0] = sum.first;
   header.checksum[1] = sum.second;
   volatile uint32_t* const shared = firstBlock();
-  // Frames and hash entries must be visible before the header that counts them. Second copy, then first: a reader,
-  // which loads them the other way round, sees two different copies when it comes between.
+  // Frames and hash entries must be visible before the header that counts them. Second copy, then first: a
+  // reader, which loads them the other way round, sees two different copies when it comes between.
   file_->pMethods->xShmBarrier(file_);
   copyToShared(shared + sizeof header / 4, header);
   file_->pMethods->xShmBarrier(file_);
@@ -170,8 +173,8 @@ void WalIndex::restart(WalIndexHeader& header, uint32_t randomSalt) {
   header.frameCount = 0;
   storeBig32(header.salts.data(), loadBig32(header.salts.data()) + 1);
   std::memcpy(header.salts.data() + 4, &randomSalt, sizeof randomSalt);
-  // In wal.c's order: with the header at 0 frames and nBackfill still old, a reader takes one of the marks 1 to 4,
-  // finds it locked and tries again. The other way round it would take the whole WAL for unfolded.
+  // In wal.c's order: with the header at 0 frames and nBackfill still old, a reader takes one of the marks 1
+  // to 4, finds it locked and tries again. The other way round it would take the whole WAL for unfolded.
   publish(header);
   volatile uint32_t* const shared = firstBlock();
   __atomic_store_n(&shared[kFoldedWord], 0u, __ATOMIC_RELAXED);

@@ -1,7 +1,7 @@
 #pragma once
-// The wal-index of SQLite: shared memory (the -shm file) that says which frames of the WAL count and where the newest
-// version of a page is (sqlite.org/walformat.html, "The WAL-Index File Format"; struct WalIndexHdr and
-// walIndexAppend() in wal.c). Integers are in the host's byte order.
+// The wal-index of SQLite: shared memory (the -shm file) that says which frames of the WAL count and where
+// the newest version of a page is (sqlite.org/walformat.html, "The WAL-Index File Format"; struct WalIndexHdr
+// and walIndexAppend() in wal.c). Integers are in the host's byte order.
 //
 //     header, 136 bytes                            copy of the header fields, 48 bytes
 //     offset size field                            offset size field
@@ -17,12 +17,12 @@
 //                                                       32    8 salts, as their bytes stand in the WAL
 //                                                       40    8 checksum of bytes [0, 40)
 //
-// Blocks of 32 KiB follow each other, the header being the beginning of the first one. Each block is an array of the
-// page numbers of consecutive frames (4062 in the first, 4096 in the others) and a hash table of 8192 u16 slots
-// which hold the place in that array, counted from 1.
+// Blocks of 32 KiB follow each other, the header being the beginning of the first one. Each block is an array
+// of the page numbers of consecutive frames (4062 in the first, 4096 in the others) and a hash table of 8192
+// u16 slots which hold the place in that array, counted from 1.
 //
-// A header is valid when both copies are the same, isInit is set and the checksum is right. Writers store the second
-// copy first and readers load the first copy first, each with a barrier between.
+// A header is valid when both copies are the same, isInit is set and the checksum is right. Writers store the
+// second copy first and readers load the first copy first, each with a barrier between.
 
 #include <array>
 #include <cstdint>
@@ -45,9 +45,7 @@ struct WalIndexHeader {
   std::array<uint8_t, 8> salts;
   uint32_t checksum[2];
 
-  uint32_t pageSize() const {
-    return (encodedPageSize & 0xfe00u) + ((encodedPageSize & 0x0001u) << 16);
-  }
+  uint32_t pageSize() const { return (encodedPageSize & 0xfe00u) + ((encodedPageSize & 0x0001u) << 16); }
   void setPageSize(uint32_t bytes) {
     encodedPageSize = static_cast<uint16_t>((bytes & 0xff00u) | (bytes >> 16));
   }
@@ -66,8 +64,8 @@ class WalIndex {
  public:
   explicit WalIndex(const SqliteHandle& handle) : handle_(handle), file_(handle.databaseFile()) {}
 
-  // Any time. nBackfill is read between two sights of the same header, so that it is not from another generation
-  // and was not reached by a checkpointer that knew a newer header.
+  // Any time. nBackfill is read between two sights of the same header, so that it is not from another
+  // generation and was not reached by a checkpointer that knew a newer header.
   WalState read();
 
   // Page number of a committed frame. The caller's read transaction keeps the entry from changing.
@@ -79,7 +77,8 @@ class WalIndex {
   void append(uint32_t walIndex, uint32_t pageNo, uint32_t committedCount);
   // walIndexWriteHdr(): from here on readers that begin see the frames up to header.frameCount.
   void publish(WalIndexHeader& header);
-  // walRestartHdr(): the next frame is the first. Needs the locks of readers 1 to 4 as well, and a folded WAL.
+  // walRestartHdr(): the next frame is the first. Needs the locks of readers 1 to 4 as well, and a folded
+  // WAL.
   void restart(WalIndexHeader& header, uint32_t randomSalt);
 
  private:

@@ -54,13 +54,14 @@ uint64_t copyRange(WalRange range, int fd, int64_t byteOffset, JobGate& gate) {
   return range.checksum;
 }
 
-CopyFramesJob::CopyFramesJob(std::shared_ptr<Connection> connection, WalRange range, int fd, int64_t byteOffset)
+CopyFramesJob::CopyFramesJob(std::shared_ptr<Connection> connection, WalRange range, int fd,
+                             int64_t byteOffset)
     : PromiseJob(std::move(connection)), range_(std::move(range)), fd_(fd), byteOffset_(byteOffset) {}
 
 void CopyFramesJob::run() { checksum_ = copyRange(range_, fd_, byteOffset_, connection().gate); }
 
-// A restart changes the salts in the wal-index before a frame is overwritten, so unchanged salts afterwards prove
-// that no frame was read half old, half new.
+// A restart changes the salts in the wal-index before a frame is overwritten, so unchanged salts afterwards
+// prove that no frame was read half old, half new.
 void CopyFramesJob::finish() {
   if (connection().isOpen() && connection().walState().header.salts != range_.salts) throw walResetFailure();
 }
@@ -82,7 +83,10 @@ void FoldJob::finish() {
 napi_value FoldJob::result(napi_env env) { return makeFoldResult(env, folded_); }
 
 napi_value makeFoldResult(napi_env env, const FoldResult& folded) {
-  return ResultObject(env).number("frameCount", folded.frameCount).number("foldedCount", folded.foldedCount).value();
+  return ResultObject(env)
+      .number("frameCount", folded.frameCount)
+      .number("foldedCount", folded.foldedCount)
+      .value();
 }
 
 CopyDatabaseJob::CopyDatabaseJob(std::shared_ptr<Connection> connection, int fd)

@@ -1,5 +1,6 @@
 #pragma once
-// The jobs of WalConnection that run on libuv threads. Each takes what it needs on the thread of the connection.
+// The jobs of WalConnection that run on libuv threads. Each takes what it needs on the thread of the
+// connection.
 
 #include "database_copy.h"
 #include "promise_job.h"

@@ -57,7 +57,8 @@ export interface FrameRun {
 }
 
 /** The connection that loaded the extension, with its WAL. All methods throw an Error with a `code` property:
- *  'ERR_CLOSED' when the connection is closed, 'SQLITE_...' for SQLite's own results, 'ERR_IO' with `errno`. */
+ *  'ERR_CLOSED' when the connection is closed, 'SQLITE_...' with `sqlite: true` for SQLite's own results, 'ERR_IO'
+ *  with `errno` and `syscall`. Promises reject with the same; closing stops jobs and waits until they have. */
 export interface WalConnection {
   readonly isOpen: boolean
   /** Frame count reported by the last commit's WAL hook; 0 before the first. */
@@ -112,10 +113,12 @@ export interface WalConnection {
   foldSync(mode: 'passive' | 'truncate'): { frameCount: number; foldedCount: number }
   /**
    * Copies the database, as of the last committed frame when it is called, page for page to `fd` (from
-   * offset 0), on a libuv thread, under a pin of its own. `checksum` is the CRC-64 of the bytes written.
-   * `frameCount` is the WAL index it stands for.
+   * offset 0), on a libuv thread, under a read transaction of its own. `checksum` is the CRC-64 of the bytes
+   * written, `frameCount` the WAL index it stands for.
    */
-  copyDatabase(fd: number): Promise<{ pageCount: number; pageSize: number; checksum: bigint }>
+  copyDatabase(
+    fd: number,
+  ): Promise<{ pageCount: number; pageSize: number; checksum: bigint; frameCount: number }>
   /** Makes the statement that is running on this connection fail with SQLITE_INTERRUPT. */
   interrupt(): void
   /** Why the authorizer refused something since the last call, and forgets it; undefined when it did not. */

@@ -1,4 +1,4 @@
-/** The addon and databases for its tests. It is loaded without src/worker/native.ts, which finds it from dist/. */
+/** The addon and databases for its tests, without src/worker/native.ts, which finds the addon from dist/. */
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'

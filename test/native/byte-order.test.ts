@@ -6,7 +6,7 @@ import { loadAddon, openDatabase, Pair, temporaryDirectory } from './addon.js'
 
 const headerBytes = 32
 
-/** Rewrites a WAL in place so that its checksums take words in the other byte order (sqlite.org/walformat.html). */
+/** Rewrites a WAL in place so that its checksums take words in that byte order (sqlite.org/walformat.html). */
 function rewriteWal(path: string, isBigEndian: boolean): void {
   const bytes = readFileSync(path)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

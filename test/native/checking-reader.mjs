@@ -1,5 +1,6 @@
-// Reads a bank in snapshots until it is told to stop, and checks that each snapshot is whole. Runs as a worker thread
-// and as a process of its own. Each transaction of the writer moves money, adds a row to `transfers` and counts it.
+// Reads a bank in snapshots until it is told to stop, and checks that each snapshot is whole. Runs as a worker
+// thread and as a process of its own. Each transaction of the writer moves money, adds a row to `transfers` and
+// counts it.
 import { setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'

@@ -1,4 +1,12 @@
-import { closeSync, copyFileSync, existsSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -11,8 +19,8 @@ function openTarget(directory: string, name = 'copy.db'): number {
 }
 
 /**
- * Database file and WAL as they stand, recovered and folded by SQLite: what a copy has to equal. Reading them here
- * drops this process's locks on the database file; no other process is there to mind.
+ * Database file and WAL as they stand, recovered and folded by SQLite: what a copy has to equal. Reading them
+ * here drops this process's locks on the database file; no other process is there to mind.
  */
 function foldedCopy(directory: string, { path }: Opened): Buffer {
   const other = join(directory, 'expected.db')
@@ -108,9 +116,10 @@ test('a target that cannot be written rejects with the call and errno', async ()
   const directory = temporaryDirectory()
   const { db, wal } = openDatabase(join(directory, 'source.db'))
   db.exec('CREATE TABLE t (a)')
-  const fd = openSync(join(directory, 'source.db'), 'r') // its close would drop locks, so it is only tried to write
-  closeSync(fd)
+  writeFileSync(join(directory, 'target'), '')
+  const fd = openSync(join(directory, 'target'), 'r')
   await expect(wal.copyDatabase(fd)).rejects.toMatchObject({ code: 'ERR_IO', syscall: 'pwrite', errno: 9 })
   expect(thrownBy(() => wal.copyFramesSync(fd, 0, 1, 1, 0, 0n))).toMatchObject({ code: 'ERR_IO' })
+  closeSync(fd)
   wal.pin().release()
 })

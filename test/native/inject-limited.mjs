@@ -1,4 +1,4 @@
-// Injects records from a file into a database while no file may grow beyond a limit set by the parent (ulimit -f).
+// Injects records from a file into a database while no file may grow beyond a limit that the parent set.
 import { openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 

@@ -1,4 +1,4 @@
-// Opens a database, starts jobs on libuv threads and tells its parent, which then terminates it; or exits by itself.
+// Opens a database, starts jobs on libuv threads and tells its parent, which terminates it; a process exits.
 import { openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'

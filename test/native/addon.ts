@@ -13,7 +13,7 @@ const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
 const locate = require('node-gyp-build') as { (root: string): NativeAddon; path(root: string): string }
 
 export const native = locate(packageRoot)
-export const extensionPath = locate.path(packageRoot)
+const extensionPath = locate.path(packageRoot)
 
 export interface Opened {
   readonly path: string

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -125,4 +126,46 @@ describe('an inject that fails publishes nothing', () => {
     replica.wal.inject({ bytes }, frameCount, 4096)
     pair.expectSame()
   })
+})
+
+test('a process killed while it injects leaves whole runs only', async () => {
+  const directory = temporaryDirectory()
+  const pair = new Pair(directory)
+  const { db } = pair.primary
+  db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, text)')
+  pair.ship()
+  const insert = db.prepare("INSERT INTO t (text) VALUES (printf('%.3000c', 'x'))")
+  const rowsPerBatch = 12 // a transaction each
+  const records: Uint8Array[] = []
+  const batches: { byteOffset: number; frameCount: number }[] = []
+  let byteOffset = 0
+  for (let batch = 0; batch < 400; batch++) {
+    for (let row = 0; row < rowsPerBatch; row++) insert.run()
+    const bytes = pair.readFrames()
+    batches.push({ byteOffset, frameCount: bytes.byteLength / stride })
+    byteOffset += bytes.byteLength
+    records.push(bytes)
+  }
+  const recordsPath = join(directory, 'records')
+  writeFileSync(recordsPath, Buffer.concat(records))
+  const script = fileURLToPath(new URL('./inject-forever.mjs', import.meta.url))
+  const counts = new Set<number>()
+  for (let round = 0; round < 12; round++) {
+    const path = join(directory, `killed-${round}.db`)
+    copyFileSync(pair.replica.path, path)
+    copyFileSync(`${pair.replica.path}-wal`, `${path}-wal`)
+    const child = fork(script, [JSON.stringify({ packageRoot, path, recordsPath, batches, pageSize: 4096 })])
+    const exited = once(child, 'exit')
+    await once(child, 'message')
+    await new Promise((resolve) => setTimeout(resolve, round * 2))
+    child.kill('SIGKILL')
+    await exited
+    const killed = new Database(path)
+    expect(killed.pragma('integrity_check', { simple: true })).toBe('ok')
+    const count = Number(rowCount({ db: killed }))
+    expect(count % rowsPerBatch).toBe(0)
+    counts.add(count)
+    killed.close()
+  }
+  expect(counts.size).toBeGreaterThan(1)
 })

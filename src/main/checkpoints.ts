@@ -1,8 +1,8 @@
 /** Checkpoints of one primary: one at a time, logs handed over in order, nothing lost when saving fails. */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Log } from './log.js'
+import { Reentrancy } from './reentrancy.js'
 
 export type SaveLog = (log: Log) => Promise<unknown> | unknown
 
@@ -14,7 +14,7 @@ interface Steps {
 
 export class Checkpoints {
   readonly #steps: Steps
-  readonly #inSaveLog = new AsyncLocalStorage<{ isRunning: boolean }>()
+  readonly #inSaveLog = new Reentrancy()
   #queue: Promise<unknown> = Promise.resolve()
   /** Sealed and not saved: its saveLog failed. It comes first next time. */
   #unsaved: Log | undefined
@@ -33,7 +33,7 @@ export class Checkpoints {
 
   run(saveLog: SaveLog): Promise<FrameNo | undefined> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
-    if (this.#inSaveLog.getStore()?.isRunning) {
+    if (this.#inSaveLog.isInside) {
       const message =
         'checkpoint() inside its own saveLog would wait for itself. Call it after saveLog has returned'
       return Promise.reject(new MylibsqlError('ERR_REENTRANT', message))
@@ -72,14 +72,12 @@ export class Checkpoints {
   }
 
   async #save(log: Log, saveLog: SaveLog): Promise<FrameNo | undefined> {
-    const call = { isRunning: true }
     const { lastFrameNo, nextFrameNo } = log
     this.#unsaved = log
     this.#saving = log
     try {
-      await this.#inSaveLog.run(call, async () => saveLog(log))
+      await this.#inSaveLog.run(() => saveLog(log))
     } finally {
-      call.isRunning = false
       this.#saving = undefined
     }
     this.#unsaved = undefined

@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
@@ -14,6 +13,7 @@ import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
 import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
+import { Reentrancy } from './reentrancy.js'
 import type { Replica } from './replica.js'
 import { type Answer, RequestQueue } from './request-queue.js'
 import { makeReplica, registerPrimary } from './role-change.js'
@@ -44,7 +44,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #durability: Durability
   readonly #feed: FrameFeed
   readonly #checkpoints: Checkpoints
-  readonly #inSession = new AsyncLocalStorage<{ isRunning: boolean }>()
+  readonly #inSession = new Reentrancy()
   readonly #leases = new Map<number, (error: unknown) => void>()
   #leaseCount = 0
   #lastFrameNo: FrameNo | undefined
@@ -318,7 +318,6 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     const lost = new Promise<never>((_, reject) => this.#leases.set(leaseId, reject))
     // Whoever waits for it hears of it; when nobody does, nothing was lost.
     lost.catch(() => {})
-    const call = { isRunning: true }
     try {
       await this.#requests.lease(leaseId, isTransaction)
       const connection = new Connection(
@@ -327,7 +326,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       )
       let value: T
       try {
-        value = await Promise.race([this.#inSession.run(call, async () => work(connection)), lost])
+        value = await Promise.race([this.#inSession.run(() => work(connection)), lost])
       } catch (error) {
         connection.end()
         // What counts is why `work` failed; an expired lease has ended already.
@@ -338,7 +337,6 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       const frameNo = await thread.call('endSession', leaseId, 'commit')
       return this.#ack({ value, frameNo })
     } finally {
-      call.isRunning = false
       this.#leases.delete(leaseId)
     }
   }
@@ -375,7 +373,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
   #check(method: string | undefined): void {
     if (this.#ended !== undefined) throw this.#ended
-    if (!writes.has(method) || !this.#inSession.getStore()?.isRunning) return
+    if (!writes.has(method) || !this.#inSession.isInside) return
     const message =
       `primary.${method}() inside withConnection() or transaction() would wait for itself: ` +
       'use the connection that the callback is given'

@@ -21,6 +21,8 @@ interface Pending {
 }
 
 const groupsUnderWayMax = 2
+/** From this many on, requests that find the actor idle are sent as two groups. */
+const splitCountMin = 16
 /** Texts known by number before both sides forget them. */
 const textsMax = 1024
 
@@ -32,6 +34,8 @@ export class RequestQueue {
   #ops: number[] = []
   #values: unknown[] = []
   #gathered: Pending[] = []
+  /** Where each gathered request ends in `#ops` and in `#values`, by turns. */
+  #ends: number[] = []
   /** Sent and not answered, in order; those before `#answeredCount` are. */
   #sent: Pending[] = []
   #answeredCount = 0
@@ -77,29 +81,30 @@ export class RequestQueue {
     })
   }
 
-  /** Sends what has gathered: for what must not overtake it. */
+  /**
+   * Sends what has gathered: for what must not overtake it. When the actor is idle it gets two groups instead of one:
+   * the answers of the first, and what their callers ask for next, travel while the second is executed.
+   */
   flush(): void {
-    if (this.#gathered.length === 0 || this.#closed !== undefined) return
-    const requests = this.#gathered
-    this.#send({
-      kind: 'group',
-      resetTexts: this.#resetTexts,
-      texts: this.#newTexts,
-      ops: this.#ops,
-      values: this.#values,
-      requestCount: requests.length,
-    })
-    this.#groups.push(requests.length)
-    this.#sent =
-      this.#answeredCount === this.#sent.length
-        ? requests
-        : [...this.#sent.slice(this.#answeredCount), ...requests]
+    const count = this.#gathered.length
+    if (count === 0 || this.#closed !== undefined) return
+    const isSplit = this.#groups.length === 0 && count >= splitCountMin
+    const half = isSplit ? count >> 1 : count
+    const opEnd = this.#ends[2 * half - 2]!
+    const valueEnd = this.#ends[2 * half - 1]!
+    this.#sendGroup(
+      half,
+      isSplit ? this.#ops.slice(0, opEnd) : this.#ops,
+      isSplit ? this.#values.slice(0, valueEnd) : this.#values,
+    )
+    if (isSplit) this.#sendGroup(count - half, this.#ops.slice(opEnd), this.#values.slice(valueEnd))
+    const unanswered = this.#answeredCount === this.#sent.length ? [] : this.#sent.slice(this.#answeredCount)
+    this.#sent = unanswered.length === 0 ? this.#gathered : [...unanswered, ...this.#gathered]
     this.#answeredCount = 0
     this.#gathered = []
-    this.#newTexts = []
     this.#ops = []
     this.#values = []
-    this.#resetTexts = false
+    this.#ends = []
   }
 
   receiveResults(message: Extract<FromActor, { kind: 'results' }>): void {
@@ -150,9 +155,18 @@ export class RequestQueue {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     return new Promise((resolve, reject) => {
       write()
+      this.#ends.push(this.#ops.length, this.#values.length)
       this.#gathered.push({ kind, resolve: resolve as Pending['resolve'], reject })
       this.#schedule()
     })
+  }
+
+  #sendGroup(requestCount: number, ops: readonly number[], values: readonly unknown[]): void {
+    const texts = this.#newTexts
+    this.#send({ kind: 'group', resetTexts: this.#resetTexts, texts, ops, values, requestCount })
+    this.#groups.push(requestCount)
+    this.#newTexts = []
+    this.#resetTexts = false
   }
 
   /** After all continuations of this tick: what they ask for travels in the same message. */

@@ -3,10 +3,10 @@ import { toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult, SqlParams } from '../protocol/values.js'
 import { type FromActor, Op, type ToActor } from '../protocol/wire.js'
-import { takeParams } from './statements.js'
+import { StatementText, takeParams } from './statements.js'
 
 export interface GroupStatement {
-  readonly sql: string
+  readonly text: StatementText
   readonly params: SqlParams | undefined
 }
 
@@ -21,23 +21,23 @@ type GroupMessage = Extract<ToActor, { kind: 'group' }>
 
 /** Knows the texts that were sent, so that they need not be sent again. */
 export class GroupDecoder {
-  #texts: string[] = []
+  #texts: StatementText[] = []
 
   decode(message: GroupMessage): GroupRequest[] {
     if (message.resetTexts) this.#texts = []
-    this.#texts.push(...message.texts)
+    for (const text of message.texts) this.#texts.push(new StatementText(text))
     const { ops, values } = message
     const requests: GroupRequest[] = []
     let opAt = 0
     let valueAt = 0
     const nextOp = (): number => ops[opAt++]!
-    const nextText = (): string => this.#texts[nextOp()]!
+    const nextText = (): StatementText => this.#texts[nextOp()]!
     const nextStatement = (): GroupStatement => {
-      const sql = nextText()
+      const text = nextText()
       const paramCount = nextOp()
       const params = takeParams(values, valueAt, paramCount)
       valueAt += Math.abs(paramCount)
-      return { sql, params }
+      return { text, params }
     }
     while (requests.length < message.requestCount) {
       const outcome = { error: undefined, isFailed: false, result: undefined }
@@ -51,7 +51,7 @@ export class GroupDecoder {
           break
         }
         case Op.call: {
-          const name = nextText()
+          const name = nextText().sql
           const count = nextOp()
           requests.push({ op: 'call', name, args: values.slice(valueAt, valueAt + count), ...outcome })
           valueAt += count

@@ -21,6 +21,18 @@ export function statementKind(sql: string): StatementKind {
 
 type Prepared = Database.Statement<unknown[], Row>
 
+/** A text that is run again and again: what is known of it is found out once. */
+export class StatementText {
+  readonly sql: string
+  readonly kind: StatementKind
+  prepared: Prepared | undefined
+
+  constructor(sql: string) {
+    this.sql = sql
+    this.kind = statementKind(sql)
+  }
+}
+
 export class Statements {
   readonly #connection: Database.Database
   readonly #cache = new Map<string, Prepared>()
@@ -48,7 +60,14 @@ export class Statements {
   }
 
   run(sql: string, params: SqlParams | undefined): RunResult {
-    const prepared = this.prepare(sql)
+    return this.#run(this.prepare(sql), params)
+  }
+
+  runText(text: StatementText, params: SqlParams | undefined): RunResult {
+    text.prepared ??= this.prepare(text.sql)
+    return this.#run(text.prepared, params)
+  }
+  #run(prepared: Prepared, params: SqlParams | undefined): RunResult {
     if (!prepared.reader) {
       return params === undefined ? prepared.run() : prepared.run(params)
     }

@@ -1,6 +1,6 @@
 /**
- * The one writer: runs requests in the order in which they came. Neighbours share one transaction, each in a
- * savepoint of its own, so that one that fails rolls back alone; what may not share a transaction (VACUUM,
+ * The one writer: runs requests in the order in which they came. Neighbours share one transaction; one that fails
+ * rolls back alone, a single statement by itself, batches and procedures in a savepoint of their own; what may not share a transaction (VACUUM,
  * PRAGMA, interactive connections) is run between two transactions.
  */
 import type Database from 'better-sqlite3'
@@ -8,7 +8,7 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult } from '../protocol/values.js'
 import { fail, type GroupRequest, type GroupStatement } from './group.js'
 import type { Procedures } from './procedures.js'
-import { type Statements, statementKind } from './statements.js'
+import type { Statements } from './statements.js'
 
 export class Writer {
   readonly #connection: Database.Database
@@ -108,13 +108,16 @@ export class Writer {
   /** False when SQLite has rolled back the whole transaction; the request that did it has failed. */
   #runEach(requests: readonly GroupRequest[]): boolean {
     for (const request of requests) {
-      this.#savepoint.run()
+      // A single statement is atomic by itself: SQLite backs out what it did when it fails.
+      const needsSavepoint = request.op !== 'run'
+      if (needsSavepoint) this.#savepoint.run()
       try {
         request.result = this.#run(request)
-        this.#release.run()
+        if (needsSavepoint) this.#release.run()
       } catch (error) {
         fail(request, this.#explain(error))
         if (!this.#connection.inTransaction) return false
+        if (!needsSavepoint) continue
         this.#rollbackTo.run()
         this.#release.run()
       }
@@ -147,26 +150,26 @@ export class Writer {
   }
 
   #runOfBatch(statement: GroupStatement, index: number): RunResult {
-    if (statementKind(statement.sql) === 'alone') {
-      const message = `Statement ${index} of the batch, "${excerpt(statement.sql)}", cannot share a transaction: use run()`
+    if (statement.text.kind === 'alone') {
+      const message = `Statement ${index} of the batch, "${excerpt(statement.text.sql)}", cannot share a transaction: use run()`
       throw new MylibsqlError('ERR_REFUSED', message)
     }
     return this.#runStatement(statement)
   }
 
-  #runStatement({ sql, params }: GroupStatement): RunResult {
-    if (statementKind(sql) === 'transaction') {
+  #runStatement({ text, params }: GroupStatement): RunResult {
+    if (text.kind === 'transaction') {
       const message =
-        `"${excerpt(sql)}" in run() or batch(): each is a transaction by itself, shared with its neighbours. ` +
+        `"${excerpt(text.sql)}" in run() or batch(): each is a transaction by itself, shared with its neighbours. ` +
         'Use transaction() or withConnection()'
       throw new MylibsqlError('ERR_REFUSED', message)
     }
-    return this.#statements.run(sql, params)
+    return this.#statements.runText(text, params)
   }
 }
 
 function standsAlone(request: GroupRequest): boolean {
-  return request.op === 'run' && statementKind(request.statement.sql) === 'alone'
+  return request.op === 'run' && request.statement.text.kind === 'alone'
 }
 
 function excerpt(sql: string): string {

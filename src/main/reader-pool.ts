@@ -5,11 +5,13 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { MylibsqlError } from '../protocol/errors.js'
+import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import type {
   FromCursor,
   FromSession,
   Outcome,
+  QueryAnswers,
   ReaderStart,
   ReaderTask,
   SessionReply,
@@ -19,10 +21,15 @@ import type {
 } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
 import { Connection } from './connection.js'
+import { ReadQueue } from './read-queue.js'
+
+/** Sessions, iterations and messages of queries that one thread has at a time; more wait for their turn. */
+const tasksPerThreadMax = 64
 
 export class ReaderPool {
   readonly #start: ReaderStart
   readonly #threadCount: number
+  readonly #queue: ReadQueue
   #pool: Piscina | undefined
   #closed: MylibsqlError | undefined
   readonly #pending = new Set<(error: unknown) => void>()
@@ -30,14 +37,15 @@ export class ReaderPool {
   constructor(start: ReaderStart, threadCount: number) {
     this.#start = start
     this.#threadCount = threadCount
+    this.#queue = new ReadQueue(threadCount, async (batch) => (await this.#run(batch))!)
   }
 
-  async get(sql: string, params: SqlParams | undefined): Promise<Row | undefined> {
-    return (await this.#run({ kind: 'get', sql, params })) as Row | undefined
+  get(sql: string, params: SqlParams | undefined): Promise<Row | undefined> {
+    return this.#queue.get(sql, params)
   }
 
-  async all(sql: string, params: SqlParams | undefined): Promise<Row[]> {
-    return (await this.#run({ kind: 'all', sql, params })) as Row[]
+  all(sql: string, params: SqlParams | undefined): Promise<Row[]> {
+    return this.#queue.all(sql, params)
   }
 
   /** Rows in chunks, one ahead of the consumer; the query ends when the consumer stops. */
@@ -53,7 +61,7 @@ export class ReaderPool {
         if (message.kind === 'failed') throw reviveError(message.error)
         done = message.done
         if (!done) port.postMessage({ kind: 'next' } satisfies ToCursor)
-        yield* message.rows
+        yield* decodeRows(message.rows)
       }
     } finally {
       port.postMessage({ kind: 'stop' } satisfies ToCursor)
@@ -100,10 +108,10 @@ export class ReaderPool {
     await this.#pool?.destroy()
   }
 
-  async #run(task: ReaderTask, transferList: MessagePort[] = []): Promise<Row | Row[] | undefined> {
+  async #run(task: ReaderTask, transferList: MessagePort[] = []): Promise<QueryAnswers | undefined> {
     const closed = this.#closed
     if (closed !== undefined) throw closed
-    const outcome = await new Promise<Outcome<Row | Row[] | undefined>>((resolve, reject) => {
+    const outcome = await new Promise<Outcome<QueryAnswers | undefined>>((resolve, reject) => {
       this.#pending.add(reject)
       this.#threads()
         .run(task, { transferList })
@@ -126,6 +134,8 @@ export class ReaderPool {
         // A thread asleep in Atomics.wait would not hear the port of a cursor.
         atomics: 'disabled',
         workerData: this.#start,
+        // Sessions and iterations wait for their callers most of the time; queries go on meanwhile.
+        concurrentTasksPerWorker: tasksPerThreadMax,
         recordTiming: false,
       })
       this.#pool.on('error', (cause) => {

@@ -8,6 +8,7 @@
 import type { WireError } from './errors.js'
 import type { FrameNo } from './frame.js'
 import type { LogFile } from './log-format.js'
+import type { ColumnarRows } from './rows.js'
 import type { SnapshotFile } from './snapshot-format.js'
 import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 
@@ -160,8 +161,29 @@ export interface ReaderStart {
   readonly idleTimeoutMs: number
 }
 
+/** Queries of one tick, flattened as in a group: for each textNo, paramCount. */
+export interface QueryBatch {
+  readonly kind: 'queries'
+  readonly texts: readonly string[]
+  /** Whether each query wants its first row or all of them. */
+  readonly isGet: readonly boolean[]
+  readonly ops: readonly number[]
+  readonly values: readonly unknown[]
+}
+
+/**
+ * Answers in order. First rows of queries with the same text stand together: `rowOf` has, for each query, its row in
+ * `firstRows[textNo]` (-1: there is none), or its place in `allRows`.
+ */
+export interface QueryAnswers {
+  readonly rowOf: readonly number[]
+  readonly firstRows: readonly (ColumnarRows | undefined)[]
+  readonly allRows: readonly ColumnarRows[]
+  readonly failures: readonly (readonly [number, WireError])[]
+}
+
 export type ReaderTask =
-  | { readonly kind: 'get' | 'all'; readonly sql: string; readonly params: SqlParams | undefined }
+  | QueryBatch
   | {
       readonly kind: 'iterate'
       readonly sql: string
@@ -173,7 +195,7 @@ export type ReaderTask =
 /** Over the port of an iterate task. */
 export type ToCursor = { readonly kind: 'next' } | { readonly kind: 'stop' }
 export type FromCursor =
-  | { readonly kind: 'rows'; readonly rows: Row[]; readonly done: boolean }
+  | { readonly kind: 'rows'; readonly rows: ColumnarRows; readonly done: boolean }
   | { readonly kind: 'failed'; readonly error: WireError }
 
 /** Over the port of a session task. */

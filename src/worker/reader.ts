@@ -1,69 +1,93 @@
 /**
- * Entry point of a reader thread: a read-only connection of its own, on which queries run while the writer goes on.
- * Each query sees everything that was committed before it began.
+ * Entry point of a reader thread: read-only connections on which queries run while the writer goes on. Queries of one
+ * tick share a connection and see everything that was committed before they began. An iteration or a session has a
+ * connection to itself, because it stands at one state of the database for as long as it lasts.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
+import { move, transferableSymbol, valueSymbol } from 'piscina'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import { iterateChunkRows } from '../protocol/limits.js'
-import type { Row } from '../protocol/values.js'
+import { columnBuffers, encodeRows } from '../protocol/rows.js'
+import type { SqlValue } from '../protocol/values.js'
 import type {
   FromCursor,
   FromSession,
   Outcome,
+  QueryAnswers,
   ReaderStart,
   ReaderTask,
   ToCursor,
   ToSession,
 } from '../protocol/wire.js'
+import { Queries } from './queries.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
 
 const start = workerData as ReaderStart
-let opened: { connection: Database.Database; statements: Statements } | undefined
+let shared: Queries | undefined
+/** Connections of sessions and iterations that have ended, for the next ones. */
+const idleConnections: Database.Database[] = []
 
-export default async function read(task: ReaderTask): Promise<Outcome<Row | Row[] | undefined>> {
+export default async function read(task: ReaderTask): Promise<unknown> {
   try {
-    return { ok: true, value: await run(task) }
+    const value = await run(task)
+    const outcome: Outcome<QueryAnswers | undefined> = { ok: true, value }
+    const buffers = value?.allRows.flatMap(columnBuffers) ?? []
+    if (buffers.length === 0) return outcome
+    return move({ [transferableSymbol]: buffers, [valueSymbol]: outcome })
   } catch (error) {
     return { ok: false, error: toWireError(error) }
   }
 }
 
-async function run(task: ReaderTask): Promise<Row | Row[] | undefined> {
+async function run(task: ReaderTask): Promise<QueryAnswers | undefined> {
   switch (task.kind) {
-    case 'get':
-      return database().statements.get(task.sql, task.params)
-    case 'all':
-      return database().statements.all(task.sql, task.params)
+    case 'queries':
+      shared ??= new Queries(connect())
+      return shared.answer(task)
     case 'iterate':
-      return iterate(task)
+      return withConnection(task.port, (connection) => iterate(connection, task))
     case 'session':
-      return session(task.port)
+      return withConnection(task.port, (connection) => session(connection, task.port))
     default:
       return task satisfies never
   }
 }
 
-function database(): { connection: Database.Database; statements: Statements } {
-  if (opened === undefined) {
-    const connection = new Database(start.path, { readonly: true, fileMustExist: true })
-    connection.defaultSafeIntegers(start.safeIntegers)
-    opened = { connection, statements: new Statements(connection) }
+function connect(): Database.Database {
+  const connection = new Database(start.path, { readonly: true, fileMustExist: true })
+  connection.defaultSafeIntegers(start.safeIntegers)
+  return connection
+}
+
+async function withConnection(
+  port: MessagePort,
+  use: (connection: Database.Database) => Promise<void>,
+): Promise<undefined> {
+  let connection: Database.Database | undefined
+  try {
+    connection = idleConnections.pop() ?? connect()
+    await use(connection)
+  } finally {
+    port.close()
+    if (connection !== undefined) idleConnections.push(connection)
   }
-  return opened
 }
 
 /** Sends a chunk of rows each time it is asked for one; a query that nobody asks about is given up. */
-async function iterate(task: Extract<ReaderTask, { kind: 'iterate' }>): Promise<undefined> {
-  const { port } = task
-  let rows: IterableIterator<Row> | undefined
+async function iterate(
+  connection: Database.Database,
+  { sql, params, port }: Extract<ReaderTask, { kind: 'iterate' }>,
+): Promise<void> {
+  let rows: IterableIterator<SqlValue[]> | undefined
   try {
-    rows = database().statements.iterate(task.sql, task.params)
+    const { statement, names } = new Queries(connection).prepare(sql)
+    rows = params === undefined ? statement.iterate() : statement.iterate(params)
     for await (const message of requests<ToCursor>(port)) {
-      if (message.kind === 'stop') return undefined
-      const chunk: Row[] = []
+      if (message.kind === 'stop') return
+      const chunk: SqlValue[][] = []
       let next = rows.next()
       while (!next.done) {
         chunk.push(next.value)
@@ -71,22 +95,20 @@ async function iterate(task: Extract<ReaderTask, { kind: 'iterate' }>): Promise<
         next = rows.next()
       }
       const done = next.done === true
-      port.postMessage({ kind: 'rows', rows: chunk, done } satisfies FromCursor)
-      if (done) return undefined
+      const encoded = encodeRows(names, chunk)
+      port.postMessage({ kind: 'rows', rows: encoded, done } satisfies FromCursor, columnBuffers(encoded))
+      if (done) return
     }
   } catch (error) {
     port.postMessage({ kind: 'failed', error: toWireError(error) } satisfies FromCursor)
   } finally {
     rows?.return?.()
-    port.close()
   }
-  return undefined
 }
 
-/** A connection for one caller, in one read transaction: all of its queries see the same state. */
-async function session(port: MessagePort): Promise<undefined> {
-  const { connection, statements } = database()
-  const run = new Session(connection, statements, true)
+/** One read transaction: all queries of the session see the same state. */
+async function session(connection: Database.Database, port: MessagePort): Promise<void> {
+  const run = new Session(connection, new Statements(connection), true)
   try {
     connection.exec('BEGIN')
     port.postMessage({ kind: 'ready' } satisfies FromSession)
@@ -99,9 +121,7 @@ async function session(port: MessagePort): Promise<undefined> {
     port.postMessage({ kind: 'reply', outcome } satisfies FromSession)
   } finally {
     if (connection.inTransaction) connection.exec('ROLLBACK')
-    port.close()
   }
-  return undefined
 }
 
 function reply(session: Session, message: Extract<ToSession, { kind: 'statement' }>) {

@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+/**
+ * The command `mylibsql`. Exit codes: 0 when all was proven, 1 when something failed or differs, 2 when it was
+ * called wrongly, 130 when it was interrupted before there was anything to prove.
+ */
+import { Command, CommanderError } from 'commander'
+import { load } from './load.js'
+import { addLoadOptions, checkTogether, type LoadOptions, UsageError } from './options.js'
+
+const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 }
+
+function command(): Command {
+  const program = new Command('mylibsql')
+    .description('SQLite replication inside your application')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`${text}${knownOptions(text)}`) })
+  const description =
+    'Load test: transactions on a primary, checkpoints to log files, two replicas that follow and are read; ' +
+    'at the end the result is proven'
+  addLoadOptions(program.command('load', { isDefault: true }).description(description)).action(
+    async (options: LoadOptions) => {
+      const outcome = await load(checkTogether(options))
+      process.exitCode = exitCodes[outcome]
+    },
+  )
+  return program
+}
+
+function knownOptions(errorText: string): string {
+  if (!errorText.includes('unknown option')) return ''
+  const known = addLoadOptions(new Command()).options.map((option) => option.long)
+  return `Known options are ${known.join(', ')} and --help\n`
+}
+
+try {
+  await command().parseAsync()
+} catch (error) {
+  process.exitCode = exitCodes.failed
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+  } else if (error instanceof UsageError) {
+    process.stderr.write(`error: ${error.message}\n`)
+    process.exitCode = exitCodes.usage
+  } else {
+    console.error(error)
+  }
+}

@@ -1,0 +1,87 @@
+/** The options of `mylibsql load`, checked: what is wrong with one is said in a sentence that names it. */
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+export interface LoadOptions {
+  readonly seconds: number
+  /** Branches; each has 10 tellers and 100,000 accounts. */
+  readonly scale: number
+  readonly clients: number
+  readonly checkpointMs: number
+  /** Read loops on each replica. */
+  readonly readers: number
+  readonly readPauseMs: number
+  readonly dir?: string
+  readonly db?: string
+  readonly script?: string
+  readonly query?: string
+  readonly json: boolean
+}
+
+/** The command was called wrongly: exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** Adds the options of `load` to its command. */
+export function addLoadOptions(command: Command): Command {
+  const options = [
+    option('--seconds <n>', 'how long the load runs', 10, number(0.1)),
+    option('--scale <n>', 'size of the database: branches of 100,000 accounts (13 MB) each', 1, integer(1)),
+    option('--clients <n>', 'transactions in flight at a time', 64, integer(1)),
+    option('--checkpoint-ms <n>', 'pause between two checkpoints', 100, integer(1)),
+    option('--readers <n>', 'read loops on each of the two replicas', 1, integer(0)),
+    option('--read-pause-ms <n>', 'pause of a reader after each read', 5, integer(0)),
+    new Option('--dir <folder>', 'keep snapshot and logs here (default: a temporary folder)'),
+    new Option('--db <file>', 'start from a copy of this SQLite database (needs --script)').argParser(file),
+    new Option('--script <file>', 'SQL to run as one transaction, with \\set as in pgbench').argParser(file),
+    new Option('--query <sql>', 'what the readers run (with --script)'),
+    new Option('--json', 'print the results as one JSON object').default(false),
+  ]
+  for (const each of options) command.addOption(each)
+  return command
+}
+
+/** Checks what no option can say alone. Throws UsageError. */
+export function checkTogether(options: LoadOptions): LoadOptions {
+  if (options.db !== undefined && options.script === undefined) {
+    throw new UsageError(
+      `--db ${options.db} needs --script: what transactions to run on a database of yours is not known`,
+    )
+  }
+  if (options.query !== undefined && options.script === undefined) {
+    throw new UsageError('--query needs --script: the built-in load has a query of its own, which it checks')
+  }
+  return options
+}
+
+/** What results depend on beside the options. */
+export function machine(): { node: string; cpus: number } {
+  return { node: process.version, cpus: availableParallelism() }
+}
+
+function option(flags: string, text: string, value: number, parse: (text: string) => number): Option {
+  return new Option(flags, text).default(value).argParser(parse)
+}
+
+function number(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() !== '' && Number.isFinite(value) && value >= min) return value
+    throw new InvalidArgumentError(`It must be a number from ${min} on.`)
+  }
+}
+
+function integer(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (text.trim() !== '' && Number.isSafeInteger(value) && value >= min) return value
+    throw new InvalidArgumentError(`It must be an integer from ${min} on.`)
+  }
+}
+
+function file(path: string): string {
+  if (existsSync(path)) return path
+  throw new InvalidArgumentError('There is no such file.')
+}

@@ -1,0 +1,83 @@
+/** Runs the queries of one tick on the connection of a reader thread. */
+import type Database from 'better-sqlite3'
+import { toWireError, type WireError } from '../protocol/errors.js'
+import { statementCacheSize } from '../protocol/limits.js'
+import { type ColumnarRows, encodeRows } from '../protocol/rows.js'
+import type { SqlParams, SqlValue } from '../protocol/values.js'
+import type { QueryAnswers, QueryBatch } from '../protocol/wire.js'
+import { takeParams } from './statements.js'
+
+export interface Query {
+  readonly statement: Database.Statement<unknown[], SqlValue[]>
+  readonly names: readonly string[]
+}
+
+/** Prepared queries that give rows as arrays, kept by text, the least recently used one dropped first. */
+export class Queries {
+  readonly #connection: Database.Database
+  readonly #cache = new Map<string, Query>()
+
+  constructor(connection: Database.Database) {
+    this.#connection = connection
+  }
+
+  /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */
+  prepare(sql: string): Query {
+    const known = this.#cache.get(sql)
+    this.#cache.delete(sql)
+    const query = known === undefined || known.statement.busy ? this.#prepare(sql) : known
+    this.#cache.set(sql, query)
+    if (this.#cache.size > statementCacheSize) this.#cache.delete(this.#cache.keys().next().value!)
+    return query
+  }
+
+  answer(batch: QueryBatch): QueryAnswers {
+    const { texts, isGet, ops, values } = batch
+    const rowOf: number[] = []
+    const first: { names: readonly string[]; rows: SqlValue[][] }[] = texts.map(() => ({
+      names: [],
+      rows: [],
+    }))
+    const allRows: ColumnarRows[] = []
+    const failures: [number, WireError][] = []
+    let valueAt = 0
+    for (let index = 0; index < isGet.length; index += 1) {
+      const textNo = ops[2 * index]!
+      const paramCount = ops[2 * index + 1]!
+      const params = takeParams(values, valueAt, paramCount)
+      valueAt += Math.abs(paramCount)
+      try {
+        const { statement, names } = this.prepare(texts[textNo]!)
+        if (isGet[index]) {
+          const row = getRow(statement, params)
+          const { rows } = first[textNo]!
+          first[textNo]!.names = names
+          rowOf.push(row === undefined ? -1 : rows.push(row) - 1)
+        } else {
+          rowOf.push(allRows.push(encodeRows(names, getRows(statement, params))) - 1)
+        }
+      } catch (error) {
+        rowOf.push(-1)
+        failures.push([index, toWireError(error)])
+      }
+    }
+    const firstRows = first.map(({ names, rows }) =>
+      rows.length === 0 ? undefined : encodeRows(names, rows),
+    )
+    return { rowOf, firstRows, allRows, failures }
+  }
+
+  #prepare(sql: string): Query {
+    const statement = this.#connection.prepare<unknown[], SqlValue[]>(sql)
+    if (!statement.reader) return { statement, names: [] }
+    return { statement: statement.raw(true), names: statement.columns().map((column) => column.name) }
+  }
+}
+
+function getRow(statement: Query['statement'], params: SqlParams | undefined): SqlValue[] | undefined {
+  return params === undefined ? statement.get() : statement.get(params)
+}
+
+function getRows(statement: Query['statement'], params: SqlParams | undefined): SqlValue[][] {
+  return params === undefined ? statement.all() : statement.all(params)
+}

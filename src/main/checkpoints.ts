@@ -9,7 +9,7 @@ export type SaveLog = (log: Log) => Promise<unknown> | unknown
 interface Steps {
   /** Seals the log of all frames since the last one. */
   readonly seal: () => Promise<Log | undefined>
-  readonly saved: (nextFrameNo: FrameNo) => Promise<void>
+  readonly saved: (nextFrameNo: FrameNo) => void
 }
 
 export class Checkpoints {
@@ -66,6 +66,8 @@ export class Checkpoints {
     let lastFrameNo: FrameNo | undefined
     if (this.#unsaved !== undefined) lastFrameNo = await this.#save(this.#unsaved, saveLog)
     if (this.#closed !== undefined) throw this.#closed
+    // What the callers of the last checkpoint write next is asked for in this tick: it can be in this log.
+    await new Promise<void>((resolve) => process.nextTick(resolve))
     const log = await this.#steps.seal()
     if (log !== undefined) lastFrameNo = await this.#save(log, saveLog)
     return lastFrameNo
@@ -81,7 +83,7 @@ export class Checkpoints {
       this.#saving = undefined
     }
     this.#unsaved = undefined
-    await this.#steps.saved(nextFrameNo)
+    this.#steps.saved(nextFrameNo)
     return lastFrameNo
   }
 

@@ -47,6 +47,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #inSession = new Reentrancy()
   readonly #leases = new Map<number, (error: unknown) => void>()
   #leaseCount = 0
+  #sealing: { resolve: (log: Log | undefined) => void; reject: (error: unknown) => void } | undefined
   #lastFrameNo: FrameNo | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
@@ -63,13 +64,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       thread.send(message)
     }, this.#durability)
     this.#checkpoints = new Checkpoints({
-      seal: async () => {
-        const file = await thread.call('sealLog')
-        return file && Log.fromFile(file, { temporary: true })
-      },
-      saved: async (nextFrameNo) => {
+      seal: () => this.#seal(),
+      saved: (nextFrameNo) => {
         this.#durability.saved(nextFrameNo)
-        await thread.call('logSaved', nextFrameNo)
+        thread.send({ kind: 'saved', nextFrameNo })
       },
     })
     thread.attach(
@@ -219,8 +217,6 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   async checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
     this.#check(undefined)
     checkFunction(saveLog, 'saveLog')
-    // What was asked for before is part of it.
-    this.#requests.flush()
     return this.#checkpoints.run(saveLog)
   }
 
@@ -341,6 +337,15 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     }
   }
 
+  /** One at a time: checkpoints are serialised. */
+  #seal(): Promise<Log | undefined> {
+    this.#requests.flush()
+    return new Promise((resolve, reject) => {
+      this.#sealing = { resolve, reject }
+      this.#database.thread.send({ kind: 'seal' })
+    })
+  }
+
   #receive(message: FromActor): void {
     switch (message.kind) {
       case 'results':
@@ -356,6 +361,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       case 'frames':
         this.#feed.receive(message)
         break
+      case 'sealed': {
+        const { outcome } = message
+        if (!outcome.ok) this.#sealing?.reject(reviveError(outcome.error))
+        else this.#sealing?.resolve(outcome.value && Log.fromFile(outcome.value, { temporary: true }))
+        break
+      }
       default:
         message satisfies never
     }
@@ -389,6 +400,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   #finish(error: MylibsqlError): void {
     this.#requests.close(error)
+    this.#sealing?.reject(error)
     for (const reject of this.#leases.values()) reject(error)
     this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
     this.#checkpoints.close(error)

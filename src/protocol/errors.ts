@@ -116,9 +116,12 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   return error
 }
 
+/** The addon knows no classes: it throws plain errors with a code, marked when the code is SQLite's. */
 function wireType(error: Error): WireError['type'] {
-  if (error instanceof MylibsqlError) return 'MylibsqlError'
-  if (error.constructor.name === 'SqliteError') return 'SqliteError'
+  const { code, sqlite } = error as { code?: unknown; sqlite?: unknown }
+  if (error instanceof MylibsqlError || (typeof code === 'string' && code in errorCodes))
+    return 'MylibsqlError'
+  if (error.constructor.name === 'SqliteError' || sqlite === true) return 'SqliteError'
   if (error instanceof TypeError) return 'TypeError'
   if (error instanceof RangeError) return 'RangeError'
   if (error instanceof SyntaxError) return 'SyntaxError'

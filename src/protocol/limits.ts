@@ -23,6 +23,9 @@ export const idleTimeoutMsDefault = 30_000
 /** How long close() waits for a saveLog that is still running (option `closeTimeoutMs`). */
 export const closeTimeoutMsDefault = 5_000
 
+/** A log of at most this many bytes is handed over in memory, a larger one in a temporary file. */
+export const logMemoryBytesMax = 1024 * 1024
+
 /** The WAL is emptied when it has grown beyond this and all of its frames are copied out. */
 export const walResetBytes = 16 * 1024 * 1024
 

@@ -37,8 +37,13 @@ export type ToActor =
     }
   | { readonly kind: 'feed'; readonly on: boolean }
   | { readonly kind: 'credit'; readonly byteCount: number }
+  /** Seal the log of all frames since the last one. By this port, so that writes asked for before are in it. */
+  | { readonly kind: 'seal' }
+  | { readonly kind: 'saved'; readonly nextFrameNo: FrameNo }
 
 export type FromActor =
+  /** Answers `seal`: the log, undefined when there were no new frames. */
+  | { readonly kind: 'sealed'; readonly outcome: Outcome<LogFile | undefined> }
   /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
   | {
       readonly kind: 'results'
@@ -125,9 +130,6 @@ export interface Control {
   sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply>
   /** Ends a lease; a transaction is committed or rolled back. Replies the last frame committed by then. */
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): Promise<FrameNo | undefined>
-  /** Seals the log of all frames since the last one; undefined when there are none. */
-  sealLog(): Promise<LogFile | undefined>
-  logSaved(nextFrameNo: FrameNo): Promise<void>
   snapshot(path: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
   applyFrames(

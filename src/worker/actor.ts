@@ -98,14 +98,6 @@ class Actor implements Control {
     return this.#primary().endSession(leaseId, outcome)
   }
 
-  sealLog(): Promise<LogFile | undefined> {
-    return this.#primary().seal()
-  }
-
-  async logSaved(nextFrameNo: FrameNo): Promise<void> {
-    this.#primary().logSaved(nextFrameNo)
-  }
-
   /** Written beside `path` and renamed, so that a snapshot is there complete or not at all. */
   async snapshot(path: string): Promise<SnapshotFile> {
     const { database } = this.#opened()

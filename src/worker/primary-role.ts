@@ -4,7 +4,6 @@
  */
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { LogFile } from '../protocol/log-format.js'
 import type {
   ActorStats,
   FromActor,
@@ -84,6 +83,13 @@ export class PrimaryRole {
       case 'credit':
         this.#feed.credit(message.byteCount)
         break
+      case 'seal':
+        // What could be executed of the requests before it has been; held writers wait for just this log.
+        void this.#seal()
+        break
+      case 'saved':
+        this.#keeper.logSaved(message.nextFrameNo)
+        break
       default:
         message satisfies never
     }
@@ -118,16 +124,6 @@ export class PrimaryRole {
     } finally {
       this.#endLease()
     }
-  }
-
-  seal(): Promise<LogFile | undefined> {
-    if (this.#failure !== undefined) throw this.#failure
-    return this.#keeper.seal()
-  }
-
-  logSaved(nextFrameNo: FrameNo): void {
-    this.#keeper.logSaved(nextFrameNo)
-    this.#pump()
   }
 
   position(): Position {
@@ -165,6 +161,18 @@ export class PrimaryRole {
     this.#queue = []
     this.#feed.stop()
     await this.#keeper.close()
+  }
+
+  async #seal(): Promise<void> {
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      const value = await this.#keeper.seal()
+      const buffers =
+        value !== undefined && 'bytes' in value.location ? [value.location.bytes.buffer as ArrayBuffer] : []
+      this.#post({ kind: 'sealed', outcome: { ok: true, value } }, buffers)
+    } catch (error) {
+      this.#post({ kind: 'sealed', outcome: { ok: false, error: toWireError(error) } })
+    }
   }
 
   #pump(): void {

@@ -14,8 +14,8 @@
  */
 import { toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import type { LogFile } from '../protocol/log-format.js'
+import { logMemoryBytesMax, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
 import type { Position } from '../protocol/wire.js'
 import { Capture } from './capture.js'
 import { OpenLog } from './open-log.js'
@@ -36,6 +36,8 @@ export class WalKeeper {
   #drainAtBytes = walResetBytes
   #isDraining = false
   #queue: Promise<unknown> = Promise.resolve()
+  /** Operations in the queue. */
+  #underWayCount = 0
   #lastError: WireError | undefined
 
   constructor(database: WorkingDatabase, position: Position, logPathPrefix: string) {
@@ -58,6 +60,10 @@ export class WalKeeper {
   /** Bytes of the frames that no saved log holds. */
   get unsavedBytes(): number {
     return (this.#capture.nextFrameNo - this.#savedFrameNo) * this.#recordBytes
+  }
+
+  get #uncopiedBytes(): number {
+    return (this.#capture.nextFrameNo - this.#openLog.end.nextFrameNo) * this.#recordBytes
   }
 
   /** What went wrong while the WAL was kept in the background, until it goes well again. */
@@ -95,7 +101,9 @@ export class WalKeeper {
   }
 
   /** The log of all frames since the last one that was sealed; undefined when there are none. */
-  seal(): Promise<LogFile | undefined> {
+  async seal(): Promise<LogFile | undefined> {
+    const isIdle = this.#underWayCount === 0 && this.#openLog.isEmpty
+    if (isIdle && this.#uncopiedBytes <= logMemoryBytesMax) return this.#sealInMemory()
     return this.#exclusively(async () => {
       await this.#drain()
       if (this.#openLog.isEmpty) return undefined
@@ -103,6 +111,26 @@ export class WalKeeper {
       this.#openLog = this.#nextLog(this.#openLog.end)
       return file
     })
+  }
+
+  /** A small log needs no file, no other thread and no pin: it is read here and now. */
+  #sealInMemory(): LogFile | undefined {
+    const start = this.#openLog.end
+    const { nextFrameNo } = this.#capture
+    const frameCount = nextFrameNo - start.nextFrameNo
+    if (frameCount === 0) return undefined
+    const bytes = new Uint8Array(logHeaderBytesV3 + frameCount * this.#recordBytes)
+    const checksum = this.readFrames(bytes.subarray(logHeaderBytesV3), start, nextFrameNo)
+    const header = logHeader({
+      pageSize: this.#database.pageSize,
+      startFrameNo: start.nextFrameNo,
+      frameCount,
+      startChecksum: start.checksum,
+      endChecksum: checksum,
+    })
+    bytes.set(encodeLogHeader(header))
+    this.#openLog = this.#nextLog({ nextFrameNo, checksum })
+    return { location: { bytes }, header }
   }
 
   logSaved(nextFrameNo: FrameNo): void {
@@ -160,7 +188,10 @@ export class WalKeeper {
   }
 
   #exclusively<T>(operation: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(operation)
+    this.#underWayCount += 1
+    const result = this.#queue.then(operation).finally(() => {
+      this.#underWayCount -= 1
+    })
     this.#queue = result.catch(() => {})
     return result
   }

@@ -27,6 +27,16 @@ export function checkPositiveInteger(value: unknown, name: string): number {
   return value as number
 }
 
+/** Timers, and SQLite's own, end at 2^31 - 1: beyond it setTimeout fires at once. */
+const timeoutMsMax = 2 ** 31 - 1
+
+export function checkTimeoutMs(value: unknown, name: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > timeoutMsMax) {
+    throw wrong(name, `milliseconds from 1 to ${timeoutMsMax}`, value)
+  }
+  return value as number
+}
+
 export function checkPageSize(value: unknown, name: string): number {
   if (typeof value !== 'number' || !isPageSize(value))
     throw wrong(name, 'a power of two from 512 to 65536', value)

@@ -111,12 +111,14 @@ export class Frames extends Observable<FrameBatch> {
    * The next batch, as soon as there is one; undefined once the stream is closed and empty. Rejects with
    * ERR_WORKER_EXITED when the primary's thread ended.
    */
-  next(): Promise<FrameBatch | undefined> {
+  async next(): Promise<FrameBatch | undefined> {
     this.#refuseWhileObserved()
     const delivery = this.#waiting.shift()
-    if (delivery !== undefined) return Promise.resolve(this.#take(delivery))
-    if (this.#isEnded)
-      return this.#error === undefined ? Promise.resolve(undefined) : Promise.reject(this.#error)
+    if (delivery !== undefined) return this.#take(delivery)
+    if (this.#isEnded) {
+      if (this.#error !== undefined) throw this.#error
+      return undefined
+    }
     return new Promise((resolve, reject) => this.#pulls.push({ resolve, reject }))
   }
 
@@ -165,6 +167,8 @@ export class Frames extends Observable<FrameBatch> {
 
   /** @internal */
   deliver(delivery: Delivery): void {
+    // Closed by another subscriber of the same batch, which had its turn before.
+    if (this.#isEnded) return this.#release(delivery)
     if (this.#observers.size > 0) {
       const batch = this.#take(delivery)
       for (const observer of [...this.#observers]) observer.next(batch)
@@ -201,7 +205,8 @@ export class Frames extends Observable<FrameBatch> {
       return () => {}
     }
     this.#observers.add(subscriber)
-    for (const delivery of this.#waiting.splice(0)) subscriber.next(this.#take(delivery))
+    // One that has enough (take, first) leaves the rest to the next one.
+    while (this.#waiting.length > 0 && !subscriber.closed) subscriber.next(this.#take(this.#waiting.shift()!))
     return () => this.#observers.delete(subscriber)
   }
 

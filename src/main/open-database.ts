@@ -17,6 +17,7 @@ import {
   checkOptions,
   checkPath,
   checkPositiveInteger,
+  checkTimeoutMs,
   optional,
   withDefault,
   wrong,
@@ -58,9 +59,9 @@ const common = {
   path: optional(checkPath),
   readers: withDefault(checkPositiveInteger, Math.min(readersMax, Math.max(1, availableParallelism() - 1))),
   safeIntegers: withDefault(checkBoolean, false),
-  busyTimeoutMs: withDefault(checkPositiveInteger, busyTimeoutMsDefault),
-  idleTimeoutMs: withDefault(checkPositiveInteger, idleTimeoutMsDefault),
-  closeTimeoutMs: withDefault(checkPositiveInteger, closeTimeoutMsDefault),
+  busyTimeoutMs: withDefault(checkTimeoutMs, busyTimeoutMsDefault),
+  idleTimeoutMs: withDefault(checkTimeoutMs, idleTimeoutMsDefault),
+  closeTimeoutMs: withDefault(checkTimeoutMs, closeTimeoutMsDefault),
 }
 const ofPrimary = {
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),

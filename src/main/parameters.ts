@@ -8,13 +8,13 @@ export function checkParams(params: unknown, name: string): SqlParams | undefine
   if (params === undefined) return undefined
   if (Array.isArray(params)) {
     for (let index = 0; index < params.length; index += 1) {
-      if (needsCare(params[index])) return params.map((value, at) => checkValue(value, `${name}[${at}]`))
+      // Not map, which passes over holes.
+      if (needsCare(params[index]))
+        return Array.from(params, (value, at) => checkValue(value, `${name}[${at}]`))
     }
-    return params
+    return params.slice()
   }
-  if (typeof params !== 'object' || params === null || params instanceof Uint8Array) {
-    throw wrong(name, 'an array, or an object of named parameters', params)
-  }
+  if (!isPlainObject(params)) throw wrong(name, 'an array, or an object of named parameters', params)
   const entries = Object.entries(params)
   return Object.fromEntries(entries.map(([key, value]) => [key, checkValue(value, `${name}.${key}`)]))
 }
@@ -47,6 +47,13 @@ export function checkArguments(name: string, args: readonly unknown[]): readonly
       throw new MylibsqlError('ERR_NOT_CLONEABLE', message, {}, { cause })
     }
   })
+}
+
+/** A Map or a Date has no properties, and would bind nothing without a word. */
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 function needsCare(value: unknown): boolean {

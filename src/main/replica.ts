@@ -9,8 +9,8 @@ import {
   checkInstance,
   checkOptions,
   checkPath,
-  checkPositiveInteger,
   checkSignal,
+  checkTimeoutMs,
   optional,
   withDefault,
 } from './arguments.js'
@@ -160,7 +160,7 @@ export class Replica {
     this.#check()
     const known = {
       signal: optional(checkSignal),
-      timeoutMs: withDefault(checkPositiveInteger, waitForTimeoutMsDefault),
+      timeoutMs: withDefault(checkTimeoutMs, waitForTimeoutMsDefault),
     }
     const { signal, timeoutMs } = checkOptions(options, known, 'waitFor')
     signal?.throwIfAborted()

@@ -108,6 +108,8 @@ export class RequestQueue {
   }
 
   receiveResults(message: Extract<FromActor, { kind: 'results' }>): void {
+    // An answer that was on its way when everything was rejected.
+    if (this.#closed !== undefined) return
     const { requestCount, frameNo, changes, rowids } = message
     const values = new Map(message.values)
     const failures = new Map(message.failures)
@@ -128,6 +130,7 @@ export class RequestQueue {
   }
 
   receiveLease(): void {
+    if (this.#closed !== undefined) return
     this.#takeSent().resolve({ value: undefined as never, frameNo: undefined })
     this.#answered(1)
   }

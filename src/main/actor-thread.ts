@@ -2,7 +2,7 @@
  * The main thread's end of one actor thread. Every call it makes settles: with the actor's answer, or with
  * ERR_WORKER_EXITED when the thread ends first.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
@@ -64,6 +64,8 @@ export class ActorThread {
     ...args: Parameters<Control[K]>
   ): Promise<Awaited<ReturnType<Control[K]>>> {
     const outcome = await this.#settling(this.#invoke(method, args))
+    // What the actor posted before it answered comes first: the frames of a write are there when its Ack is.
+    this.#receiveWaiting()
     if (outcome.ok) return outcome.value
     throw reviveError(outcome.error)
   }
@@ -72,6 +74,13 @@ export class ActorThread {
   async terminate(): Promise<void> {
     this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed'))
     await this.#pool.destroy()
+  }
+
+  #receiveWaiting(): void {
+    if (this.#ended !== undefined) return
+    for (let next = receiveMessageOnPort(this.#data); next; next = receiveMessageOnPort(this.#data)) {
+      this.#receive(next.message as FromActor)
+    }
   }
 
   #end(error: MylibsqlError): void {

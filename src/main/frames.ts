@@ -24,6 +24,8 @@ export class FrameFeed {
   readonly #send: (message: ToActor) => void
   readonly #durability: Durability
   readonly #subscribers = new Set<Frames>()
+  /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
+  #feedNo = 0
 
   constructor(send: (message: ToActor) => void, durability: Durability) {
     this.#send = send
@@ -38,12 +40,16 @@ export class FrameFeed {
       () => this.#leave(frames),
     )
     this.#subscribers.add(frames)
-    if (this.#subscribers.size === 1) this.#send({ kind: 'feed', on: true })
+    if (this.#subscribers.size === 1) {
+      this.#feedNo += 1
+      this.#send({ kind: 'feed', feedNo: this.#feedNo })
+    }
     return frames
   }
 
   receive(message: Extract<FromActor, { kind: 'frames' }>): void {
-    const { bytes, pageSize, startFrameNo, startChecksum } = message
+    const { feedNo, bytes, pageSize, startFrameNo, startChecksum } = message
+    if (feedNo !== this.#feedNo) return
     const batch = new FrameBatch(bytes, pageSize, startFrameNo, startChecksum)
     const delivery: Delivery = { batch, holderCount: this.#subscribers.size }
     for (const frames of [...this.#subscribers]) frames.deliver(delivery)
@@ -60,7 +66,7 @@ export class FrameFeed {
 
   #leave(frames: Frames): void {
     if (this.#subscribers.delete(frames) && this.#subscribers.size === 0)
-      this.#send({ kind: 'feed', on: false })
+      this.#send({ kind: 'feed', feedNo: undefined })
   }
 }
 
@@ -168,7 +174,10 @@ export class Frames extends Observable<FrameBatch> {
   /** @internal */
   deliver(delivery: Delivery): void {
     // Closed by another subscriber of the same batch, which had its turn before.
-    if (this.#isEnded) return this.#release(delivery)
+    if (this.#isEnded) {
+      this.#release(delivery)
+      return
+    }
     if (this.#observers.size > 0) {
       const batch = this.#take(delivery)
       for (const observer of [...this.#observers]) observer.next(batch)

@@ -15,7 +15,7 @@ import { OpenDatabase, type PrimaryOptions } from './open-database.js'
 import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
 import { Reentrancy } from './reentrancy.js'
 import type { Replica } from './replica.js'
-import { type Answer, RequestQueue } from './request-queue.js'
+import { RequestQueue } from './request-queue.js'
 import { makeReplica, registerPrimary } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 
@@ -46,6 +46,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #checkpoints: Checkpoints
   readonly #inSession = new Reentrancy()
   readonly #leases = new Map<number, (error: unknown) => void>()
+  readonly #sessions = new Set<Promise<unknown>>()
   #leaseCount = 0
   #sealing: { resolve: (log: Log | undefined) => void; reject: (error: unknown) => void } | undefined
   #lastFrameNo: FrameNo | undefined
@@ -57,7 +58,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#database = database
     this.#durability = new Durability(position.nextFrameNo)
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
-    this.#requests = new RequestQueue((message) => thread.send(message))
+    this.#requests = new RequestQueue(
+      (message) => thread.send(message),
+      (value, frameNo) => this.#ack(value, frameNo),
+    )
     this.#feed = new FrameFeed((message) => {
       // The stream begins behind the writes that were asked for before it.
       this.#requests.flush()
@@ -121,9 +125,14 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws SqliteError, ERR_REFUSED (transaction control, what would break replication), ERR_BUSY, ERR_CLOSED,
    * ERR_WORKER_EXITED; TypeError for parameters that SQLite does not know
    */
-  async run(sql: string, params?: SqlParams): Promise<Ack<RunResult>> {
-    this.#check('run')
-    return this.#ack(await this.#requests.run(checkSql(sql, 'sql'), checkParams(params, 'params')))
+  run(sql: string, params?: SqlParams): Promise<Ack<RunResult>> {
+    // Not async: with a million calls waiting, each promise less counts.
+    try {
+      this.#check('run')
+      return this.#requests.run(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**
@@ -133,7 +142,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   async batch(statements: readonly Statement[]): Promise<Ack<RunResult[]>> {
     this.#check('batch')
-    return this.#ack(await this.#requests.batch(checkStatements(statements)))
+    return this.#requests.batch(checkStatements(statements))
   }
 
   /**
@@ -150,8 +159,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   async call<K extends ProcedureName<P>>(name: K, ...args: ArgumentsOf<P[K]>): Promise<Ack<ResultOf<P[K]>>> {
     this.#check('call')
     checkString(name, 'name')
-    const answer = await this.#requests.call(name, checkArguments(name, args))
-    return this.#ack(answer as Answer<ResultOf<P[K]>>)
+    return this.#requests.call(name, checkArguments(name, args))
   }
 
   /**
@@ -289,7 +297,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     const closed = new MylibsqlError('ERR_CLOSED', 'The primary is closed')
     this.#ended ??= closed
     const { closeTimeoutMs } = this.#database
-    await Promise.race([this.#requests.settled(), delay(closeTimeoutMs, undefined, { ref: false })])
+    // A callback of withConnection() that closes the primary is not waited for: it waits for this.
+    if (!this.#inSession.isInside) {
+      await Promise.race([this.#executed(), delay(closeTimeoutMs, undefined, { ref: false })])
+    }
     const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
     const saving = this.#checkpoints.saving
     this.#finish(closed)
@@ -301,7 +312,25 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     throw new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
   }
 
-  async #session<T>(
+  /** Everything that was asked for has been executed, callbacks of withConnection() too. */
+  async #executed(): Promise<void> {
+    await this.#requests.settled()
+    await Promise.allSettled(this.#sessions)
+  }
+
+  #session<T>(
+    method: 'withConnection' | 'transaction',
+    work: (connection: Connection) => Promise<T>,
+    isTransaction: boolean,
+  ): Promise<Ack<T>> {
+    const session = this.#runSession(method, work, isTransaction)
+    this.#sessions.add(session)
+    const done = () => this.#sessions.delete(session)
+    session.then(done, done)
+    return session
+  }
+
+  async #runSession<T>(
     method: 'withConnection' | 'transaction',
     work: (connection: Connection) => Promise<T>,
     isTransaction: boolean,
@@ -331,7 +360,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       }
       connection.end()
       const frameNo = await thread.call('endSession', leaseId, 'commit')
-      return this.#ack({ value, frameNo })
+      return this.#ack(value, frameNo)
     } finally {
       this.#leases.delete(leaseId)
     }
@@ -372,9 +401,9 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     }
   }
 
-  #ack<T>(answer: Answer<T>): Ack<T> {
-    this.#noteCommitted(answer.frameNo)
-    return new Ack(answer.value, answer.frameNo, this.#durability)
+  #ack<T>(value: T, frameNo: FrameNo | undefined): Ack<T> {
+    this.#noteCommitted(frameNo)
+    return new Ack(value, frameNo, this.#durability)
   }
 
   #noteCommitted(frameNo: FrameNo | undefined): void {

@@ -35,7 +35,8 @@ export type ToActor =
       readonly values: readonly unknown[]
       readonly requestCount: number
     }
-  | { readonly kind: 'feed'; readonly on: boolean }
+  /** Starts the stream of frames under a new number, or stops it. */
+  | { readonly kind: 'feed'; readonly feedNo: number | undefined }
   | { readonly kind: 'credit'; readonly byteCount: number }
   /** Seal the log of all frames since the last one. By this port, so that writes asked for before are in it. */
   | { readonly kind: 'seal' }
@@ -51,7 +52,7 @@ export type FromActor =
       readonly frameNo: FrameNo | undefined
       readonly changes: readonly number[]
       readonly rowids: readonly (number | bigint)[]
-      /** [index, value] of those that have more to tell than changes and rowid. */
+      /** [index, result] of those whose result is not just changes and rowid. */
       readonly values: readonly (readonly [number, unknown])[]
       /** [index, error] of those that failed. */
       readonly failures: readonly (readonly [number, WireError])[]
@@ -62,6 +63,7 @@ export type FromActor =
   | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
   | {
       readonly kind: 'frames'
+      readonly feedNo: number
       readonly bytes: Uint8Array
       readonly pageSize: number
       readonly startFrameNo: FrameNo

@@ -3,7 +3,7 @@
  * The task ends when the database is closed.
  */
 import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs'
-import type { MessagePort } from 'node:worker_threads'
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
@@ -45,6 +45,7 @@ export default function actor(start: ActorStart): Promise<void> {
     })
     const invoke: Invoke = async (method, args) => {
       try {
+        control.receiveWaiting()
         const operation = control[method] as (...args: unknown[]) => Promise<never>
         return { ok: true, value: await operation.apply(control, args) }
       } catch (error) {
@@ -84,10 +85,16 @@ class Actor implements Control {
       throw error
     }
     // Only now: whatever is posted to a port waits there until somebody listens.
-    this.#data.on('message', (message: ToActor) => {
-      if (this.#role instanceof PrimaryRole) this.#role.receive(message)
-    })
+    this.#data.on('message', (message: ToActor) => this.#receive(message))
     return { position: database.openedAt, pageSize: database.pageSize }
+  }
+
+  /** Two ports keep no order between them: what was posted to the data port before a call comes before it. */
+  receiveWaiting(): void {
+    if (this.#role === undefined) return
+    for (let next = receiveMessageOnPort(this.#data); next; next = receiveMessageOnPort(this.#data)) {
+      this.#receive(next.message as ToActor)
+    }
   }
 
   async sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {
@@ -183,6 +190,10 @@ class Actor implements Control {
       state?.database.close()
       this.#ended()
     }
+  }
+
+  #receive(message: ToActor): void {
+    if (this.#role instanceof PrimaryRole) this.#role.receive(message)
   }
 
   #play(role: OpenRequest['role'], position: Position): void {

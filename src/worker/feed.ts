@@ -9,6 +9,7 @@ export class Feed {
   readonly #post: (message: FromActor, transferList: ArrayBuffer[]) => void
   /** Behind the last frame that was sent; undefined when nobody listens. */
   #sentUpTo: Position | undefined
+  #feedNo = 0
   #bytesUntaken = 0
 
   constructor(
@@ -26,7 +27,8 @@ export class Feed {
     return this.#bytesUntaken >= this.#bytesMax
   }
 
-  start(keeper: WalKeeper): void {
+  start(feedNo: number, keeper: WalKeeper): void {
+    this.#feedNo = feedNo
     this.#sentUpTo = keeper.position()
     this.#bytesUntaken = 0
   }
@@ -49,8 +51,9 @@ export class Feed {
     this.#sentUpTo = { nextFrameNo, checksum }
     this.#bytesUntaken += bytes.byteLength
     const { nextFrameNo: startFrameNo, checksum: startChecksum } = from
-    this.#post({ kind: 'frames', bytes, pageSize: this.#pageSize, startFrameNo, startChecksum }, [
-      bytes.buffer,
-    ])
+    this.#post(
+      { kind: 'frames', feedNo: this.#feedNo, bytes, pageSize: this.#pageSize, startFrameNo, startChecksum },
+      [bytes.buffer],
+    )
   }
 }

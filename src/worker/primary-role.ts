@@ -34,6 +34,8 @@ interface Lease {
   readonly isTransaction: boolean
   readonly session: Session
   readonly idleTimer: NodeJS.Timeout
+  /** Statements that wait because a limit holds writers: the caller is not idle then. */
+  readonly held: { resolve: () => void; reject: (error: unknown) => void }[]
 }
 
 export class PrimaryRole {
@@ -77,8 +79,8 @@ export class PrimaryRole {
         break
       }
       case 'feed':
-        if (message.on) this.#feed.start(this.#keeper)
-        else this.#feed.stop()
+        if (message.feedNo === undefined) this.#feed.stop()
+        else this.#feed.start(message.feedNo, this.#keeper)
         break
       case 'credit':
         this.#feed.credit(message.byteCount)
@@ -96,16 +98,22 @@ export class PrimaryRole {
     this.#pump()
   }
 
-  /** Throws what the statement throws, ERR_REFUSED, ERR_TIMEOUT when the lease has expired. */
-  statement(leaseId: number, statement: SessionStatement): SessionReply {
+  /** Throws what the statement throws, ERR_REFUSED, ERR_BUSY, ERR_CLOSED when the lease has ended. */
+  async statement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {
+    const { connection } = this.#database
     const lease = this.#leaseOf(leaseId)
     lease.idleTimer.refresh()
     try {
+      // A transaction that has begun is not held: others would wait for its end.
+      while (!connection.inTransaction && lease.session.writes(statement) && this.#isHeld()) {
+        await new Promise<void>((resolve, reject) => lease.held.push({ resolve, reject }))
+        this.#leaseOf(leaseId).idleTimer.refresh()
+      }
       return lease.session.execute(statement)
     } catch (error) {
       throw this.#explain(error)
     } finally {
-      if (!this.#database.connection.inTransaction) this.#captureCommits()
+      if (!connection.inTransaction) this.#captureCommits()
     }
   }
 
@@ -156,8 +164,7 @@ export class PrimaryRole {
 
   async close(): Promise<void> {
     clearTimeout(this.#holdTimer)
-    clearTimeout(this.#lease?.idleTimer)
-    this.#lease = undefined
+    this.#dropLease()
     this.#queue = []
     this.#feed.stop()
     await this.#keeper.close()
@@ -176,6 +183,10 @@ export class PrimaryRole {
   }
 
   #pump(): void {
+    const held = this.#lease?.held
+    if (held !== undefined && held.length > 0 && !this.#isHeld()) {
+      for (const { resolve } of held.splice(0)) resolve()
+    }
     while (this.#queue.length > 0 && this.#lease === undefined) {
       if (this.#isHeld()) return
       const leaseAt = this.#queue.findIndex((request) => request.op === 'lease')
@@ -213,11 +224,15 @@ export class PrimaryRole {
     const { leaseId, isTransaction } = request
     const session = new Session(this.#database.connection, this.#statements, isTransaction)
     const idleTimer = setTimeout(() => this.#expire(leaseId), this.#limits.idleTimeoutMs)
-    this.#lease = { leaseId, isTransaction, session, idleTimer }
+    this.#lease = { leaseId, isTransaction, session, idleTimer, held: [] }
     this.#post({ kind: 'leased', leaseId })
   }
 
   #expire(leaseId: number): void {
+    if (this.#lease !== undefined && this.#lease.held.length > 0) {
+      this.#lease.idleTimer.refresh()
+      return
+    }
     this.#writer.rollback()
     this.#captureCommits()
     const { idleTimeoutMs } = this.#limits
@@ -233,14 +248,20 @@ export class PrimaryRole {
   }
 
   #endLease(): void {
-    clearTimeout(this.#lease?.idleTimer)
-    this.#lease = undefined
+    this.#dropLease()
     this.#pump()
+  }
+
+  #dropLease(): void {
+    const lease = this.#lease
+    clearTimeout(lease?.idleTimer)
+    this.#lease = undefined
+    for (const { reject } of lease?.held.splice(0) ?? []) reject(leaseEnded())
   }
 
   #leaseOf(leaseId: number): Lease {
     if (this.#lease?.leaseId === leaseId) return this.#lease
-    throw new MylibsqlError('ERR_CLOSED', 'This connection was given back: it works only inside its callback')
+    throw leaseEnded()
   }
 
   /** Numbers what was committed and streams it. Returns the number of the next frame. */
@@ -279,6 +300,7 @@ export class PrimaryRole {
     this.#queue = []
     for (const request of requests) fail(request, error)
     this.#post(encodeResults(requests, lastFrameNo(this.#keeper.nextFrameNo)))
+    for (const { reject } of this.#lease?.held.splice(0) ?? []) reject(error)
   }
 
   /** SQLITE_AUTH says that something was refused; the addon knows why. */
@@ -291,6 +313,10 @@ export class PrimaryRole {
 
 function lastFrameNo(nextFrameNo: FrameNo): FrameNo | undefined {
   return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+}
+
+function leaseEnded(): MylibsqlError {
+  return new MylibsqlError('ERR_CLOSED', 'This connection was given back: it works only inside its callback')
 }
 
 function transactionOpen(): MylibsqlError {

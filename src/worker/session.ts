@@ -16,6 +16,11 @@ export class Session {
     this.#isTransaction = isTransaction
   }
 
+  /** Whether it may write. Throws SqliteError. */
+  writes({ mode, sql }: SessionStatement): boolean {
+    return mode === 'exec' || !this.#statements.prepare(sql).readonly
+  }
+
   /** Throws SqliteError, ERR_REFUSED. */
   execute({ mode, sql, params }: SessionStatement): SessionReply {
     if (mode !== 'exec') this.#refuseTransactionControl(sql)

@@ -3,7 +3,9 @@
  * The command `mylibsql`. Exit codes: 0 when all was proven, 1 when something failed or differs, 2 when it was
  * called wrongly, 130 when it was interrupted before there was anything to prove.
  */
+import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
+import { describeError } from './describe-error.js'
 import { load } from './load.js'
 import { addLoadOptions, checkTogether, type LoadOptions, UsageError } from './options.js'
 
@@ -12,17 +14,16 @@ const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 }
 function command(): Command {
   const program = new Command('mylibsql')
     .description('SQLite replication inside your application')
+    .version((createRequire(import.meta.url)('../../package.json') as { version: string }).version)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text}${knownOptions(text)}`) })
   const description =
     'Load test: transactions on a primary, checkpoints to log files, two replicas that follow and are read; ' +
     'at the end the result is proven'
-  addLoadOptions(program.command('load', { isDefault: true }).description(description)).action(
-    async (options: LoadOptions) => {
-      const outcome = await load(checkTogether(options))
-      process.exitCode = exitCodes[outcome]
-    },
-  )
+  addLoadOptions(program.command('load').description(description)).action(async (options: LoadOptions) => {
+    const outcome = await load(checkTogether(options))
+    process.exitCode = exitCodes[outcome]
+  })
   return program
 }
 
@@ -42,6 +43,6 @@ try {
     process.stderr.write(`error: ${error.message}\n`)
     process.exitCode = exitCodes.usage
   } else {
-    console.error(error)
+    process.stderr.write(`error: ${describeError(error)}\n`)
   }
 }

@@ -1,6 +1,5 @@
 /** The options of `mylibsql load`, checked: what is wrong with one is said in a sentence that names it. */
 import { existsSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
 export interface LoadOptions {
@@ -27,12 +26,17 @@ export class UsageError extends Error {
 /** Adds the options of `load` to its command. */
 export function addLoadOptions(command: Command): Command {
   const options = [
-    option('--seconds <n>', 'how long the load runs', 10, number(0.1)),
-    option('--scale <n>', 'size of the database: branches of 100,000 accounts (13 MB) each', 1, integer(1)),
-    option('--clients <n>', 'transactions in flight at a time', 64, integer(1)),
-    option('--checkpoint-ms <n>', 'pause between two checkpoints', 100, integer(1)),
-    option('--readers <n>', 'read loops on each of the two replicas', 1, integer(0)),
-    option('--read-pause-ms <n>', 'pause of a reader after each read', 5, integer(0)),
+    option('--seconds <n>', 'how long the load runs', 10, number(0.1, 86_400)),
+    option(
+      '--scale <n>',
+      'size of the database: branches of 100,000 accounts (13 MB) each',
+      1,
+      integer(1, 10_000),
+    ),
+    option('--clients <n>', 'transactions in flight at a time', 64, integer(1, 100_000)),
+    option('--checkpoint-ms <n>', 'pause between two checkpoints', 100, integer(1, msMax)),
+    option('--readers <n>', 'read loops on each of the two replicas', 1, integer(0, 64)),
+    option('--read-pause-ms <n>', 'pause of a reader after each read', 5, integer(0, msMax)),
     new Option('--dir <folder>', 'keep snapshot and logs here (default: a temporary folder)'),
     new Option('--db <file>', 'start from a copy of this SQLite database (needs --script)').argParser(file),
     new Option('--script <file>', 'SQL to run as one transaction, with \\set as in pgbench').argParser(file),
@@ -56,28 +60,26 @@ export function checkTogether(options: LoadOptions): LoadOptions {
   return options
 }
 
-/** What results depend on beside the options. */
-export function machine(): { node: string; cpus: number } {
-  return { node: process.version, cpus: availableParallelism() }
-}
-
 function option(flags: string, text: string, value: number, parse: (text: string) => number): Option {
   return new Option(flags, text).default(value).argParser(parse)
 }
 
-function number(min: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (text.trim() !== '' && Number.isFinite(value) && value >= min) return value
-    throw new InvalidArgumentError(`It must be a number from ${min} on.`)
-  }
+/** A day. */
+const msMax = 86_400_000
+
+function number(min: number, max: number): (text: string) => number {
+  return parseNumber('a number', min, max, Number.isFinite)
 }
 
-function integer(min: number): (text: string) => number {
-  return (text) => {
+function integer(min: number, max: number): (text: string) => number {
+  return parseNumber('an integer', min, max, Number.isSafeInteger)
+}
+
+function parseNumber(what: string, min: number, max: number, isGood: (value: number) => boolean) {
+  return (text: string): number => {
     const value = Number(text)
-    if (text.trim() !== '' && Number.isSafeInteger(value) && value >= min) return value
-    throw new InvalidArgumentError(`It must be an integer from ${min} on.`)
+    if (text.trim() !== '' && isGood(value) && value >= min && value <= max) return value
+    throw new InvalidArgumentError(`It must be ${what} from ${min} to ${max}.`)
   }
 }
 

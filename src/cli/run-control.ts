@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events'
+
 /** Why a load ends: its time is up, the user asked for it, or something failed. */
 export type StopReason = 'time' | 'interrupt' | 'failure'
 
@@ -6,6 +8,11 @@ export class RunControl {
   readonly #stop = new AbortController()
   #reason: StopReason | undefined
   #failures: Error[] = []
+
+  constructor() {
+    // One for each pause under way: as many as there are readers.
+    setMaxListeners(0, this.#stop.signal)
+  }
 
   get signal(): AbortSignal {
     return this.#stop.signal
@@ -31,7 +38,8 @@ export class RunControl {
   }
 
   readonly fail = (error: unknown): void => {
-    this.#failures.push(error instanceof Error ? error : new Error(String(error)))
+    const failure = error instanceof Error ? error : new Error(String(error))
+    if (!this.#failures.includes(failure)) this.#failures.push(failure)
     this.stop('failure')
   }
 }

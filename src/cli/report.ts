@@ -1,0 +1,127 @@
+/** The results: as one object, and as tables for people. */
+import { availableParallelism } from 'node:os'
+import Table from 'cli-table3'
+import type { Distribution } from './distribution.js'
+import type { LogFolder } from './log-folder.js'
+import type { Measurements } from './measurements.js'
+import type { LoadOptions } from './options.js'
+import type { Check } from './proof.js'
+import type { StopReason } from './run-control.js'
+import type { TrafficResult } from './traffic.js'
+import type { TransactionLedger } from './transaction-ledger.js'
+
+export interface Results extends ReturnType<Measurements['distributions']> {
+  readonly workload: string
+  readonly options: LoadOptions
+  readonly machine: { readonly node: string; readonly cpus: number }
+  readonly stoppedBy: StopReason
+  readonly seconds: number
+  readonly executedCount: number
+  readonly executedPerSecond: number
+  readonly durableCount: number
+  readonly durablePerSecond: number
+  readonly frameCount: number
+  readonly framesPerSecond: number
+  /** Headers included. */
+  readonly frameBytes: number
+  /** Of frames, 10^6 bytes. */
+  readonly megabytesPerSecond: number
+  readonly checkpointCount: number
+  readonly logBytes: number
+  readonly readCount: number
+  readonly readsPerSecond: number
+  readonly peakRssBytes: number
+}
+
+export interface Measured {
+  readonly workload: string
+  readonly options: LoadOptions
+  readonly stoppedBy: StopReason
+  readonly frameCount: number
+  /** Bytes of one frame, header included. */
+  readonly frameSizeBytes: number
+  readonly traffic: TrafficResult
+  readonly ledger: TransactionLedger
+  readonly measurements: Measurements
+  readonly folder: LogFolder
+}
+
+export function collect(measured: Measured): Results {
+  const { traffic, ledger, measurements, folder, frameCount } = measured
+  const seconds = traffic.executeMs / 1000
+  const frameBytes = frameCount * measured.frameSizeBytes
+  return {
+    workload: measured.workload,
+    options: measured.options,
+    machine: { node: process.version, cpus: availableParallelism() },
+    stoppedBy: measured.stoppedBy,
+    seconds,
+    executedCount: ledger.executedCount,
+    executedPerSecond: ledger.executedCount / seconds,
+    durableCount: ledger.durableCount,
+    durablePerSecond: ledger.durableCount / (traffic.durableMs / 1000),
+    frameCount,
+    framesPerSecond: frameCount / seconds,
+    frameBytes,
+    megabytesPerSecond: frameBytes / 1e6 / seconds,
+    checkpointCount: measurements.checkpointCount,
+    logBytes: folder.byteCount,
+    readCount: measurements.readCount,
+    readsPerSecond: measurements.readCount / seconds,
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    ...measurements.distributions(),
+  }
+}
+
+export function formatTables(results: Results): string {
+  const rates = table(['', 'count', 'per second'], {
+    'transactions executed': [count(results.executedCount), count(results.executedPerSecond)],
+    'transactions durable': [count(results.durableCount), count(results.durablePerSecond)],
+    frames: [count(results.frameCount), count(results.framesPerSecond)],
+    'MB of frames': [count(results.frameBytes / 1e6), count(results.megabytesPerSecond)],
+    'checkpoints (log files)': [
+      count(results.checkpointCount),
+      (results.checkpointCount / results.seconds).toFixed(1),
+    ],
+    'reads from replicas': [count(results.readCount), count(results.readsPerSecond)],
+  })
+  const times = table(['milliseconds', 'p50', 'p99', 'max'], {
+    'call to executed': cells(results.executeMs),
+    'call to durable': cells(results.durableMs),
+    'checkpoint: sealing the log': cells(results.sealMs),
+    'checkpoint: saving the log, synced': cells(results.saveMs),
+    'lag of the replica fed with logs': cells(results.lagOfLogsMs),
+    'lag of the replica fed with frames': cells(results.lagOfFramesMs),
+    'event-loop delay': cells(results.eventLoopDelayMs),
+  })
+  const memory = `peak memory (RSS): ${count(results.peakRssBytes / 1e6)} MB`
+  return `${title(results)}\n${rates}\n${times}\n${memory}\n`
+}
+
+export function formatCheck({ name, isOk, detail }: Check): string {
+  return `${isOk ? 'ok    ' : 'FAILED'} ${name}: ${detail}`
+}
+
+function title({ workload, options, machine: { node, cpus }, seconds, stoppedBy }: Results): string {
+  const stopped = { time: '', interrupt: ' (stopped early)', failure: ' (stopped by a failure)' }[stoppedBy]
+  return (
+    `${workload}: ${seconds.toFixed(1)} s${stopped}, ${options.clients} clients, a checkpoint every ` +
+    `${options.checkpointMs} ms, Node ${node} on ${cpus} CPUs`
+  )
+}
+
+function table(head: string[], rows: Record<string, string[]>): string {
+  const colAligns = head.map((_, index) => (index === 0 ? 'left' : 'right') as 'left' | 'right')
+  const result = new Table({ head, colAligns, style: { head: [], border: [], compact: true } })
+  for (const [name, values] of Object.entries(rows)) result.push([name, ...values])
+  return result.toString()
+}
+
+function cells(times: Distribution | null): string[] {
+  if (times === null) return ['-', '-', '-']
+  return [times.p50, times.p99, times.max].map((ms) => ms.toFixed(ms < 10 ? 2 : 1))
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en')
+}

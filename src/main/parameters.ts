@@ -12,7 +12,7 @@ export function checkParams(params: unknown, name: string): SqlParams | undefine
       if (needsCare(params[index]))
         return Array.from(params, (value, at) => checkValue(value, `${name}[${at}]`))
     }
-    return params.slice()
+    return params
   }
   if (!isPlainObject(params)) throw wrong(name, 'an array, or an object of named parameters', params)
   const entries = Object.entries(params)

@@ -6,6 +6,7 @@ import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import { namedParams, type QueryAnswers, type QueryBatch } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
+import { isPositional } from './request-group.js'
 
 interface Query {
   readonly isGet: boolean
@@ -41,8 +42,10 @@ export class ReadQueue {
   }
 
   #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined): Promise<T> {
+    // As they are now: they are sent at the end of the tick.
+    const kept = params !== undefined && isPositional(params) ? params.slice() : params
     return new Promise((resolve, reject) => {
-      this.#gathered.push({ isGet, sql, params, resolve, reject })
+      this.#gathered.push({ isGet, sql, params: kept, resolve, reject })
       this.#schedule()
     })
   }
@@ -120,8 +123,4 @@ function settle(queries: readonly Query[], batch: QueryBatch, answers: QueryAnsw
     else if (!query.isGet) query.resolve(decodeRows(allRows[at]!) as never)
     else query.resolve((at === -1 ? undefined : rows[batch.ops[2 * index]!]?.[at]) as never)
   }
-}
-
-function isPositional(params: SqlParams): params is Exclude<SqlParams, { readonly [name: string]: unknown }> {
-  return Array.isArray(params)
 }

@@ -81,8 +81,7 @@ export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameN
     changes.push(run?.changes ?? 0)
     rowids.push(run?.lastInsertRowid ?? 0)
     if (request.isFailed) failures.push([index, toWireError(request.error)])
-    else if (run === undefined) values.push([index, request.result])
-    else if (run.rows !== undefined) values.push([index, run.rows])
+    else if (run === undefined || run.rows !== undefined) values.push([index, request.result])
   }
   return { kind: 'results', requestCount: requests.length, frameNo, changes, rowids, values, failures }
 }

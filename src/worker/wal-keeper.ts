@@ -34,7 +34,7 @@ export class WalKeeper {
   /** Frames before this one are in logs that were saved. */
   #savedFrameNo: FrameNo
   #drainAtBytes = walResetBytes
-  #isDraining = false
+  #draining: Promise<void> | undefined
   #queue: Promise<unknown> = Promise.resolve()
   /** Operations in the queue. */
   #underWayCount = 0
@@ -74,7 +74,7 @@ export class WalKeeper {
   /** To be called after each commit. Returns the number of the next frame. Throws ERR_WAL_RESET. */
   advance(): FrameNo {
     const nextFrameNo = this.#capture.advance(this.#openLog.end.nextFrameNo)
-    if (this.walBytes >= this.#drainAtBytes && !this.#isDraining) void this.#drainInBackground()
+    if (this.walBytes >= this.#drainAtBytes) this.#draining ??= this.#drainInBackground()
     return nextFrameNo
   }
 
@@ -105,7 +105,7 @@ export class WalKeeper {
     const isIdle = this.#underWayCount === 0 && this.#openLog.isEmpty
     if (isIdle && this.#uncopiedBytes <= logMemoryBytesMax) return this.#sealInMemory()
     return this.#exclusively(async () => {
-      await this.#drain()
+      await this.#copyOut(this.#capture.advance(this.#openLog.end.nextFrameNo))
       if (this.#openLog.isEmpty) return undefined
       const file = this.#openLog.seal()
       this.#openLog = this.#nextLog(this.#openLog.end)
@@ -139,47 +139,57 @@ export class WalKeeper {
 
   /** Waits for what runs in the background and drops what was not sealed. */
   async close(): Promise<void> {
+    await this.#draining
     await this.#exclusively(async () => this.#openLog.discard())
   }
 
   async #drainInBackground(): Promise<void> {
-    this.#isDraining = true
     try {
-      await this.#exclusively(() => this.#drain())
+      await this.#drain()
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
     } finally {
-      this.#isDraining = false
+      this.#draining = undefined
+      const { frameCount, foldedCount } = this.#database.wal.position()
       // When a reader is in the way the WAL goes on growing: no attempt at every commit.
-      this.#drainAtBytes = Math.max(walResetBytes, this.walBytes + walResetBytes / 4)
+      this.#drainAtBytes = frameCount === foldedCount ? walResetBytes : this.walBytes + walResetBytes / 4
     }
   }
 
-  /** Copies out all that is committed now, and folds when the WAL is large enough to be worth it. */
+  /** Folds all that is committed, in rounds: under a pin while much is left, then at once. */
   async #drain(): Promise<void> {
+    const { wal } = this.#database
     for (let round = 0; round < roundsMax; round += 1) {
-      const { wal, connection } = this.#database
       const target = this.#capture.advance(this.#openLog.end.nextFrameNo)
-      const isLarge = this.walBytes >= walResetBytes
       const pin = wal.pin()
       try {
-        await this.#openLog.copy(wal, this.#capture, target)
         // A WAL that is folded completely cannot be pinned: folding now might fold what is committed meanwhile.
-        if (!isLarge || !pin.holds) return
+        if (!pin.holds) return
+        // A log may be copied and sealed while this folds: what it copies is behind the pin.
+        await this.#exclusively(() => this.#copyOut(target))
         await wal.fold()
       } finally {
         pin.release()
       }
-      const tailBytes = (this.#capture.nextFrameNo - target) * this.#recordBytes
-      if (tailBytes > walTailBytesMax) continue
-      if (tailBytes > 0) {
-        if (connection.inTransaction) return
-        this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
-        wal.foldSync('passive')
-      }
-      return
+      if (await this.#exclusively(async () => this.#foldRest())) return
     }
+  }
+
+  async #copyOut(nextFrameNo: FrameNo): Promise<void> {
+    await this.#openLog.copy(this.#database.wal, this.#capture, nextFrameNo)
+  }
+
+  /** Copies and folds what is left, here and now; false when that is too much. */
+  #foldRest(): boolean {
+    const { wal, connection } = this.#database
+    const { foldedCount } = wal.position()
+    const restBytes = (this.#capture.walFrameCount - foldedCount) * this.#recordBytes
+    if (restBytes > walTailBytesMax) return false
+    if (restBytes === 0 || connection.inTransaction) return true
+    this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
+    wal.foldSync('passive')
+    return true
   }
 
   #nextLog(start: Position): OpenLog {

@@ -5,8 +5,10 @@ import type { Snapshot } from '../main/index.js'
 /** A multiple of every page size. */
 const chunkBytes = 1024 * 1024
 
+type Pages = Pick<Snapshot, 'path' | 'pageSize' | 'pageCount'>
+
 /** Throws an Error that says where they differ first. */
-export async function comparePages(expected: Snapshot, actual: Snapshot): Promise<void> {
+export async function comparePages(expected: Pages, actual: Pages): Promise<void> {
   if (actual.pageSize !== expected.pageSize || actual.pageCount !== expected.pageCount) {
     throw new Error(`it has ${sizeOf(actual)} instead of ${sizeOf(expected)}`)
   }
@@ -45,6 +47,6 @@ async function readFully(file: FileHandle, target: Buffer, position: number): Pr
   return target
 }
 
-function sizeOf({ pageCount, pageSize }: Snapshot): string {
+function sizeOf({ pageCount, pageSize }: Pages): string {
   return `${pageCount} pages of ${pageSize} bytes`
 }

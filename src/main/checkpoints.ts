@@ -1,14 +1,16 @@
 /** Checkpoints of one primary: one at a time, logs handed over in order, nothing lost when saving fails. */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { Log } from './log.js'
+import { type LogFile, type LogHeader, logNextFrameNo } from '../protocol/log-format.js'
+import { Log } from './log.js'
 import { Reentrancy } from './reentrancy.js'
+import { removeTemporaryFile } from './temporary-files.js'
 
 export type SaveLog = (log: Log) => Promise<unknown> | unknown
 
 interface Steps {
   /** Seals the log of all frames since the last one. */
-  readonly seal: () => Promise<Log | undefined>
+  readonly seal: () => Promise<LogFile | undefined>
   readonly saved: (nextFrameNo: FrameNo) => void
 }
 
@@ -17,8 +19,8 @@ export class Checkpoints {
   readonly #inSaveLog = new Reentrancy()
   #queue: Promise<unknown> = Promise.resolve()
   /** Sealed and not saved: its saveLog failed. It comes first next time. */
-  #unsaved: Log | undefined
-  #saving: Log | undefined
+  #unsaved: LogFile | undefined
+  #saving: LogHeader | undefined
   #closed: MylibsqlError | undefined
   #rejectAll: ((error: MylibsqlError) => void)[] = []
 
@@ -27,8 +29,10 @@ export class Checkpoints {
   }
 
   /** The log whose saveLog is running. */
-  get saving(): Log | undefined {
-    return this.#saving
+  get saving(): { readonly startFrameNo: FrameNo; readonly nextFrameNo: FrameNo } | undefined {
+    return (
+      this.#saving && { startFrameNo: this.#saving.startFrameNo, nextFrameNo: logNextFrameNo(this.#saving) }
+    )
   }
 
   run(saveLog: SaveLog): Promise<FrameNo | undefined> {
@@ -58,7 +62,7 @@ export class Checkpoints {
     this.#closed = error
     for (const reject of this.#rejectAll.splice(0)) reject(error)
     // A saveLog that still runs has the log in its hands.
-    if (this.#saving === undefined) void this.#unsaved?.close()
+    if (this.#saving === undefined && this.#unsaved !== undefined) removeFile(this.#unsaved)
     this.#unsaved = undefined
   }
 
@@ -68,23 +72,26 @@ export class Checkpoints {
     if (this.#closed !== undefined) throw this.#closed
     // What the callers of the last checkpoint write next is asked for in this tick: it can be in this log.
     await new Promise<void>((resolve) => process.nextTick(resolve))
-    const log = await this.#steps.seal()
-    if (log !== undefined) lastFrameNo = await this.#save(log, saveLog)
+    const file = await this.#steps.seal()
+    if (file !== undefined) lastFrameNo = await this.#save(file, saveLog)
     return lastFrameNo
   }
 
-  async #save(log: Log, saveLog: SaveLog): Promise<FrameNo | undefined> {
-    const { lastFrameNo, nextFrameNo } = log
-    this.#unsaved = log
-    this.#saving = log
+  async #save(file: LogFile, saveLog: SaveLog): Promise<FrameNo> {
+    // Its own each time, and the file is only lent: whatever a failed saveLog did to the log, the next one gets the same.
+    const log = Log.fromFile(file, { temporary: false })
+    this.#unsaved = file
+    this.#saving = file.header
     try {
       await this.#inSaveLog.run(() => saveLog(log))
     } finally {
       this.#saving = undefined
     }
     this.#unsaved = undefined
+    log.takeOver(file)
+    const nextFrameNo = logNextFrameNo(file.header)
     this.#steps.saved(nextFrameNo)
-    return lastFrameNo
+    return nextFrameNo - 1
   }
 
   /** A saveLog that never settles must not keep its caller, or those behind it, waiting after close(). */
@@ -96,4 +103,8 @@ export class Checkpoints {
       })
     })
   }
+}
+
+function removeFile({ location }: LogFile): void {
+  if ('path' in location) removeTemporaryFile(location.path)
 }

@@ -10,11 +10,13 @@ export { type InitOptions, type InitResult, init } from './init.js'
 export { Log } from './log.js'
 export type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-options.js'
 export type { OpenOptions, PrimaryOptions } from './open-database.js'
-export { Primary, type PrimaryStats, type ProcedureModule } from './primary.js'
-export { Replica, type ReplicaOptions, type ReplicaStats, type WaitForOptions } from './replica.js'
+export { Primary } from './primary.js'
+export type { ProcedureModule } from './procedure-types.js'
+export { Replica, type ReplicaOptions, type WaitForOptions } from './replica.js'
 export {
   Snapshot,
   type SnapshotBlankOptions,
   type SnapshotImportOptions,
   type SnapshotOpenOptions,
 } from './snapshot.js'
+export type { PrimaryStats, ReplicaStats } from './stats.js'

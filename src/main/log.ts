@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { MylibsqlError } from '../protocol/errors.js'
 import {
@@ -34,7 +33,7 @@ import type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-opt
 import { LogReader } from './log-reader.js'
 import { OperationGate } from './operation-gate.js'
 import { runTask } from './task-pool.js'
-import { keepWhenCollected, removeWhenCollected, temporaryPath } from './temporary-files.js'
+import { OwnedFile, removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 /** The crate knows one page size only. */
 const cratePageSize = 4096
@@ -56,7 +55,7 @@ const cratePageSize = 4096
 export class Log {
   #file: LogFile
   #endChecksum: bigint
-  #isTemporary: boolean
+  readonly #own = new OwnedFile(this)
   /** Empty, and nobody said which history it belongs to: the first frames do. */
   #adoptsLineage: boolean
   readonly #gate = new OperationGate(this, 'The log')
@@ -64,9 +63,8 @@ export class Log {
   private constructor({ file, endChecksum }: OpenedLog, isTemporary: boolean, adoptsLineage = false) {
     this.#file = file
     this.#endChecksum = endChecksum
-    this.#isTemporary = isTemporary
     this.#adoptsLineage = adoptsLineage
-    if (isTemporary && 'path' in file.location) removeWhenCollected(this, file.location.path)
+    if (isTemporary && 'path' in file.location) this.#own.take(file.location.path)
   }
 
   /**
@@ -185,6 +183,14 @@ export class Log {
   get file(): LogFile {
     if (this.#gate.isClosed) throw this.#gate.closedError()
     return this.#file
+  }
+
+  /** @internal The log was made of `file`, which is its own from now on; a log that has ended or moved needs it no more. */
+  takeOver({ location }: LogFile): void {
+    if (!('path' in location)) return
+    const isHere = 'path' in this.#file.location && this.#file.location.path === location.path
+    if (isHere && !this.#gate.isClosed) this.#own.take(location.path)
+    else removeTemporaryFile(location.path)
   }
 
   /** @internal Runs an operation on the log's file, which is neither changed nor removed until it has settled. */
@@ -335,7 +341,7 @@ export class Log {
 
   /** Closes the log after what is under way; a temporary file is removed. Again: does nothing. */
   async close(): Promise<void> {
-    await this.#gate.close(() => this.#release())
+    await this.#gate.close(() => this.#own.remove())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -358,31 +364,14 @@ export class Log {
 
   /** A temporary file that may be changed. */
   async #ownPath(): Promise<string> {
-    if (this.#isTemporary && 'path' in this.#file.location) return this.#file.location.path
-    return temporaryPath('.log')
+    return this.#own.path ?? temporaryPath('.log')
   }
 
   /** The log is in this temporary file from now on. */
   #moveTo({ file, endChecksum }: OpenedLog): void {
-    const old = this.#isTemporary ? this.#file.location : undefined
     this.#file = file
     this.#endChecksum = endChecksum
-    if (!('path' in file.location)) return
-    const { path } = file.location
-    if (old !== undefined && 'path' in old) {
-      if (old.path === path) return
-      rm(old.path, { force: true }).catch(() => {})
-    }
-    keepWhenCollected(this)
-    removeWhenCollected(this, path)
-    this.#isTemporary = true
-  }
-
-  async #release(): Promise<void> {
-    const { location } = this.#file
-    if (!this.#isTemporary || !('path' in location)) return
-    keepWhenCollected(this)
-    await rm(location.path, { force: true })
+    if ('path' in file.location) this.#own.take(file.location.path)
   }
 }
 

@@ -1,30 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import type { LogFile } from '../protocol/log-format.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
 import { Checkpoints, type SaveLog } from './checkpoints.js'
-import { Connection } from './connection.js'
+import type { Connection } from './connection.js'
 import { Durability } from './durability.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
-import { Log } from './log.js'
+import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
 import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
-import { Reentrancy } from './reentrancy.js'
+import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { RequestQueue } from './request-queue.js'
 import { makeReplica, registerPrimary } from './role-change.js'
+import { Sessions } from './sessions.js'
 import { Snapshot } from './snapshot.js'
-
-/** A module of procedures: functions of a better-sqlite3 connection and whatever arguments can be cloned. */
-export type ProcedureModule = object
-type ArgumentsOf<F> = F extends (connection: never, ...args: infer A) => unknown ? A : never
-type ResultOf<F> = F extends (...args: never[]) => infer R ? R : never
-type ProcedureName<P> = { [K in keyof P]: P[K] extends (...args: never[]) => unknown ? K : never }[keyof P] &
-  string
+import type { PrimaryStats } from './stats.js'
 
 /**
  * A database that is written to. All writes run in one worker thread, in the order in which they are made; the
@@ -44,11 +40,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #durability: Durability
   readonly #feed: FrameFeed
   readonly #checkpoints: Checkpoints
-  readonly #inSession = new Reentrancy()
-  readonly #leases = new Map<number, (error: unknown) => void>()
-  readonly #sessions = new Set<Promise<unknown>>()
-  #leaseCount = 0
-  #sealing: { resolve: (log: Log | undefined) => void; reject: (error: unknown) => void } | undefined
+  readonly #sessions: Sessions
+  #sealing: { resolve: (log: LogFile | undefined) => void; reject: (error: unknown) => void } | undefined
   #lastFrameNo: FrameNo | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
@@ -62,6 +55,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       (message) => thread.send(message),
       (value, frameNo) => this.#ack(value, frameNo),
     )
+    this.#sessions = new Sessions(thread, this.#requests)
     this.#feed = new FrameFeed((message) => {
       // The stream begins behind the writes that were asked for before it.
       this.#requests.flush()
@@ -170,12 +164,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws what `work` throws; ERR_TIMEOUT when it makes no statement for `idleTimeoutMs`; as run
    */
   withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
-    return this.#session('withConnection', work, false)
+    return this.#lend('withConnection', work)
   }
 
   /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
   transaction<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
-    return this.#session('transaction', work, true)
+    return this.#lend('transaction', work)
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
@@ -298,11 +292,11 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#ended ??= closed
     const { closeTimeoutMs } = this.#database
     // A callback of withConnection() that closes the primary is not waited for: it waits for this.
-    if (!this.#inSession.isInside) {
+    if (!this.#sessions.isInside) {
       await Promise.race([this.#executed(), delay(closeTimeoutMs, undefined, { ref: false })])
     }
     const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
-    const saving = this.#checkpoints.saving
+    const { saving } = this.#checkpoints
     this.#finish(closed)
     await this.#database.close(closed)
     if (isSaved || saving === undefined) return
@@ -315,59 +309,21 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   /** Everything that was asked for has been executed, callbacks of withConnection() too. */
   async #executed(): Promise<void> {
     await this.#requests.settled()
-    await Promise.allSettled(this.#sessions)
+    await this.#sessions.settled()
   }
 
-  #session<T>(
+  async #lend<T>(
     method: 'withConnection' | 'transaction',
     work: (connection: Connection) => Promise<T>,
-    isTransaction: boolean,
-  ): Promise<Ack<T>> {
-    const session = this.#runSession(method, work, isTransaction)
-    this.#sessions.add(session)
-    const done = () => this.#sessions.delete(session)
-    session.then(done, done)
-    return session
-  }
-
-  async #runSession<T>(
-    method: 'withConnection' | 'transaction',
-    work: (connection: Connection) => Promise<T>,
-    isTransaction: boolean,
   ): Promise<Ack<T>> {
     this.#check(method)
     checkFunction(work, 'work')
-    this.#leaseCount += 1
-    const leaseId = this.#leaseCount
-    const { thread } = this.#database
-    const lost = new Promise<never>((_, reject) => this.#leases.set(leaseId, reject))
-    // Whoever waits for it hears of it; when nobody does, nothing was lost.
-    lost.catch(() => {})
-    try {
-      await this.#requests.lease(leaseId, isTransaction)
-      const connection = new Connection(
-        (statement) => thread.call('sessionStatement', leaseId, statement),
-        isTransaction,
-      )
-      let value: T
-      try {
-        value = await Promise.race([this.#inSession.run(() => work(connection)), lost])
-      } catch (error) {
-        connection.end()
-        // What counts is why `work` failed; an expired lease has ended already.
-        await thread.call('endSession', leaseId, 'rollback').catch(() => {})
-        throw error
-      }
-      connection.end()
-      const frameNo = await thread.call('endSession', leaseId, 'commit')
-      return this.#ack(value, frameNo)
-    } finally {
-      this.#leases.delete(leaseId)
-    }
+    const { value, frameNo } = await this.#sessions.run(work, method === 'transaction')
+    return this.#ack(value, frameNo)
   }
 
   /** One at a time: checkpoints are serialised. */
-  #seal(): Promise<Log | undefined> {
+  #seal(): Promise<LogFile | undefined> {
     this.#requests.flush()
     return new Promise((resolve, reject) => {
       this.#sealing = { resolve, reject }
@@ -385,7 +341,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
         this.#requests.receiveLease()
         break
       case 'leaseExpired':
-        this.#leases.get(message.leaseId)?.(reviveError(message.error))
+        this.#sessions.expired(message.leaseId, reviveError(message.error))
         break
       case 'frames':
         this.#feed.receive(message)
@@ -393,7 +349,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       case 'sealed': {
         const { outcome } = message
         if (!outcome.ok) this.#sealing?.reject(reviveError(outcome.error))
-        else this.#sealing?.resolve(outcome.value && Log.fromFile(outcome.value, { temporary: true }))
+        else this.#sealing?.resolve(outcome.value)
         break
       }
       default:
@@ -413,7 +369,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
   #check(method: string | undefined): void {
     if (this.#ended !== undefined) throw this.#ended
-    if (!writes.has(method) || !this.#inSession.isInside) return
+    if (!writes.has(method) || !this.#sessions.isInside) return
     const message =
       `primary.${method}() inside withConnection() or transaction() would wait for itself: ` +
       'use the connection that the callback is given'
@@ -430,34 +386,11 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   #finish(error: MylibsqlError): void {
     this.#requests.close(error)
     this.#sealing?.reject(error)
-    for (const reject of this.#leases.values()) reject(error)
+    this.#sessions.close(error)
     this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
     this.#checkpoints.close(error)
     this.#durability.close(error)
   }
 }
 
-const writes = new Set<string | undefined>([
-  'run',
-  'batch',
-  'call',
-  'withConnection',
-  'transaction',
-  'intoReplica',
-])
-
-export interface PrimaryStats {
-  readonly lastFrameNo: FrameNo | undefined
-  readonly savedFrameNo: FrameNo | undefined
-  /** Bytes. */
-  readonly pageSize: number
-  readonly walBytes: number
-  /** Bytes of frames that are in no saved log. */
-  readonly unsavedBytes: number
-  /** Transactions committed since opening; requests that shared one count once. */
-  readonly transactionCount: number
-  readonly requestCount: number
-  readonly pendingRequestCount: number
-  /** Why the WAL could not be kept small the last time, for example a full disk; undefined when all is well. */
-  readonly walError: unknown
-}
+const writes = new Set<unknown>(['run', 'batch', 'call', 'withConnection', 'transaction', 'intoReplica'])

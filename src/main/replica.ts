@@ -21,6 +21,7 @@ import { checkParams, checkSql } from './parameters.js'
 import type { Primary } from './primary.js'
 import { makePrimary, registerReplica } from './role-change.js'
 import { Snapshot } from './snapshot.js'
+import type { ReplicaStats } from './stats.js'
 
 export type ReplicaOptions = OpenOptions
 
@@ -269,15 +270,4 @@ export class Replica {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
     if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
   }
-}
-
-export interface ReplicaStats {
-  readonly lastFrameNo: FrameNo | undefined
-  /** Bytes. */
-  readonly pageSize: number
-  readonly walBytes: number
-  /** Logs and batches applied since opening. */
-  readonly appliedCount: number
-  /** Why the WAL could not be kept small the last time; undefined when all is well. */
-  readonly walError: unknown
 }

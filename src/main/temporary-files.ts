@@ -46,9 +46,43 @@ export function keepWhenCollected(owner: object): void {
   abandoned.unregister(owner)
 }
 
-const abandoned = new FinalizationRegistry<string>((path) => {
+/** The temporary file of `owner`, one at a time: it goes with it, on remove() or when it is garbage collected. */
+export class OwnedFile {
+  readonly #owner: object
+  #path: string | undefined
+
+  constructor(owner: object) {
+    this.#owner = owner
+  }
+
+  get path(): string | undefined {
+    return this.#path
+  }
+
+  /** This file instead of the one before, which is removed. */
+  take(path: string): void {
+    if (path === this.#path) return
+    if (this.#path !== undefined) {
+      keepWhenCollected(this.#owner)
+      removeTemporaryFile(this.#path)
+    }
+    removeWhenCollected(this.#owner, path)
+    this.#path = path
+  }
+
+  async remove(): Promise<void> {
+    if (this.#path === undefined) return
+    keepWhenCollected(this.#owner)
+    await rm(this.#path, { force: true })
+  }
+}
+
+/** Nobody waits for it: what cannot be removed now goes with the directory. */
+export function removeTemporaryFile(path: string): void {
   rm(path, { force: true }).catch(() => {})
-})
+}
+
+const abandoned = new FinalizationRegistry<string>(removeTemporaryFile)
 
 const attemptsMax = 10
 

@@ -1,0 +1,87 @@
+/** Interactive connections of one primary: each callback has the writing connection to itself for a while. */
+import type { FrameNo } from '../protocol/frame.js'
+import type { ActorThread } from './actor-thread.js'
+import { Connection } from './connection.js'
+import { Reentrancy } from './reentrancy.js'
+import type { RequestQueue } from './request-queue.js'
+
+export interface SessionResult<T> {
+  readonly value: T
+  /** Last frame that was committed by then. */
+  readonly frameNo: FrameNo | undefined
+}
+
+export class Sessions {
+  readonly #thread: ActorThread
+  readonly #requests: RequestQueue
+  readonly #callbacks = new Reentrancy()
+  readonly #running = new Set<Promise<unknown>>()
+  /** What ends the wait for the callback of each lease. */
+  readonly #lost = new Map<number, (error: unknown) => void>()
+  #leaseCount = 0
+
+  constructor(thread: ActorThread, requests: RequestQueue) {
+    this.#thread = thread
+    this.#requests = requests
+  }
+
+  /** Whether the caller runs inside a callback. */
+  get isInside(): boolean {
+    return this.#callbacks.isInside
+  }
+
+  run<T>(work: (connection: Connection) => Promise<T>, isTransaction: boolean): Promise<SessionResult<T>> {
+    const session = this.#lease(work, isTransaction)
+    this.#running.add(session)
+    const done = () => this.#running.delete(session)
+    session.then(done, done)
+    return session
+  }
+
+  /** Resolves when the callbacks that run now have ended. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#running)
+  }
+
+  /** The actor has taken the connection back. */
+  expired(leaseId: number, error: unknown): void {
+    this.#lost.get(leaseId)?.(error)
+  }
+
+  /** Rejects what the callers of run() wait for. */
+  close(error: unknown): void {
+    for (const reject of this.#lost.values()) reject(error)
+  }
+
+  async #lease<T>(
+    work: (connection: Connection) => Promise<T>,
+    isTransaction: boolean,
+  ): Promise<SessionResult<T>> {
+    this.#leaseCount += 1
+    const leaseId = this.#leaseCount
+    const thread = this.#thread
+    const lost = new Promise<never>((_, reject) => this.#lost.set(leaseId, reject))
+    // Whoever waits for it hears of it; when nobody does, nothing was lost.
+    lost.catch(() => {})
+    try {
+      await this.#requests.lease(leaseId, isTransaction)
+      const connection = new Connection(
+        (statement) => thread.call('sessionStatement', leaseId, statement),
+        isTransaction,
+      )
+      let value: T
+      try {
+        value = await Promise.race([this.#callbacks.run(() => work(connection)), lost])
+      } catch (error) {
+        connection.end()
+        // What counts is why `work` failed; an expired lease has ended already.
+        await thread.call('endSession', leaseId, 'rollback').catch(() => {})
+        throw error
+      }
+      connection.end()
+      return { value, frameNo: await thread.call('endSession', leaseId, 'commit') }
+    } finally {
+      this.#lost.delete(leaseId)
+    }
+  }
+}

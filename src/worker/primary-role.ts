@@ -16,7 +16,7 @@ import type {
 import { Feed } from './feed.js'
 import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js'
 import type { Procedures } from './procedures.js'
-import { Session } from './session.js'
+import { Session, transactionEnded } from './session.js'
 import { Statements } from './statements.js'
 import { WalKeeper } from './wal-keeper.js'
 import type { WorkingDatabase } from './working-database.js'
@@ -118,16 +118,14 @@ export class PrimaryRole {
   }
 
   /**
-   * Ends a lease. Throws ERR_TRANSACTION_OPEN when the caller left a transaction open (it is rolled back), and
-   * what the commit throws.
+   * Ends a lease. Throws ERR_TRANSACTION_OPEN when the caller left a transaction open, ERR_REFUSED when the one it
+   * was given has ended, and what the commit throws; in each case what is open is rolled back.
    */
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): FrameNo | undefined {
     const lease = this.#leaseOf(leaseId)
     try {
-      const isOpen = this.#database.connection.inTransaction
-      if (outcome === 'commit' && isOpen && lease.isTransaction) this.#writer.commit()
-      else if (outcome === 'commit' && isOpen) throw transactionOpen()
-      this.#writer.rollback()
+      if (outcome === 'commit') this.#commit(lease)
+      else this.#writer.rollback()
       return lastFrameNo(this.#captureCommits())
     } finally {
       this.#endLease()
@@ -233,8 +231,6 @@ export class PrimaryRole {
       this.#lease.idleTimer.refresh()
       return
     }
-    this.#writer.rollback()
-    this.#captureCommits()
     const { idleTimeoutMs } = this.#limits
     const message =
       `The connection was held for ${idleTimeoutMs} ms without a statement, so its transaction was rolled back ` +
@@ -247,8 +243,17 @@ export class PrimaryRole {
     this.#endLease()
   }
 
+  #commit({ isTransaction }: Lease): void {
+    const isOpen = this.#database.connection.inTransaction
+    if (isTransaction && isOpen) this.#writer.commit()
+    else if (isTransaction) throw transactionEnded()
+    else if (isOpen) throw transactionOpen()
+  }
+
   #endLease(): void {
     this.#dropLease()
+    // What the caller left open, or what could not be committed: nobody may go on in it.
+    this.#writer.rollback()
     this.#pump()
   }
 

@@ -23,6 +23,8 @@ export class Session {
 
   /** Throws SqliteError, ERR_REFUSED. */
   execute({ mode, sql, params }: SessionStatement): SessionReply {
+    // Outside of it, each statement would commit by itself.
+    if (this.#isTransaction && !this.#connection.inTransaction) throw transactionEnded()
     if (mode !== 'exec') this.#refuseTransactionControl(sql)
     switch (mode) {
       case 'run':
@@ -57,7 +59,9 @@ export class Session {
   }
 }
 
-function transactionEnded(): MylibsqlError {
-  const message = 'The script ended the transaction it ran in. Leave COMMIT and ROLLBACK to transaction()'
+export function transactionEnded(): MylibsqlError {
+  const message =
+    'The transaction has ended before its time: SQLite has rolled it back (ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a full ' +
+    'disk), or a script has ended it, which is for transaction() to do'
   return new MylibsqlError('ERR_REFUSED', message)
 }

@@ -1,0 +1,86 @@
+/**
+ * How a benchmark is measured. No benchmark library fits: a figure here is a ratio of two things that run across
+ * threads, and machines are noisy, so both are measured by turns (A B A B ...) and the medians are compared.
+ *
+ * A benchmark is an object:
+ *
+ *     name       what --only takes
+ *     about      what is measured, one line
+ *     reference  what it is compared with, one line
+ *     unit       of both figures
+ *     goal       { of: 'value' | 'ratio', atLeast | atMost: number }; absent: for information
+ *     percentile 0..100 over all samples of all rounds; absent: 50, the median
+ *     prepare    async ({ folder, isQuick }) => { measure, measureReference, close }
+ *
+ * `measure` and `measureReference` are one round each, of 0.3 to 1 s. They return a number or an array of numbers.
+ */
+
+export async function runBenchmark(benchmark, { folder, roundCount, isQuick, onRound }) {
+  const subject = await benchmark.prepare({ folder, isQuick })
+  const values = []
+  const referenceValues = []
+  try {
+    // The first round of each warms up caches, compilers and threads.
+    for (let round = 0; round <= roundCount; round += 1) {
+      globalThis.gc?.()
+      const value = await subject.measure()
+      globalThis.gc?.()
+      const referenceValue = await subject.measureReference()
+      onRound(round, roundCount)
+      if (round === 0) continue
+      values.push(...[value].flat())
+      referenceValues.push(...[referenceValue].flat())
+    }
+  } finally {
+    await subject.close()
+  }
+  return judge(benchmark, values, referenceValues)
+}
+
+function judge(benchmark, values, referenceValues) {
+  const { name, unit, reference, goal } = benchmark
+  const value = percentile(values, benchmark.percentile ?? 50)
+  const referenceValue = percentile(referenceValues, benchmark.percentile ?? 50)
+  const ratio = value / referenceValue
+  const met = goal === undefined ? null : isMet(goal, goal.of === 'ratio' ? ratio : value)
+  return { name, value, unit, reference, referenceValue, ratio, goal: goal ?? null, met }
+}
+
+function isMet({ atLeast, atMost }, figure) {
+  return atLeast === undefined ? figure <= atMost : figure >= atLeast
+}
+
+/** Nearest rank; the mean of the middle two for an even count's median. */
+export function percentile(samples, percent) {
+  const sorted = [...samples].sort((a, b) => a - b)
+  if (percent === 50 && sorted.length % 2 === 0)
+    return (sorted[sorted.length / 2 - 1] + sorted[sorted.length / 2]) / 2
+  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)]
+}
+
+/** `call(n)` for n from 0 to `count` - 1, by `callerCount` callers that each wait for their last one. */
+export async function withCallers(callerCount, count, call) {
+  let next = 0
+  const caller = async () => {
+    while (next < count) {
+      const n = next
+      next += 1
+      await call(n)
+    }
+  }
+  await Promise.all(Array.from({ length: callerCount }, caller))
+}
+
+/** Units of `count` for each second that `work` takes. */
+export async function perSecond(count, work) {
+  const startMs = performance.now()
+  await work()
+  return (count * 1000) / (performance.now() - startMs)
+}
+
+/** How long `work` takes. */
+export async function milliseconds(work) {
+  const startMs = performance.now()
+  await work()
+  return performance.now() - startMs
+}

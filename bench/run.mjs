@@ -1,0 +1,92 @@
+/**
+ * npm run bench -- [--only name,name] [--rounds 5] [--quick] [--json] [--write]
+ *
+ * Prints a table, or JSON lines with --json. --write puts the table into docs/BENCHMARKS.md. Temporary files are made
+ * where TMPDIR says, and removed. Exits with 1 when a benchmark failed; a missed goal is a result, not a failure.
+ */
+import { fork } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { jsonLine, markdownTable, writeDocument } from './report.mjs'
+
+const groupFiles = [
+  './native.mjs',
+  './capture.mjs',
+  './writes.mjs',
+  './durability.mjs',
+  './reads.mjs',
+  './stream.mjs',
+  './replicas.mjs',
+  './pauses.mjs',
+  './growth.mjs',
+  './peers.mjs',
+]
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+  },
+})
+const roundCount = Number(options.rounds)
+if (!Number.isSafeInteger(roundCount) || roundCount < 1)
+  throw new TypeError(`--rounds must be a positive integer, got ${options.rounds}`)
+if (options.write && (options.only !== undefined || options.quick))
+  throw new TypeError('--write needs a whole run: without --only and --quick')
+
+const chosen = choose(await readGroups(), options.only)
+const results = []
+for (const benchmark of chosen) {
+  const result = await measure(benchmark)
+  if (result === undefined) process.exitCode = 1
+  else results.push(result)
+  if (options.json && result !== undefined) console.log(jsonLine(result))
+}
+if (!options.json) console.log(markdownTable(results))
+if (options.write && process.exitCode === undefined) await writeDocument(results, roundCount)
+
+async function readGroups() {
+  const groups = await Promise.all(
+    groupFiles.map(async (file) => ({ file, benchmarks: (await import(file)).benchmarks })),
+  )
+  return groups.flatMap(({ file, benchmarks }) => benchmarks.map((benchmark) => ({ ...benchmark, file })))
+}
+
+function choose(all, only) {
+  if (only === undefined) return all
+  const names = only.split(',')
+  const unknown = names.find((name) => !all.some((benchmark) => benchmark.name === name))
+  if (unknown === undefined) return all.filter((benchmark) => names.includes(benchmark.name))
+  throw new TypeError(`There is no benchmark ${unknown}; known are ${all.map(({ name }) => name).join(', ')}`)
+}
+
+/** The result, or undefined when the benchmark's process failed; it has told why on stderr. */
+async function measure({ file, name, about }) {
+  const folder = await mkdtemp(join(tmpdir(), 'mylibsql-bench-'))
+  try {
+    const script = fileURLToPath(new URL('./measure.mjs', import.meta.url))
+    const size = options.quick ? 'quick' : 'whole'
+    const child = fork(script, [file, name, folder, String(roundCount), size], {
+      execArgv: ['--expose-gc'],
+      // The library's own temporary files go where ours are: one file system, one folder to remove.
+      env: { ...process.env, TMPDIR: folder },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    let result
+    child.on('message', (message) => {
+      result = { ...message, about }
+    })
+    await new Promise((resolve, reject) => child.once('exit', resolve).once('error', reject))
+    process.stderr.write(`\r${' '.repeat(60)}\r`)
+    if (result === undefined) process.stderr.write(`${name} failed\n`)
+    return result
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}

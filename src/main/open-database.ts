@@ -9,6 +9,7 @@ import {
   subscriberBytesMaxDefault,
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
+import { openLogPath } from '../protocol/temporary.js'
 import type { Position, Role } from '../protocol/wire.js'
 import { ActorThread } from './actor-thread.js'
 import {
@@ -75,20 +76,20 @@ export class OpenDatabase {
   readonly path: string
   readonly pageSize: number
   readonly closeTimeoutMs: number
-  readonly #isTemporary: boolean
+  readonly #files: OpenFiles
   #closing: Promise<void> | undefined
 
   private constructor(
     thread: ActorThread,
     readers: ReaderPool,
-    files: { path: string; isTemporary: boolean },
+    files: OpenFiles,
     pageSize: number,
     closeTimeoutMs: number,
   ) {
     this.thread = thread
     this.readers = readers
+    this.#files = files
     this.path = files.path
-    this.#isTemporary = files.isTemporary
     this.pageSize = pageSize
     this.closeTimeoutMs = closeTimeoutMs
   }
@@ -108,8 +109,8 @@ export class OpenDatabase {
     const limits = { ...defaultLimits, ...checked } as typeof defaultLimits
     const path = checked.path ?? (await temporaryPath('.sqlite'))
     const { safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs } = checked
-    const files = { path, isTemporary: checked.path === undefined }
     const logPathPrefix = await temporaryPath('.log-')
+    const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const thread = new ActorThread()
     try {
       const { position, pageSize } = await snapshot.use((snapshotFile) =>
@@ -134,6 +135,7 @@ export class OpenDatabase {
       return { database: new OpenDatabase(thread, readers, files, pageSize, closeTimeoutMs), position }
     } catch (error) {
       await thread.terminate()
+      await files.remove()
       throw error
     }
   }
@@ -159,12 +161,27 @@ export class OpenDatabase {
     } finally {
       clearTimeout(timer)
       await this.thread.terminate()
-      if (this.#isTemporary) await this.#removeFiles()
+      await this.#files.remove()
     }
   }
+}
 
-  async #removeFiles(): Promise<void> {
-    for (const suffix of ['', '-wal', '-shm']) await rm(`${this.path}${suffix}`, { force: true })
+/** The files of an open database. Its thread removes them at the end, unless it dies before that. */
+class OpenFiles {
+  readonly path: string
+  readonly isTemporary: boolean
+  readonly #logPathPrefix: string
+
+  constructor(path: string, isTemporary: boolean, logPathPrefix: string) {
+    this.path = path
+    this.isTemporary = isTemporary
+    this.#logPathPrefix = logPathPrefix
+  }
+
+  /** Removes those that are temporary, as far as they are still there. */
+  async remove(): Promise<void> {
+    const database = this.isTemporary ? ['', '-wal', '-shm'].map((suffix) => `${this.path}${suffix}`) : []
+    for (const path of [...database, openLogPath(this.#logPathPrefix)]) await rm(path, { force: true })
   }
 }
 

@@ -1,3 +1,7 @@
 /** Names of the directories for temporary files: `mylibsql-<pid>-<random>` with a lock file in each. */
 export const temporaryDirectoryPrefix = 'mylibsql-'
 export const lockFileName = 'lock'
+
+/** The log that the primary with these log files is writing, and those that it has handed over, which start later each. */
+export const openLogPath = (pathPrefix: string) => `${pathPrefix}open`
+export const sealedLogPath = (pathPrefix: string, startFrameNo: number) => `${pathPrefix}${startFrameNo}`

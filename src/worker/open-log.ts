@@ -1,13 +1,18 @@
-/** The log that is being written: frames copied out of the WAL, sealed with a header when it is handed over. */
-import { closeSync, openSync, rmSync } from 'node:fs'
+/**
+ * The log that is being written: frames copied out of the WAL, sealed with a header when it is handed over. While it is
+ * open it has a name that the main thread knows, which removes it when this thread dies; a sealed one is its owner's.
+ */
+import { closeSync, openSync, renameSync, rmSync } from 'node:fs'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
+import { openLogPath, sealedLogPath } from '../protocol/temporary.js'
 import type { Position } from '../protocol/wire.js'
 import type { Capture } from './capture.js'
 import { attempt, writeAll } from './file-io.js'
 import type { WalConnection } from './native.js'
 
 export class OpenLog {
+  readonly #pathPrefix: string
   readonly #path: string
   readonly #pageSize: number
   readonly #start: Position
@@ -15,8 +20,9 @@ export class OpenLog {
   #fd: number | undefined
 
   /** Makes no file before there is a frame to put into it. */
-  constructor(path: string, pageSize: number, start: Position) {
-    this.#path = path
+  constructor(pathPrefix: string, pageSize: number, start: Position) {
+    this.#pathPrefix = pathPrefix
+    this.#path = openLogPath(pathPrefix)
     this.#pageSize = pageSize
     this.#start = start
     this.#end = start
@@ -66,12 +72,18 @@ export class OpenLog {
       startChecksum: this.#start.checksum,
       endChecksum: this.#end.checksum,
     })
-    attempt('write', this.#path, () => writeAll(this.#open(), encodeLogHeader(header), 0))
+    const path = sealedLogPath(this.#pathPrefix, header.startFrameNo)
+    attempt('write', this.#path, () => {
+      writeAll(this.#open(), encodeLogHeader(header), 0)
+      renameSync(this.#path, path)
+    })
     this.#close()
-    return { location: { path: this.#path }, header }
+    return { location: { path }, header }
   }
 
+  /** Removes its file, if it has one. */
   discard(): void {
+    if (this.#fd === undefined) return
     this.#close()
     rmSync(this.#path, { force: true })
   }

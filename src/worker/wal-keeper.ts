@@ -30,7 +30,6 @@ export class WalKeeper {
   readonly #recordBytes: number
   #openLog: OpenLog
   readonly #logPathPrefix: string
-  #logNo = 0
   /** Frames before this one are in logs that were saved. */
   #savedFrameNo: FrameNo
   #drainAtBytes = walResetBytes
@@ -129,6 +128,8 @@ export class WalKeeper {
       endChecksum: checksum,
     })
     bytes.set(encodeLogHeader(header))
+    // It can have a file: one that could not be written to.
+    this.#openLog.discard()
     this.#openLog = this.#nextLog({ nextFrameNo, checksum })
     return { location: { bytes }, header }
   }
@@ -193,8 +194,7 @@ export class WalKeeper {
   }
 
   #nextLog(start: Position): OpenLog {
-    this.#logNo += 1
-    return new OpenLog(`${this.#logPathPrefix}${this.#logNo}`, this.#database.pageSize, start)
+    return new OpenLog(this.#logPathPrefix, this.#database.pageSize, start)
   }
 
   #exclusively<T>(operation: () => Promise<T>): Promise<T> {

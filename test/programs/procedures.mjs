@@ -16,11 +16,14 @@ export function exit(_connection, code) {
   process.exit(code)
 }
 
-/** The thread dies of it, after the call has returned. */
-export function throwLater() {
-  setImmediate(() => {
+export function exitLater(_connection, ms) {
+  setTimeout(() => process.exit(3), ms)
+}
+
+export function throwLater(_connection, ms) {
+  setTimeout(() => {
     throw new RangeError('thrown by a timer of a procedure')
-  })
+  }, ms)
 }
 
 export function takeAllMemory() {

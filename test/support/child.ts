@@ -47,10 +47,16 @@ export class Child<Message = unknown> {
     this.process.stdin!.write(`${JSON.stringify(message)}\n`)
   }
 
-  /** The next message; undefined when there are no more. Fails with what the child wrote to its stderr when it crashed. */
+  /** The next message; undefined when there are no more. One that the child did not live to finish is none. */
   async next(): Promise<Message | undefined> {
     const { done, value } = await this.#lines.next()
-    return done ? undefined : (JSON.parse(value) as Message)
+    if (done) return undefined
+    try {
+      return JSON.parse(value) as Message
+    } catch (error) {
+      if ((await this.#lines.next()).done) return undefined
+      throw error
+    }
   }
 
   /** The next message, which must come. */

@@ -34,7 +34,7 @@ export function addLoadOptions(command: Command): Command {
       integer(1, 10_000),
     ),
     option('--clients <n>', 'transactions in flight at a time', 64, integer(1, 100_000)),
-    option('--checkpoint-ms <n>', 'pause between two checkpoints', 100, integer(1, msMax)),
+    option('--checkpoint-ms <n>', 'time from one checkpoint to the next', 100, integer(1, msMax)),
     option('--readers <n>', 'read loops on each of the two replicas', 1, integer(0, 64)),
     option('--read-pause-ms <n>', 'pause of a reader after each read', 5, integer(0, msMax)),
     new Option('--dir <folder>', 'keep snapshot and logs here (default: a temporary folder)'),

@@ -23,6 +23,7 @@ import {
   withDefault,
   wrong,
 } from './arguments.js'
+import { Cancellations } from './cancellations.js'
 import { Log } from './log.js'
 import { ReaderPool } from './reader-pool.js'
 import { Snapshot, withLogFiles } from './snapshot.js'
@@ -73,6 +74,7 @@ const ofPrimary = {
 export class OpenDatabase {
   readonly thread: ActorThread
   readonly readers: ReaderPool
+  readonly cancellations: Cancellations
   readonly path: string
   readonly pageSize: number
   readonly closeTimeoutMs: number
@@ -82,12 +84,14 @@ export class OpenDatabase {
   private constructor(
     thread: ActorThread,
     readers: ReaderPool,
+    cancellations: Cancellations,
     files: OpenFiles,
     pageSize: number,
     closeTimeoutMs: number,
   ) {
     this.thread = thread
     this.readers = readers
+    this.cancellations = cancellations
     this.#files = files
     this.path = files.path
     this.pageSize = pageSize
@@ -110,6 +114,7 @@ export class OpenDatabase {
     const path = checked.path ?? (await temporaryPath('.sqlite'))
     const { safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs } = checked
     const logPathPrefix = await temporaryPath('.log-')
+    const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const thread = new ActorThread()
     try {
@@ -128,11 +133,13 @@ export class OpenDatabase {
             unsavedBytesMax: limits.unsavedBytesMax,
             subscriberBytesMax: limits.subscriberBytesMax,
             proceduresUrl: limits.procedures?.href,
+            cancelTable: cancellations.table.buffer,
           }),
         ),
       )
-      const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, checked.readers)
-      return { database: new OpenDatabase(thread, readers, files, pageSize, closeTimeoutMs), position }
+      const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
+      const database = new OpenDatabase(thread, readers, cancellations, files, pageSize, closeTimeoutMs)
+      return { database, position }
     } catch (error) {
       await thread.terminate()
       await files.remove()

@@ -7,6 +7,7 @@ import type { FromActor, Position } from '../protocol/wire.js'
 import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
+import type { CallOptions } from './cancellations.js'
 import { Checkpoints, type SaveLog } from './checkpoints.js'
 import type { Connection } from './connection.js'
 import { Durability } from './durability.js'
@@ -55,7 +56,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       (message) => thread.send(message),
       (value, frameNo) => this.#ack(value, frameNo),
     )
-    this.#sessions = new Sessions(thread, this.#requests)
+    this.#sessions = new Sessions(thread, this.#requests, database.cancellations)
     this.#feed = new FrameFeed((message) => {
       // The stream begins behind the writes that were asked for before it.
       this.#requests.flush()
@@ -119,11 +120,14 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws SqliteError, ERR_REFUSED (transaction control, what would break replication), ERR_BUSY, ERR_CLOSED,
    * ERR_WORKER_EXITED; TypeError for parameters that SQLite does not know
    */
-  run(sql: string, params?: SqlParams): Promise<Ack<RunResult>> {
+  run(sql: string, params?: SqlParams, options?: CallOptions): Promise<Ack<RunResult>> {
     // Not async: with a million calls waiting, each promise less counts.
     try {
       this.#check('run')
-      return this.#requests.run(checkSql(sql, 'sql'), checkParams(params, 'params'))
+      const text = checkSql(sql, 'sql')
+      const checked = checkParams(params, 'params')
+      if (options === undefined) return this.#requests.run(text, checked)
+      return this.#guard(options, 'run', (slot) => this.#requests.run(text, checked, slot))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -134,9 +138,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    *
    * @throws as run
    */
-  async batch(statements: readonly Statement[]): Promise<Ack<RunResult[]>> {
+  async batch(statements: readonly Statement[], options?: CallOptions): Promise<Ack<RunResult[]>> {
     this.#check('batch')
-    return this.#requests.batch(checkStatements(statements))
+    const checked = checkStatements(statements)
+    return this.#guard(options, 'batch', (slot) => this.#requests.batch(checked, slot))
   }
 
   /**
@@ -150,10 +155,17 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * await primary.call('transfer', 1, 2, 50)
    * @throws what the procedure throws; ERR_PROCEDURE, ERR_NOT_CLONEABLE
    */
-  async call<K extends ProcedureName<P>>(name: K, ...args: ArgumentsOf<P[K]>): Promise<Ack<ResultOf<P[K]>>> {
-    this.#check('call')
-    checkString(name, 'name')
-    return this.#requests.call(name, checkArguments(name, args))
+  call<K extends ProcedureName<P>>(name: K, ...args: ArgumentsOf<P[K]>): Promise<Ack<ResultOf<P[K]>>> {
+    return this.#call(undefined, name, args)
+  }
+
+  /** The same with a time limit or a signal: `callWith({ timeoutMs: 100 }, 'transfer', 1, 2, 50)`. */
+  callWith<K extends ProcedureName<P>>(
+    options: CallOptions,
+    name: K,
+    ...args: ArgumentsOf<P[K]>
+  ): Promise<Ack<ResultOf<P[K]>>> {
+    return this.#call(options, name, args)
   }
 
   /**
@@ -163,34 +175,34 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    *
    * @throws what `work` throws; ERR_TIMEOUT when it makes no statement for `idleTimeoutMs`; as run
    */
-  withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
-    return this.#lend('withConnection', work)
+  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
+    return this.#lend('withConnection', work, options)
   }
 
   /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
-  transaction<T>(work: (connection: Connection) => Promise<T>): Promise<Ack<T>> {
-    return this.#lend('transaction', work)
+  transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
+    return this.#lend('transaction', work, options)
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
-  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
+  async get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
     this.#check('get')
-    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /** All rows of a query. Runs in a reader thread; sees every executed write. */
-  async all(sql: string, params?: SqlParams): Promise<Row[]> {
+  async all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
     this.#check('all')
-    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /**
    * The rows of a query one by one, fetched in chunks as they are consumed. Occupies a reader thread until the loop
    * ends; given up after `idleTimeoutMs` without progress.
    */
-  iterate(sql: string, params?: SqlParams): AsyncIterableIterator<Row> {
+  iterate(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<Row> {
     this.#check('iterate')
-    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /**
@@ -315,10 +327,11 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   async #lend<T>(
     method: 'withConnection' | 'transaction',
     work: (connection: Connection) => Promise<T>,
+    options: CallOptions | undefined,
   ): Promise<Ack<T>> {
     this.#check(method)
     checkFunction(work, 'work')
-    const { value, frameNo } = await this.#sessions.run(work, method === 'transaction')
+    const { value, frameNo } = await this.#sessions.run(work, method, options)
     return this.#ack(value, frameNo)
   }
 
@@ -355,6 +368,21 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       default:
         message satisfies never
     }
+  }
+
+  async #call<T>(options: CallOptions | undefined, name: string, args: readonly unknown[]): Promise<T> {
+    this.#check('call')
+    checkString(name, 'name')
+    const checked = checkArguments(name, args)
+    return this.#guard(options, 'call', (slot) => this.#requests.call(name, checked, slot))
+  }
+
+  #guard<T>(
+    options: CallOptions | undefined,
+    method: string,
+    start: (slot: number) => Promise<T>,
+  ): Promise<T> {
+    return this.#database.cancellations.guard(options, method, start)
   }
 
   #ack<T>(value: T, frameNo: FrameNo | undefined): Ack<T> {

@@ -12,6 +12,7 @@ interface Query {
   readonly isGet: boolean
   readonly sql: string
   readonly params: SqlParams | undefined
+  readonly slot: number
   readonly resolve: (answer: never) => void
   readonly reject: (error: unknown) => void
 }
@@ -33,19 +34,19 @@ export class ReadQueue {
     this.#send = send
   }
 
-  get(sql: string, params: SqlParams | undefined): Promise<Row | undefined> {
-    return this.#ask(true, sql, params)
+  get(sql: string, params: SqlParams | undefined, slot: number): Promise<Row | undefined> {
+    return this.#ask(true, sql, params, slot)
   }
 
-  all(sql: string, params: SqlParams | undefined): Promise<Row[]> {
-    return this.#ask(false, sql, params)
+  all(sql: string, params: SqlParams | undefined, slot: number): Promise<Row[]> {
+    return this.#ask(false, sql, params, slot)
   }
 
-  #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined): Promise<T> {
+  #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined, slot: number): Promise<T> {
     // As they are now: they are sent at the end of the tick.
     const kept = params !== undefined && isPositional(params) ? params.slice() : params
     return new Promise((resolve, reject) => {
-      this.#gathered.push({ isGet, sql, params: kept, resolve, reject })
+      this.#gathered.push({ isGet, sql, params: kept, slot, resolve, reject })
       this.#schedule()
     })
   }
@@ -107,6 +108,7 @@ function encodeQueries(queries: readonly Query[]): QueryBatch {
     kind: 'queries',
     texts: [...textNos.keys()],
     isGet: queries.map((query) => query.isGet),
+    slots: queries.map((query) => query.slot),
     ops,
     values,
   }

@@ -20,6 +20,7 @@ import type {
   ToSession,
 } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
+import type { CallOptions, Cancellations } from './cancellations.js'
 import { Connection } from './connection.js'
 import { ReadQueue } from './read-queue.js'
 
@@ -28,37 +29,44 @@ const tasksPerThreadMax = 64
 
 export class ReaderPool {
   readonly #start: ReaderStart
+  readonly #cancellations: Cancellations
   readonly #threadCount: number
   readonly #queue: ReadQueue
   #pool: Piscina | undefined
   #closed: MylibsqlError | undefined
   readonly #pending = new Set<(error: unknown) => void>()
 
-  constructor(start: ReaderStart, threadCount: number) {
-    this.#start = start
+  constructor(start: Omit<ReaderStart, 'cancelTable'>, cancellations: Cancellations, threadCount: number) {
+    this.#start = { ...start, cancelTable: cancellations.table.buffer }
+    this.#cancellations = cancellations
     this.#threadCount = threadCount
     this.#queue = new ReadQueue(threadCount, async (batch) => (await this.#run(batch))!)
   }
 
-  get(sql: string, params: SqlParams | undefined): Promise<Row | undefined> {
-    return this.#queue.get(sql, params)
+  get(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<Row | undefined> {
+    return this.#cancellations.guard(options, 'get', (slot) => this.#queue.get(sql, params, slot))
   }
 
-  all(sql: string, params: SqlParams | undefined): Promise<Row[]> {
-    return this.#queue.all(sql, params)
+  all(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<Row[]> {
+    return this.#cancellations.guard(options, 'all', (slot) => this.#queue.all(sql, params, slot))
   }
 
   /** Rows in chunks, one ahead of the consumer; the query ends when the consumer stops. */
-  async *iterate(sql: string, params: SqlParams | undefined): AsyncIterableIterator<Row> {
+  async *iterate(
+    sql: string,
+    params: SqlParams | undefined,
+    options?: CallOptions,
+  ): AsyncIterableIterator<Row> {
     const channel = new MessageChannel()
     const port = channel.port1
-    const finished = this.#run({ kind: 'iterate', sql, params, port: channel.port2 }, [channel.port2])
+    const finished = this.#cancellations.guard(options, 'iterate', (slot) =>
+      this.#run({ kind: 'iterate', sql, params, slot, port: channel.port2 }, [channel.port2]),
+    )
     try {
       const inbox = new Inbox<FromCursor>(port, finished)
       port.postMessage({ kind: 'next' } satisfies ToCursor)
       for (let done = false; !done; ) {
         const message = await inbox.take()
-        if (message.kind === 'failed') throw reviveError(message.error)
         done = message.done
         if (!done) port.postMessage({ kind: 'next' } satisfies ToCursor)
         yield* decodeRows(message.rows)
@@ -71,10 +79,20 @@ export class ReaderPool {
   }
 
   /** Lends a connection of a reader thread, inside one read transaction. */
-  async session<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  session<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<T> {
+    return this.#cancellations.guard(options, 'withConnection', (slot, givenUp) =>
+      this.#session(work, slot, givenUp),
+    )
+  }
+
+  async #session<T>(
+    work: (connection: Connection) => Promise<T>,
+    slot: number,
+    givenUp: Promise<never> | undefined,
+  ): Promise<T> {
     const channel = new MessageChannel()
     const port = channel.port1
-    const finished = this.#run({ kind: 'session', port: channel.port2 }, [channel.port2])
+    const finished = this.#run({ kind: 'session', slot, port: channel.port2 }, [channel.port2])
     const inbox = new Inbox<FromSession>(port, finished)
     // Statements are answered in order: each takes its answer before the next one does.
     let turn: Promise<unknown> = Promise.resolve()
@@ -91,7 +109,7 @@ export class ReaderPool {
     try {
       const first = await inbox.take()
       if (first.kind === 'reply') outcomeOf(first.outcome)
-      return await work(connection)
+      return await (givenUp === undefined ? work(connection) : Promise.race([work(connection), givenUp]))
     } finally {
       connection.end()
       port.postMessage({ kind: 'end' } satisfies ToSession)

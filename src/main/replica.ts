@@ -14,6 +14,7 @@ import {
   optional,
   withDefault,
 } from './arguments.js'
+import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
 import { Log } from './log.js'
 import { OpenDatabase, type OpenOptions } from './open-database.js'
@@ -106,28 +107,28 @@ export class Replica {
    * @throws what `work` throws; SqliteError SQLITE_READONLY for a write; ERR_TIMEOUT without a statement for
    * `idleTimeoutMs`; ERR_CLOSED
    */
-  async withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  async withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<T> {
     this.#check()
     checkFunction(work, 'work')
-    return this.#database.readers.session(work)
+    return this.#database.readers.session(work, options)
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every applied frame. */
-  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
+  async get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
     this.#check()
-    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /** All rows of a query. Runs in a reader thread; sees every applied frame. */
-  async all(sql: string, params?: SqlParams): Promise<Row[]> {
+  async all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
     this.#check()
-    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /** The rows of a query one by one, as Primary.iterate. */
-  iterate(sql: string, params?: SqlParams): AsyncIterableIterator<Row> {
+  iterate(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<Row> {
     this.#check()
-    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'))
+    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Requests that travel in one message, flattened as protocol/wire.ts says, and who waits for their answers. */
+import { noSlot } from '../protocol/cancellation.js'
 import type { SqlParams, Statement } from '../protocol/values.js'
 import { namedParams, Op } from '../protocol/wire.js'
 
@@ -20,6 +21,11 @@ export class RequestGroup {
 
   get isFull(): boolean {
     return this.resolvers.length >= groupRequestsMax
+  }
+
+  /** The request that is written next can be given up. */
+  guard(slot: number): void {
+    if (slot !== noSlot) this.ops.push(Op.guarded, slot)
   }
 
   run(textNo: number, params: SqlParams | undefined): void {

@@ -2,6 +2,7 @@
  * Requests on their way to the actor. What is asked in one tick travels in one message; while two groups are under
  * way the next ones gather, so that the actor always has one to go on with and groups grow with the load.
  */
+import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { SqlParams, Statement } from '../protocol/values.js'
@@ -45,26 +46,30 @@ export class RequestQueue {
     return this.#pendingCount
   }
 
-  run<T>(sql: string, params: SqlParams | undefined): Promise<T> {
+  run<T>(sql: string, params: SqlParams | undefined, slot = noSlot): Promise<T> {
     const group = this.#gathering()
+    group.guard(slot)
     group.run(this.#textNo(sql, group), params)
     return this.#promise(group)
   }
 
-  batch<T>(statements: readonly Statement[]): Promise<T> {
+  batch<T>(statements: readonly Statement[], slot = noSlot): Promise<T> {
     const group = this.#gathering()
+    group.guard(slot)
     group.batch(statements, (text) => this.#textNo(text, group))
     return this.#promise(group)
   }
 
-  call<T>(name: string, args: readonly unknown[]): Promise<T> {
+  call<T>(name: string, args: readonly unknown[], slot = noSlot): Promise<T> {
     const group = this.#gathering()
+    group.guard(slot)
     group.call(this.#textNo(name, group), args)
     return this.#promise(group)
   }
 
-  lease<T>(leaseId: number, isTransaction: boolean): Promise<T> {
+  lease<T>(leaseId: number, isTransaction: boolean, slot: number): Promise<T> {
     const group = this.#gathering()
+    group.guard(slot)
     group.lease(leaseId, isTransaction)
     return this.#promise(group)
   }
@@ -171,7 +176,7 @@ export class RequestQueue {
     const known = this.#texts.get(text)
     if (known !== undefined) return known
     // Numbers that are on their way must stay what they are: forget only when no request waits to be sent.
-    const isFirst = this.#gathered.length === 1 && group.resolvers.length === 0 && group.ops.length <= 2
+    const isFirst = this.#gathered.length === 1 && group.resolvers.length === 0 && group.ops.length <= 4
     if (this.#texts.size >= textsMax && isFirst) {
       this.#texts.clear()
       this.#newTexts = []

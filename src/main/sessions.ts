@@ -1,6 +1,7 @@
 /** Interactive connections of one primary: each callback has the writing connection to itself for a while. */
 import type { FrameNo } from '../protocol/frame.js'
 import type { ActorThread } from './actor-thread.js'
+import type { CallOptions, Cancellations } from './cancellations.js'
 import { Connection } from './connection.js'
 import { Reentrancy } from './reentrancy.js'
 import type { RequestQueue } from './request-queue.js'
@@ -14,14 +15,16 @@ export interface SessionResult<T> {
 export class Sessions {
   readonly #thread: ActorThread
   readonly #requests: RequestQueue
+  readonly #cancellations: Cancellations
   readonly #callbacks = new Reentrancy()
   readonly #running = new Set<Promise<unknown>>()
   /** What ends the wait for the callback of each lease. */
   readonly #lost = new Map<number, (error: unknown) => void>()
   #leaseCount = 0
 
-  constructor(thread: ActorThread, requests: RequestQueue) {
+  constructor(thread: ActorThread, requests: RequestQueue, cancellations: Cancellations) {
     this.#thread = thread
+    this.#cancellations = cancellations
     this.#requests = requests
   }
 
@@ -30,8 +33,14 @@ export class Sessions {
     return this.#callbacks.isInside
   }
 
-  run<T>(work: (connection: Connection) => Promise<T>, isTransaction: boolean): Promise<SessionResult<T>> {
-    const session = this.#lease(work, isTransaction)
+  run<T>(
+    work: (connection: Connection) => Promise<T>,
+    method: 'withConnection' | 'transaction',
+    options: CallOptions | undefined,
+  ): Promise<SessionResult<T>> {
+    const session = this.#cancellations.guard(options, method, (slot, givenUp) =>
+      this.#lease(work, method === 'transaction', slot, givenUp),
+    )
     this.#running.add(session)
     const done = () => this.#running.delete(session)
     session.then(done, done)
@@ -56,6 +65,8 @@ export class Sessions {
   async #lease<T>(
     work: (connection: Connection) => Promise<T>,
     isTransaction: boolean,
+    slot: number,
+    givenUp: Promise<never> | undefined,
   ): Promise<SessionResult<T>> {
     this.#leaseCount += 1
     const leaseId = this.#leaseCount
@@ -64,14 +75,18 @@ export class Sessions {
     // Whoever waits for it hears of it; when nobody does, nothing was lost.
     lost.catch(() => {})
     try {
-      await this.#requests.lease(leaseId, isTransaction)
+      await this.#requests.lease(leaseId, isTransaction, slot)
       const connection = new Connection(
         (statement) => thread.call('sessionStatement', leaseId, statement),
         isTransaction,
       )
       let value: T
       try {
-        value = await Promise.race([this.#callbacks.run(() => work(connection)), lost])
+        value = await Promise.race([
+          this.#callbacks.run(() => work(connection)),
+          lost,
+          ...(givenUp ? [givenUp] : []),
+        ])
       } catch (error) {
         connection.end()
         // What counts is why `work` failed; an expired lease has ended already.

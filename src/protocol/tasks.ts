@@ -64,6 +64,8 @@ interface TaskTable {
   }
   /** Takes the lock on a descriptor that the caller opened: descriptors are per process. */
   lockFile: { arguments: { fd: number }; result: boolean }
+  /** Ends the statement that a connection runs; false when there is no such connection. */
+  interrupt: { arguments: { connectionId: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */
   sweepTemporaryDirectories: { arguments: { root: string }; result: undefined }
   /** Does nothing. */

@@ -20,10 +20,12 @@ import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
  *     call   ops: Op.call, textNo, argumentCount         values: the arguments
  *     lease  ops: Op.lease, leaseId, 1 inside a transaction, 0 not
  *
+ *     guarded  ops: Op.guarded, slot: the request that follows can be given up (protocol/cancellation.ts)
+ *
  * `paramCount` is `namedParams` when the parameters are one object. A text (SQL, or a procedure's name) is
  * sent once and then known by its number, until `resetTexts` empties the list on both sides.
  */
-export const Op = { run: 0, batch: 1, call: 2, lease: 3 } as const
+export const Op = { run: 0, batch: 1, call: 2, lease: 3, guarded: 4 } as const
 export const namedParams = -1
 
 export type ToActor =
@@ -108,11 +110,14 @@ export interface OpenRequest {
   readonly unsavedBytesMax: number
   readonly subscriberBytesMax: number
   readonly proceduresUrl: string | undefined
+  readonly cancelTable: SharedArrayBuffer
 }
 
 export interface OpenReply {
   readonly position: Position
   readonly pageSize: number
+  /** What `native.interrupt` knows the writing connection by. */
+  readonly connectionId: number
 }
 
 export interface ActorStats {
@@ -160,6 +165,7 @@ export type Invoke = <K extends keyof Control>(
 // ---- reader threads -------------------------------------------------------------------------------------
 
 export interface ReaderStart {
+  readonly cancelTable: SharedArrayBuffer
   readonly path: string
   readonly safeIntegers: boolean
   readonly idleTimeoutMs: number
@@ -173,6 +179,8 @@ export interface QueryBatch {
   readonly isGet: readonly boolean[]
   readonly ops: readonly number[]
   readonly values: readonly unknown[]
+  /** Of the cancel table, for each query. */
+  readonly slots: readonly number[]
 }
 
 /**
@@ -192,15 +200,19 @@ export type ReaderTask =
       readonly kind: 'iterate'
       readonly sql: string
       readonly params: SqlParams | undefined
+      readonly slot: number
       readonly port: import('node:worker_threads').MessagePort
     }
-  | { readonly kind: 'session'; readonly port: import('node:worker_threads').MessagePort }
+  | {
+      readonly kind: 'session'
+      readonly slot: number
+      readonly port: import('node:worker_threads').MessagePort
+    }
 
 /** Over the port of an iterate task. */
 export type ToCursor = { readonly kind: 'next' } | { readonly kind: 'stop' }
-export type FromCursor =
-  | { readonly kind: 'rows'; readonly rows: ColumnarRows; readonly done: boolean }
-  | { readonly kind: 'failed'; readonly error: WireError }
+/** Its end, and what went wrong, is the outcome of the task. */
+export type FromCursor = { readonly kind: 'rows'; readonly rows: ColumnarRows; readonly done: boolean }
 
 /** Over the port of a session task. */
 export type ToSession =

@@ -86,7 +86,7 @@ class Actor implements Control {
     }
     // Only now: whatever is posted to a port waits there until somebody listens.
     this.#data.on('message', (message: ToActor) => this.#receive(message))
-    return { position: database.openedAt, pageSize: database.pageSize }
+    return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.wal.id }
   }
 
   /** Two ports keep no order between them: what was posted to the data port before a call comes before it. */

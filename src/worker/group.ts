@@ -1,4 +1,6 @@
 /** Requests as they come in a group message, taken apart, and their results put together. */
+
+import { noSlot } from '../protocol/cancellation.js'
 import { toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult, SqlParams } from '../protocol/values.js'
@@ -10,7 +12,13 @@ export interface GroupStatement {
   readonly params: SqlParams | undefined
 }
 
-export type GroupRequest = { error: unknown; isFailed: boolean; result: unknown } & (
+export type GroupRequest = {
+  error: unknown
+  isFailed: boolean
+  result: unknown
+  /** Of the cancel table; `noSlot` for a request that cannot be given up. */
+  slot: number
+} & (
   | { readonly op: 'run'; readonly statement: GroupStatement }
   | { readonly op: 'batch'; readonly statements: readonly GroupStatement[] }
   | { readonly op: 'call'; readonly name: string; readonly args: readonly unknown[] }
@@ -39,9 +47,14 @@ export class GroupDecoder {
       valueAt += Math.abs(paramCount)
       return { text, params }
     }
+    let slot = noSlot
     while (requests.length < message.requestCount) {
-      const outcome = { error: undefined, isFailed: false, result: undefined }
+      const outcome = { error: undefined, isFailed: false, result: undefined, slot }
+      slot = noSlot
       switch (nextOp()) {
+        case Op.guarded:
+          slot = nextOp()
+          break
         case Op.run:
           requests.push({ op: 'run', statement: nextStatement(), ...outcome })
           break

@@ -2,6 +2,7 @@
  * What an actor does as a primary: takes requests in order, gives interactive connections their turn, numbers
  * and streams what was committed, seals logs, and holds writers back when a limit is reached.
  */
+import { CancelTable } from '../protocol/cancellation.js'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type {
@@ -15,6 +16,7 @@ import type {
 } from '../protocol/wire.js'
 import { Feed } from './feed.js'
 import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js'
+import { Interruptible } from './interruptible.js'
 import type { Procedures } from './procedures.js'
 import { Session, transactionEnded } from './session.js'
 import { Statements } from './statements.js'
@@ -26,7 +28,12 @@ type Post = (message: FromActor, transferList?: ArrayBuffer[]) => void
 /** What of the request to open still matters. */
 type Limits = Pick<
   OpenRequest,
-  'logPathPrefix' | 'busyTimeoutMs' | 'idleTimeoutMs' | 'unsavedBytesMax' | 'subscriberBytesMax'
+  | 'logPathPrefix'
+  | 'cancelTable'
+  | 'busyTimeoutMs'
+  | 'idleTimeoutMs'
+  | 'unsavedBytesMax'
+  | 'subscriberBytesMax'
 >
 
 interface Lease {
@@ -43,6 +50,7 @@ export class PrimaryRole {
   readonly #limits: Limits
   readonly #post: Post
   readonly #statements: Statements
+  readonly #interruptible: Interruptible
   readonly #writer: Writer
   readonly #keeper: WalKeeper
   readonly #feed: Feed
@@ -65,7 +73,14 @@ export class PrimaryRole {
     this.#limits = limits
     this.#post = post
     this.#statements = new Statements(database.connection)
-    this.#writer = new Writer(database.connection, this.#statements, procedures, this.#explain)
+    this.#interruptible = new Interruptible(new CancelTable(limits.cancelTable), database.wal.id)
+    this.#writer = new Writer(
+      database.connection,
+      this.#statements,
+      procedures,
+      this.#interruptible,
+      this.#explain,
+    )
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
   }
@@ -213,6 +228,7 @@ export class PrimaryRole {
     if (request.op !== 'lease') return
     try {
       if (this.#failure !== undefined) throw this.#failure
+      this.#interruptible.begin(request.slot)
       if (request.isTransaction) this.#writer.begin()
     } catch (error) {
       fail(request, error)

@@ -5,6 +5,7 @@ import { statementCacheSize } from '../protocol/limits.js'
 import { type ColumnarRows, encodeRows } from '../protocol/rows.js'
 import type { SqlParams, SqlValue } from '../protocol/values.js'
 import type { QueryAnswers, QueryBatch } from '../protocol/wire.js'
+import type { Interruptible } from './interruptible.js'
 import { takeParams } from './statements.js'
 
 export interface Query {
@@ -15,10 +16,12 @@ export interface Query {
 /** Prepared queries that give rows as arrays, kept by text, the least recently used one dropped first. */
 export class Queries {
   readonly #connection: Database.Database
+  readonly #interruptible: Interruptible
   readonly #cache = new Map<string, Query>()
 
-  constructor(connection: Database.Database) {
+  constructor(connection: Database.Database, interruptible: Interruptible) {
     this.#connection = connection
+    this.#interruptible = interruptible
   }
 
   /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */
@@ -32,7 +35,7 @@ export class Queries {
   }
 
   answer(batch: QueryBatch): QueryAnswers {
-    const { texts, isGet, ops, values } = batch
+    const { texts, isGet, ops, values, slots } = batch
     const rowOf: number[] = []
     const first: { names: readonly string[]; rows: SqlValue[][] }[] = texts.map(() => ({
       names: [],
@@ -49,12 +52,13 @@ export class Queries {
       try {
         const { statement, names } = this.prepare(texts[textNo]!)
         if (isGet[index]) {
-          const row = getRow(statement, params)
+          const row = this.#interruptible.run(slots[index]!, () => getRow(statement, params))
           const { rows } = first[textNo]!
           first[textNo]!.names = names
           rowOf.push(row === undefined ? -1 : rows.push(row) - 1)
         } else {
-          rowOf.push(allRows.push(encodeRows(names, getRows(statement, params))) - 1)
+          const rows = this.#interruptible.run(slots[index]!, () => getRows(statement, params))
+          rowOf.push(allRows.push(encodeRows(names, rows)) - 1)
         }
       } catch (error) {
         rowOf.push(-1)

@@ -7,6 +7,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { move, transferableSymbol, valueSymbol } from 'piscina'
+import { CancelTable } from '../protocol/cancellation.js'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import { iterateChunkRows } from '../protocol/limits.js'
 import { columnBuffers, encodeRows } from '../protocol/rows.js'
@@ -21,14 +22,18 @@ import type {
   ToCursor,
   ToSession,
 } from '../protocol/wire.js'
+import { Interruptible } from './interruptible.js'
+import { loadExtension } from './load-extension.js'
+import { native } from './native.js'
 import { Queries } from './queries.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
 
 const start = workerData as ReaderStart
-let shared: Queries | undefined
+const cancelTable = new CancelTable(start.cancelTable)
+let shared: Reader | undefined
 /** Connections of sessions and iterations that have ended, for the next ones. */
-const idleConnections: Database.Database[] = []
+const idleReaders: Reader[] = []
 
 export default async function read(task: ReaderTask): Promise<unknown> {
   try {
@@ -45,49 +50,61 @@ export default async function read(task: ReaderTask): Promise<unknown> {
 async function run(task: ReaderTask): Promise<QueryAnswers | undefined> {
   switch (task.kind) {
     case 'queries':
-      shared ??= new Queries(connect())
-      return shared.answer(task)
+      shared ??= connect()
+      return shared.queries.answer(task)
     case 'iterate':
-      return withConnection(task.port, (connection) => iterate(connection, task))
+      return withConnection(task.port, (reader) => iterate(reader, task))
     case 'session':
-      return withConnection(task.port, (connection) => session(connection, task.port))
+      return withConnection(task.port, (reader) => session(reader, task))
     default:
       return task satisfies never
   }
 }
 
-function connect(): Database.Database {
-  const connection = new Database(start.path, { readonly: true, fileMustExist: true })
-  connection.defaultSafeIntegers(start.safeIntegers)
-  return connection
+interface Reader {
+  readonly connection: Database.Database
+  readonly queries: Queries
+  readonly statements: Statements
+  readonly interruptible: Interruptible
 }
 
-async function withConnection(
-  port: MessagePort,
-  use: (connection: Database.Database) => Promise<void>,
-): Promise<undefined> {
-  let connection: Database.Database | undefined
+function connect(): Reader {
+  const connection = new Database(start.path, { readonly: true, fileMustExist: true })
+  connection.defaultSafeIntegers(start.safeIntegers)
+  loadExtension(connection)
+  const interruptible = new Interruptible(cancelTable, (native as { register?: () => { id: number } }).register?.().id ?? 0)
+  return {
+    connection,
+    queries: new Queries(connection, interruptible),
+    statements: new Statements(connection),
+    interruptible,
+  }
+}
+
+async function withConnection(port: MessagePort, use: (reader: Reader) => Promise<void>): Promise<undefined> {
+  let reader: Reader | undefined
   try {
-    connection = idleConnections.pop() ?? connect()
-    await use(connection)
+    reader = idleReaders.pop() ?? connect()
+    await use(reader)
   } finally {
     port.close()
-    if (connection !== undefined) idleConnections.push(connection)
+    if (reader !== undefined) idleReaders.push(reader)
   }
 }
 
 /** Sends a chunk of rows each time it is asked for one; a query that nobody asks about is given up. */
 async function iterate(
-  connection: Database.Database,
-  { sql, params, port }: Extract<ReaderTask, { kind: 'iterate' }>,
+  { queries, interruptible }: Reader,
+  { sql, params, slot, port }: Extract<ReaderTask, { kind: 'iterate' }>,
 ): Promise<void> {
   let rows: IterableIterator<SqlValue[]> | undefined
   try {
-    const { statement, names } = new Queries(connection).prepare(sql)
+    const { statement, names } = queries.prepare(sql)
     rows = params === undefined ? statement.iterate() : statement.iterate(params)
     for await (const message of requests<ToCursor>(port)) {
       if (message.kind === 'stop') return
       const chunk: SqlValue[][] = []
+      interruptible.begin(slot)
       let next = rows.next()
       while (!next.done) {
         chunk.push(next.value)
@@ -99,17 +116,19 @@ async function iterate(
       port.postMessage({ kind: 'rows', rows: encoded, done } satisfies FromCursor, columnBuffers(encoded))
       if (done) return
     }
-  } catch (error) {
-    port.postMessage({ kind: 'failed', error: toWireError(error) } satisfies FromCursor)
   } finally {
     rows?.return?.()
   }
 }
 
 /** One read transaction: all queries of the session see the same state. */
-async function session(connection: Database.Database, port: MessagePort): Promise<void> {
-  const run = new Session(connection, new Statements(connection), true)
+async function session(
+  { connection, statements, interruptible }: Reader,
+  { slot, port }: Extract<ReaderTask, { kind: 'session' }>,
+): Promise<void> {
+  const run = new Session(connection, statements, true)
   try {
+    interruptible.begin(slot)
     connection.exec('BEGIN')
     port.postMessage({ kind: 'ready' } satisfies FromSession)
     for await (const message of requests<ToSession>(port)) {

@@ -8,6 +8,7 @@ import type { Outcome } from '../protocol/wire.js'
 import { importDatabase } from './database-import.js'
 import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, writeLog } from './log-tasks.js'
+import { native } from './native.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
@@ -41,6 +42,8 @@ function run(task: Task): unknown {
       return importDatabase(task)
     case 'lockFile':
       return lockFile(task)
+    case 'interrupt':
+      return native.interrupt(task.connectionId)
     case 'sweepTemporaryDirectories':
       return sweepTemporaryDirectories(task)
     case 'wake':

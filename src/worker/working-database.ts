@@ -8,7 +8,8 @@ import Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
 import { attempt, withFile } from './file-io.js'
-import { extensionEntryPoint, extensionPath, native, type WalConnection } from './native.js'
+import { loadExtension } from './load-extension.js'
+import { native, type WalConnection } from './native.js'
 import { layDatabase } from './working-copy.js'
 
 export class WorkingDatabase {
@@ -67,18 +68,12 @@ function connect(request: OpenRequest): Database.Database {
     connection.defaultSafeIntegers(request.safeIntegers)
     // Has SQLite make the WAL and its index, which the addon reads from the start.
     connection.exec('BEGIN IMMEDIATE; COMMIT')
-    loadExtension(connection, extensionPath, extensionEntryPoint)
+    loadExtension(connection)
     return connection
   } catch (error) {
     connection.close()
     throw error
   }
-}
-
-/** better-sqlite3 takes an entry point; its types do not know. */
-function loadExtension(connection: Database.Database, path: string, entryPoint: string): void {
-  const load: (path: string, entryPoint: string) => unknown = connection.loadExtension
-  load.call(connection, path, entryPoint)
 }
 
 const lockPath = (path: string) => `${path}-mylibsql`

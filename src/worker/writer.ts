@@ -7,6 +7,7 @@ import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult } from '../protocol/values.js'
 import { fail, type GroupRequest, type GroupStatement } from './group.js'
+import type { Interruptible } from './interruptible.js'
 import type { Procedures } from './procedures.js'
 import type { Statements } from './statements.js'
 
@@ -14,6 +15,7 @@ export class Writer {
   readonly #connection: Database.Database
   readonly #statements: Statements
   readonly #procedures: Procedures
+  readonly #interruptible: Interruptible
   readonly #begin: Database.Statement
   readonly #commit: Database.Statement
   readonly #rollback: Database.Statement
@@ -28,8 +30,10 @@ export class Writer {
     connection: Database.Database,
     statements: Statements,
     procedures: Procedures,
+    interruptible: Interruptible,
     explain: (error: unknown) => unknown,
   ) {
+    this.#interruptible = interruptible
     this.#connection = connection
     this.#statements = statements
     this.#procedures = procedures
@@ -68,46 +72,55 @@ export class Writer {
   }
 
   #commitTogether(requests: readonly GroupRequest[]): void {
-    const live = requests.filter((request) => !request.isFailed)
-    if (live.length === 0) return
+    let rest = requests.filter((request) => !request.isFailed)
+    while (rest.length > 0) rest = this.#commitSome(rest)
+  }
+
+  /** Commits requests from the front; returns those that are left. Each that is not has its result or its error. */
+  #commitSome(requests: readonly GroupRequest[]): GroupRequest[] {
     try {
       this.#begin.run()
     } catch (error) {
-      for (const request of live) fail(request, error)
-      return
+      for (const request of requests) fail(request, error)
+      return []
     }
-    const isWhole = live.length === 1 ? this.#runOnly(live[0]!) : this.#runEach(live)
-    if (!isWhole) {
-      // SQLite gave up the whole transaction (disk full, ON CONFLICT ROLLBACK): the others run again without it.
+    const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests)
+    if (lostAt !== none) {
+      // The whole transaction is gone. What was before runs again and is committed; what is behind comes after it.
       this.rollback()
-      this.#commitTogether(live)
-      return
+      this.#commitTogether(requests.slice(0, lostAt))
+      return requests.slice(lostAt).filter((request) => !request.isFailed)
     }
-    if (!this.#connection.inTransaction) return
+    if (!this.#connection.inTransaction) return []
     try {
       this.commit()
     } catch (error) {
       // A deferred constraint, or a full disk: find out whose, by committing each alone.
       this.rollback()
-      if (live.length === 1) fail(live[0]!, error)
-      else for (const request of live) this.#commitTogether([request])
+      if (requests.length === 1) fail(requests[0]!, error)
+      else for (const request of requests) this.#commitTogether([request])
     }
+    return []
   }
 
   /** A request that has the transaction to itself needs no savepoint. */
-  #runOnly(request: GroupRequest): boolean {
+  #runOnly(request: GroupRequest): number {
     try {
       request.result = this.#run(request)
     } catch (error) {
+      if (this.#interruptible.isStray(error, request.slot)) return 0
       fail(request, this.#explain(error))
       this.rollback()
     }
-    return true
+    return none
   }
 
-  /** False when SQLite has rolled back the whole transaction; the request that did it has failed. */
-  #runEach(requests: readonly GroupRequest[]): boolean {
-    for (const request of requests) {
+  /**
+   * Runs each; those that fail are backed out alone. Returns the index at which the whole transaction was lost: SQLite
+   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK), or a procedure did.
+   */
+  #runEach(requests: readonly GroupRequest[]): number {
+    for (const [index, request] of requests.entries()) {
       // A single statement is atomic by itself: SQLite backs out what it did when it fails.
       const needsSavepoint = request.op !== 'run'
       if (needsSavepoint) this.#savepoint.run()
@@ -115,14 +128,24 @@ export class Writer {
         request.result = this.#run(request)
         if (needsSavepoint) this.#release.run()
       } catch (error) {
+        if (this.#interruptible.isStray(error, request.slot)) return index
         fail(request, this.#explain(error))
-        if (!this.#connection.inTransaction) return false
-        if (!needsSavepoint) continue
-        this.#rollbackTo.run()
-        this.#release.run()
+        if (!this.#connection.inTransaction) return index
+        if (needsSavepoint && !this.#backOut()) return index
       }
     }
-    return true
+    return none
+  }
+
+  /** False when the savepoint is gone: a procedure has ended the transaction and begun another. */
+  #backOut(): boolean {
+    try {
+      this.#rollbackTo.run()
+      this.#release.run()
+      return true
+    } catch {
+      return false
+    }
   }
 
   #runAlone(request: GroupRequest): void {
@@ -137,11 +160,16 @@ export class Writer {
   }
 
   #run(request: GroupRequest): unknown {
+    this.#interruptible.begin(request.slot)
     switch (request.op) {
       case 'run':
         return this.#runStatement(request.statement)
       case 'batch':
-        return request.statements.map((statement, index) => this.#runOfBatch(statement, index))
+        return request.statements.map((statement, index) => {
+          // An interrupt between two statements ends none of them.
+          this.#interruptible.begin(request.slot)
+          return this.#runOfBatch(statement, index)
+        })
       case 'call':
         return this.#procedures.call(request.name, request.args)
       default:
@@ -167,6 +195,8 @@ export class Writer {
     return this.#statements.runText(text, params)
   }
 }
+
+const none = -1
 
 function standsAlone(request: GroupRequest): boolean {
   return request.op === 'run' && request.statement.text.kind === 'alone'

@@ -1,0 +1,101 @@
+/** Time limits and signals of calls: ends what waits at once, and interrupts what runs. */
+
+import { CancelTable, noSlot } from '../protocol/cancellation.js'
+import { MylibsqlError } from '../protocol/errors.js'
+import { checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
+import { runTask } from './task-pool.js'
+
+export interface CallOptions {
+  /** Gives the call up; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Gives the call up after this long; it rejects with ERR_TIMEOUT. Default: no limit. */
+  timeoutMs?: number
+}
+
+/** `givenUp` rejects when the call is given up while it runs: for calls that wait for something else too. */
+type Start<T> = (slot: number, givenUp: Promise<never> | undefined) => Promise<T>
+
+/** An interrupt between two statements of a call is not noticed: it is repeated, ever more slowly, until the call ends. */
+const interruptAgainMs = { first: 10, max: 1000 }
+const known = { signal: optional(checkSignal), timeoutMs: optional(checkTimeoutMs) }
+
+export class Cancellations {
+  readonly table = new CancelTable()
+
+  /**
+   * Makes a call that can be given up. A call that did not begin rejects at once and never begins. One that runs is
+   * interrupted; it rejects once it has been rolled back, and resolves when it was done before.
+   */
+  guard<T>(options: CallOptions | undefined, method: string, start: Start<T>): Promise<T> {
+    if (options === undefined) return start(noSlot, undefined)
+    const { signal, timeoutMs } = checkOptions(options, known, method)
+    if (signal === undefined && timeoutMs === undefined) return start(noSlot, undefined)
+    signal?.throwIfAborted()
+    const slot = this.table.take()
+    if (slot === noSlot)
+      throw new MylibsqlError('ERR_BUSY', 'Too many calls with a time limit or a signal wait')
+    return this.#guard(slot, signal, timeoutMs, method, start)
+  }
+
+  async #guard<T>(
+    slot: number,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+    method: string,
+    start: Start<T>,
+  ): Promise<T> {
+    let reason: unknown
+    let isGivenUp = false
+    let repeat: NodeJS.Timeout | undefined
+    let rejectWaiting: (reason: unknown) => void = () => {}
+    let rejectRunning: (reason: unknown) => void = () => {}
+    const waiting = new Promise<never>((_, reject) => {
+      rejectWaiting = reject
+    })
+    const running = new Promise<never>((_, reject) => {
+      rejectRunning = reject
+    })
+    // Not every call listens.
+    running.catch(() => {})
+    const giveUp = (cause: unknown) => {
+      if (isGivenUp) return
+      isGivenUp = true
+      reason = cause
+      if (this.table.cancelWaiting(slot)) {
+        rejectWaiting(cause)
+        return
+      }
+      rejectRunning(cause)
+      const interrupt = (againMs: number) => {
+        const connectionId = this.table.cancelRunning(slot)
+        // A connection that is closed by then has nothing left to interrupt.
+        runTask({ kind: 'interrupt', connectionId }).catch(() => {})
+        repeat = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
+      }
+      interrupt(interruptAgainMs.first)
+    }
+    const onAbort = () => giveUp(signal?.reason)
+    const timer =
+      timeoutMs === undefined ? undefined : setTimeout(() => giveUp(timedOut(method, timeoutMs)), timeoutMs)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const answer = start(slot, running).finally(() => {
+      clearTimeout(repeat)
+      // Only now: until it is answered, the slot is this call's.
+      this.table.release(slot)
+    })
+    try {
+      return await Promise.race([answer, waiting])
+    } catch (error) {
+      answer.catch(() => {})
+      throw isGivenUp && (error as { code?: unknown } | null)?.code === 'SQLITE_INTERRUPT' ? reason : error
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+}
+
+function timedOut(method: string, timeoutMs: number): MylibsqlError {
+  const message = `${method} took longer than ${timeoutMs} ms and was given up: nothing of it was done`
+  return new MylibsqlError('ERR_TIMEOUT', message)
+}

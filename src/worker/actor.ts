@@ -67,6 +67,10 @@ class Actor implements Control {
   readonly #ended: () => void
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
+  /** A message was dealt with in this turn of the event loop. */
+  #isTurnTaken = false
+  /** Messages that came later in the same turn. */
+  #inbox: ToActor[] = []
 
   constructor(data: MessagePort, ended: () => void) {
     this.#data = data
@@ -85,16 +89,41 @@ class Actor implements Control {
       throw error
     }
     // Only now: whatever is posted to a port waits there until somebody listens.
-    this.#data.on('message', (message: ToActor) => this.#receive(message))
+    this.#data.on('message', (message: ToActor) => this.#takeTurn(message))
     return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.wal.id }
   }
 
   /** Two ports keep no order between them: what was posted to the data port before a call comes before it. */
   receiveWaiting(): void {
     if (this.#role === undefined) return
+    // First all are fetched, then dealt with: each answer brings the next group.
     for (let next = receiveMessageOnPort(this.#data); next; next = receiveMessageOnPort(this.#data)) {
-      this.#receive(next.message as ToActor)
+      this.#inbox.push(next.message as ToActor)
     }
+    this.#emptyInbox()
+  }
+
+  /**
+   * One message in each turn of the event loop, at once; what else comes waits for the next turn. A port hands over
+   * messages as long as there are any (up to a thousand) before anything else has its turn, and under load another
+   * group is always there by the time one is answered: calls, and folds and copies that have ended, would have to
+   * wait for seconds.
+   */
+  #takeTurn(message: ToActor): void {
+    if (this.#isTurnTaken) {
+      this.#inbox.push(message)
+      return
+    }
+    this.#isTurnTaken = true
+    setImmediate(() => {
+      this.#isTurnTaken = false
+      this.#emptyInbox()
+    })
+    this.#receive(message)
+  }
+
+  #emptyInbox(): void {
+    for (const message of this.#inbox.splice(0)) this.#receive(message)
   }
 
   async sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {

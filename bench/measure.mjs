@@ -1,14 +1,17 @@
 /**
  * Measures one benchmark, in a process of its own: none inherits heap, compiled code or threads of another. Started
- * by run.mjs with the group's file and the benchmark's name; answers with one message.
+ * by run.mjs with the group's number and the benchmark's name; answers with one message.
  */
+import { groups } from './groups.mjs'
 import { runBenchmark } from './harness.mjs'
 
-const [file, name, folder, roundCount, size] = process.argv.slice(2)
-const { benchmarks } = await import(new URL(file, import.meta.url))
+const [groupNo, name, folder, roundCount, size] = process.argv.slice(2)
+const { benchmarks } = await groups[Number(groupNo)]()
 const benchmark = benchmarks.find((candidate) => candidate.name === name)
 const onRound = (round, count) => {
-  process.stderr.write(`\r${name.padEnd(24)} ${round === 0 ? 'warm-up' : `round ${round} of ${count}`}   `)
+  const what = `${name.padEnd(28)} ${round === 0 ? 'warm-up' : `round ${round} of ${count}`}`
+  if (process.stderr.isTTY) process.stderr.write(`\r${what}   `)
+  else if (round === 0) process.stderr.write(`${name}\n`)
 }
 const isQuick = size === 'quick'
 const result = await runBenchmark(benchmark, { folder, roundCount: Number(roundCount), isQuick, onRound })

@@ -3,14 +3,14 @@ import { eventsSchema, forgetLog, makeDatabase } from './databases.mjs'
 import { perSecond, withCallers } from './harness.mjs'
 import { openEventsPrimary, writeEvents } from './writes.mjs'
 
-function peer(packageName, file, count) {
+function peer(packageName, load, count) {
   return {
     name: `peer.${packageName.replace('@', '').replace('/', '.')}`,
     about: 'run(), one row, 64 callers',
     reference: `${packageName}, the same`,
     unit: 'tx/s',
     async prepare({ folder, isQuick }) {
-      const { open } = await import(file)
+      const { open } = await load()
       const primary = await openEventsPrimary(folder)
       const path = makeDatabase(folder, (connection) => connection.exec(eventsSchema))
       const { insert, close } = await open(path)
@@ -33,7 +33,7 @@ function peer(packageName, file, count) {
 }
 
 export const benchmarks = [
-  peer('libsql', './peers/libsql.mjs', 20_000),
-  peer('@libsql/client', './peers/libsql-client.mjs', 8000),
-  peer('@tursodatabase/database', './peers/turso.mjs', 8000),
+  peer('libsql', () => import('./peers/libsql.mjs'), 20_000),
+  peer('@libsql/client', () => import('./peers/libsql-client.mjs'), 8000),
+  peer('@tursodatabase/database', () => import('./peers/turso.mjs'), 8000),
 ]

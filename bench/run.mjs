@@ -10,20 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { groups } from './groups.mjs'
 import { jsonLine, markdownTable, writeDocument } from './report.mjs'
-
-const groupFiles = [
-  './native.mjs',
-  './capture.mjs',
-  './writes.mjs',
-  './durability.mjs',
-  './reads.mjs',
-  './stream.mjs',
-  './replicas.mjs',
-  './pauses.mjs',
-  './growth.mjs',
-  './peers.mjs',
-]
 
 const { values: options } = parseArgs({
   options: {
@@ -52,10 +40,10 @@ if (!options.json) console.log(markdownTable(results))
 if (options.write && process.exitCode === undefined) await writeDocument(results, roundCount)
 
 async function readGroups() {
-  const groups = await Promise.all(
-    groupFiles.map(async (file) => ({ file, benchmarks: (await import(file)).benchmarks })),
+  const modules = await Promise.all(groups.map((load) => load()))
+  return modules.flatMap(({ benchmarks }, groupNo) =>
+    benchmarks.map((benchmark) => ({ ...benchmark, groupNo })),
   )
-  return groups.flatMap(({ file, benchmarks }) => benchmarks.map((benchmark) => ({ ...benchmark, file })))
 }
 
 function choose(all, only) {
@@ -67,12 +55,12 @@ function choose(all, only) {
 }
 
 /** The result, or undefined when the benchmark's process failed; it has told why on stderr. */
-async function measure({ file, name, about }) {
+async function measure({ groupNo, name, about }) {
   const folder = await mkdtemp(join(tmpdir(), 'mylibsql-bench-'))
   try {
     const script = fileURLToPath(new URL('./measure.mjs', import.meta.url))
     const size = options.quick ? 'quick' : 'whole'
-    const child = fork(script, [file, name, folder, String(roundCount), size], {
+    const child = fork(script, [String(groupNo), name, folder, String(roundCount), size], {
       execArgv: ['--expose-gc'],
       // The library's own temporary files go where ours are: one file system, one folder to remove.
       env: { ...process.env, TMPDIR: folder },
@@ -83,7 +71,7 @@ async function measure({ file, name, about }) {
       result = { ...message, about }
     })
     await new Promise((resolve, reject) => child.once('exit', resolve).once('error', reject))
-    process.stderr.write(`\r${' '.repeat(60)}\r`)
+    if (process.stderr.isTTY) process.stderr.write(`\r${' '.repeat(60)}\r`)
     if (result === undefined) process.stderr.write(`${name} failed\n`)
     return result
   } finally {

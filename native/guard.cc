@@ -131,10 +131,14 @@ int authorizeThunk(void* guard, int action, const char* first, const char* secon
   return static_cast<Guard*>(guard)->authorize(action, first, second, schema);
 }
 
+// What is not zero turns the commit into a rollback.
+int commitThunk(void* guard) { return static_cast<Guard*>(guard)->refusesCommit() ? 1 : 0; }
+
 }  // namespace
 
 void Guard::install(const SqliteHandle& handle, bool on) {
   handle.api->set_authorizer(handle.db, on ? authorizeThunk : nullptr, on ? this : nullptr);
+  handle.api->commit_hook(handle.db, on ? commitThunk : nullptr, on ? this : nullptr);
 }
 
 std::optional<std::string> Guard::takeRefusal() {
@@ -148,6 +152,9 @@ int Guard::authorize(int action, const char* first, const char* second, const ch
   std::string refusal;
   if (action == SQLITE_PRAGMA) {
     refusal = refusePragma(first, second, schema);
+  } else if (action == SQLITE_TRANSACTION && isTransactionHeld_) {
+    refusal = std::string(first) + " is refused: the transaction is mylibsql's, which begins and ends it; throw to "
+              "roll back, and use savepoints inside";
   } else if (const char* verb = writingVerb(action)) {
     refusal =
         action == SQLITE_ALTER_TABLE ? refuseWrite(verb, second, first) : refuseWrite(verb, first, schema);

@@ -15,10 +15,15 @@ class Guard {
   // Why something was refused since the last call, and forgets it.
   std::optional<std::string> takeRefusal();
 
+  // While held, no transaction can be begun or ended, also not by a statement that would commit by itself.
+  void holdTransaction(bool on) { isTransactionHeld_ = on; }
+
   int authorize(int action, const char* first, const char* second, const char* schema);
+  bool refusesCommit() const { return isTransactionHeld_; }
 
  private:
   std::optional<std::string> refusal_;
+  bool isTransactionHeld_ = false;
 };
 
 }  // namespace mylibsql

@@ -123,6 +123,12 @@ export interface WalConnection {
   interrupt(): void
   /** Why the authorizer refused something since the last call, and forgets it; undefined when it did not. */
   takeRefusal(): string | undefined
+  /**
+   * While on, BEGIN, COMMIT and ROLLBACK are refused (takeRefusal tells why) when they are prepared, and a statement that
+   * would commit by itself fails with SQLITE_CONSTRAINT_COMMITHOOK. Savepoints, and statements prepared before, go on.
+   * Only with the guard.
+   */
+  holdTransaction(on: boolean): void
   /** Whether the last connection to close folds the WAL and deletes it (SQLite's default; off after attach). */
   setCheckpointOnClose(on: boolean): void
   /** Closes the connections of its own. The JavaScript connection is closed by its owner. */

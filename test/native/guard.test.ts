@@ -103,3 +103,35 @@ test('the hook counts frames, and SQLite does not checkpoint by itself', () => {
   expect(frameCount).toBeGreaterThan(1100)
   expect(foldedCount).toBe(0)
 })
+
+describe('a held transaction', () => {
+  test.each(['COMMIT', 'END', 'ROLLBACK', 'BEGIN', 'INSERT INTO t VALUES (2, 2); COMMIT; BEGIN'])(
+    'cannot be ended: %s',
+    (sql) => {
+      const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
+      db.exec('CREATE TABLE t (a, b); BEGIN; INSERT INTO t VALUES (1, 1)')
+      wal.holdTransaction(true)
+      expect(thrownBy(() => db.exec(sql)).code).toBe('SQLITE_AUTH')
+      expect(wal.takeRefusal()).toContain(' is refused: ')
+      expect(db.inTransaction).toBe(true)
+      db.exec('SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; RELEASE s')
+      wal.holdTransaction(false)
+      db.exec('COMMIT')
+      expect(db.prepare('SELECT a FROM t WHERE a = 1').pluck().all()).toEqual([1])
+    },
+  )
+
+  test('is not committed by a statement that was prepared before, nor by one in autocommit', () => {
+    const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
+    db.exec('CREATE TABLE t (a, b)')
+    const commit = db.prepare('COMMIT')
+    db.exec('BEGIN; INSERT INTO t VALUES (1, 1)')
+    wal.holdTransaction(true)
+    expect(thrownBy(() => commit.run()).code).toBe('SQLITE_CONSTRAINT_COMMITHOOK')
+    expect(db.inTransaction).toBe(false)
+    expect(thrownBy(() => db.exec('INSERT INTO t VALUES (2, 2)')).code).toBe('SQLITE_CONSTRAINT_COMMITHOOK')
+    wal.holdTransaction(false)
+    db.exec('INSERT INTO t VALUES (3, 3)')
+    expect(db.prepare('SELECT a FROM t').pluck().all()).toEqual([3])
+  })
+})

@@ -2,80 +2,114 @@
 import { noSlot } from '../protocol/cancellation.js'
 import type { SqlParams, Statement } from '../protocol/values.js'
 import { namedParams, Op } from '../protocol/wire.js'
-
-/**
- * Who waits for a request is one function: a million of them may be waiting, so there is nothing more of it. A request
- * fails by resolving with a rejected promise.
- */
-export type Resolve = (answer: unknown) => void
+import { Cohort } from './cohort.js'
 
 /** Requests in one message at most: what is behind them gets its turn, and messages stay small. */
-export const groupRequestsMax = 4096
+const groupRequestsMax = 4096
+
+/** What a message carries, and who is waiting for it. */
+export interface RequestPart {
+  readonly ops: readonly number[]
+  readonly values: readonly unknown[]
+  readonly cohorts: readonly Cohort[]
+  readonly requestCount: number
+}
 
 export class RequestGroup {
-  ops: number[] = []
-  values: unknown[] = []
-  resolvers: Resolve[] = []
-  /** Where each request ends in `ops` and in `values`, by turns. */
+  #ops: number[] = []
+  #values: unknown[] = []
+  #requestCount = 0
+  #cohorts: Cohort[] = []
+  /** Where each cohort ends in `#ops` and in `#values`, by turns. */
   #ends: number[] = []
+  #isSealed = false
 
+  /** Takes no more requests. */
   get isFull(): boolean {
-    return this.resolvers.length >= groupRequestsMax
+    return this.#requestCount >= groupRequestsMax || this.#isSealed
+  }
+
+  get cohorts(): readonly Cohort[] {
+    return this.#cohorts
   }
 
   /** The request that is written next can be given up. */
   guard(slot: number): void {
-    if (slot !== noSlot) this.ops.push(Op.guarded, slot)
+    if (slot !== noSlot) this.#ops.push(Op.guarded, slot)
   }
 
   run(textNo: number, params: SqlParams | undefined): void {
-    this.ops.push(Op.run)
+    this.#ops.push(Op.run)
     this.#pushStatement(textNo, params)
   }
 
   batch(statements: readonly Statement[], textNoOf: (text: string) => number): void {
-    this.ops.push(Op.batch, statements.length)
+    this.#ops.push(Op.batch, statements.length)
     for (const { sql, params } of statements) this.#pushStatement(textNoOf(sql), params)
   }
 
   call(textNo: number, args: readonly unknown[]): void {
-    this.ops.push(Op.call, textNo, args.length)
-    for (const value of args) this.values.push(value)
+    this.#ops.push(Op.call, textNo, args.length)
+    for (const value of args) this.#values.push(value)
   }
 
+  /** Nothing follows a lease in its group: it is answered long before what comes after it. */
   lease(leaseId: number, isTransaction: boolean): void {
-    this.ops.push(Op.lease, leaseId, isTransaction ? 1 : 0)
+    this.#ops.push(Op.lease, leaseId, isTransaction ? 1 : 0)
+    this.#isSealed = true
   }
 
-  /** Ends the request that was written last. */
-  end(resolve: Resolve): void {
-    this.#ends.push(this.ops.length, this.values.length)
-    this.resolvers.push(resolve)
+  /** Ends the request that was written last; its answer. A lease has a cohort to itself. */
+  end<T>(): Promise<T> {
+    let cohort = this.#cohorts.at(-1)
+    if (cohort === undefined || cohort.isFull || this.#isSealed) {
+      cohort = new Cohort()
+      this.#cohorts.push(cohort)
+      this.#ends.push(0, 0)
+    }
+    this.#ends[this.#ends.length - 2] = this.#ops.length
+    this.#ends[this.#ends.length - 1] = this.#values.length
+    this.#requestCount += 1
+    return cohort.join()
   }
 
-  /** The second half of the requests, which this group no longer has. */
-  takeHalf(): RequestGroup {
-    const rest = new RequestGroup()
-    const half = this.resolvers.length >> 1
+  whole(): RequestPart {
+    return {
+      ops: this.#ops,
+      values: this.#values,
+      cohorts: this.#cohorts,
+      requestCount: this.#requestCount,
+    }
+  }
+
+  /** The requests for two messages, each with half of the cohorts; undefined when there is only one. */
+  halves(): [RequestPart, RequestPart] | undefined {
+    const half = this.#cohorts.length >> 1
+    if (half === 0) return undefined
     const opEnd = this.#ends[2 * half - 2]!
     const valueEnd = this.#ends[2 * half - 1]!
-    rest.ops = this.ops.splice(opEnd)
-    rest.values = this.values.splice(valueEnd)
-    rest.resolvers = this.resolvers.splice(half)
-    return rest
+    return [
+      part(this.#ops.slice(0, opEnd), this.#values.slice(0, valueEnd), this.#cohorts.slice(0, half)),
+      part(this.#ops.slice(opEnd), this.#values.slice(valueEnd), this.#cohorts.slice(half)),
+    ]
   }
 
   #pushStatement(textNo: number, params: SqlParams | undefined): void {
     if (params === undefined) {
-      this.ops.push(textNo, 0)
+      this.#ops.push(textNo, 0)
     } else if (isPositional(params)) {
-      this.ops.push(textNo, params.length)
-      for (const value of params) this.values.push(value)
+      this.#ops.push(textNo, params.length)
+      for (const value of params) this.#values.push(value)
     } else {
-      this.ops.push(textNo, namedParams)
-      this.values.push(params)
+      this.#ops.push(textNo, namedParams)
+      this.#values.push(params)
     }
   }
+}
+
+function part(ops: number[], values: unknown[], cohorts: Cohort[]): RequestPart {
+  const requestCount = cohorts.reduce((count, cohort) => count + cohort.requestCount, 0)
+  return { ops, values, cohorts, requestCount }
 }
 
 export function isPositional(

@@ -1,0 +1,68 @@
+/**
+ * A few requests that wait on one promise, each with a handler that takes the next answer: handlers run in the order in
+ * which they were added. A million requests may be waiting, so none has a function of its own.
+ */
+export const cohortRequestsMax = 16
+
+export class Cohort {
+  #requestCount = 0
+  #answeredCount = 0
+  #takenCount = 0
+  readonly #answers: unknown[] = []
+  #errors: Map<number, unknown> | undefined
+  #resolve: () => void = () => {}
+  readonly #answered = new Promise<void>((resolve) => {
+    this.#resolve = resolve
+  })
+
+  get requestCount(): number {
+    return this.#requestCount
+  }
+
+  get isFull(): boolean {
+    return this.#requestCount === cohortRequestsMax
+  }
+
+  get isAnswered(): boolean {
+    return this.#answeredCount === this.#requestCount
+  }
+
+  /** The answer to one more request. */
+  join<T>(): Promise<T> {
+    this.#requestCount += 1
+    return this.#answered.then(this.#takeAnswer) as Promise<T>
+  }
+
+  /** Answers come in the order of the requests. */
+  answer(value: unknown): void {
+    this.#answers[this.#answeredCount] = value
+    this.#countAnswer()
+  }
+
+  fail(error: unknown): void {
+    this.#errors ??= new Map()
+    this.#errors.set(this.#answeredCount, error)
+    this.#countAnswer()
+  }
+
+  /** Fails what has no answer yet; returns how many that were. */
+  failRest(error: unknown): number {
+    const count = this.#requestCount - this.#answeredCount
+    while (!this.isAnswered) this.fail(error)
+    return count
+  }
+
+  #countAnswer(): void {
+    this.#answeredCount += 1
+    if (this.isAnswered) this.#resolve()
+  }
+
+  readonly #takeAnswer = (): unknown => {
+    const index = this.#takenCount
+    this.#takenCount += 1
+    if (this.#errors?.has(index)) throw this.#errors.get(index)
+    const answer = this.#answers[index]
+    this.#answers[index] = undefined
+    return answer
+  }
+}

@@ -80,7 +80,7 @@ class Actor implements Control {
   async open(request: OpenRequest): Promise<OpenReply> {
     const database = new WorkingDatabase(request)
     try {
-      const procedures = await Procedures.load(database.connection, request.proceduresUrl)
+      const procedures = await Procedures.load(database, request.proceduresUrl)
       this.#open = { database, procedures, request }
       this.#play(request.role, database.openedAt)
     } catch (error) {

@@ -236,7 +236,9 @@ export class PrimaryRole {
       return
     }
     const { leaseId, isTransaction } = request
-    const session = new Session(this.#database.connection, this.#statements, isTransaction)
+    const { connection, wal } = this.#database
+    const hold = (on: boolean) => wal.holdTransaction(on)
+    const session = new Session(connection, this.#statements, isTransaction, hold)
     const idleTimer = setTimeout(() => this.#expire(leaseId), this.#limits.idleTimeoutMs)
     this.#lease = { leaseId, isTransaction, session, idleTimer, held: [] }
     this.#post({ kind: 'leased', leaseId })

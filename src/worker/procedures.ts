@@ -1,30 +1,32 @@
 /** The user's procedures: synchronous functions `(connection, ...args) => result`, run inside a transaction. */
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
+import type { WalConnection } from './native.js'
+import type { WorkingDatabase } from './working-database.js'
 
 type Procedure = (connection: Database.Database, ...args: readonly unknown[]) => unknown
 
 export class Procedures {
   readonly #connection: Database.Database
+  readonly #wal: WalConnection
   readonly #byName: ReadonlyMap<string, Procedure>
   readonly #url: string | undefined
 
-  private constructor(
-    connection: Database.Database,
-    url: string | undefined,
-    module: Record<string, unknown>,
-  ) {
-    this.#connection = connection
+  private constructor(database: WorkingDatabase, url: string | undefined, module: Record<string, unknown>) {
+    this.#connection = database.connection
+    this.#wal = database.wal
     this.#url = url
+    // Has better-sqlite3 prepare what its transaction() needs: while a procedure runs, BEGIN and COMMIT are refused.
+    this.#connection.transaction(() => {})
     const functions = Object.entries(module).filter(([, value]) => typeof value === 'function')
     this.#byName = new Map(functions as [string, Procedure][])
   }
 
   /** Imports the module. Throws ERR_PROCEDURE with the cause when that fails. */
-  static async load(connection: Database.Database, url: string | undefined): Promise<Procedures> {
-    if (url === undefined) return new Procedures(connection, url, {})
+  static async load(database: WorkingDatabase, url: string | undefined): Promise<Procedures> {
+    if (url === undefined) return new Procedures(database, url, {})
     try {
-      return new Procedures(connection, url, (await import(url)) as Record<string, unknown>)
+      return new Procedures(database, url, (await import(url)) as Record<string, unknown>)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
       throw new MylibsqlError(
@@ -40,9 +42,9 @@ export class Procedures {
   call(name: string, args: readonly unknown[]): unknown {
     const procedure = this.#byName.get(name)
     if (procedure === undefined) throw this.#unknown(name)
-    const result = procedure(this.#connection, ...args)
+    const result = this.#run(procedure, args)
     if (!this.#connection.inTransaction) {
-      const message = `Procedure ${name} ended the transaction that it runs in. Throw to roll back`
+      const message = `Procedure ${name} lost the transaction that it runs in: SQLite has rolled it back, or the procedure did`
       throw new MylibsqlError('ERR_PROCEDURE', message)
     }
     if (isThenable(result)) {
@@ -52,6 +54,16 @@ export class Procedures {
       throw new MylibsqlError('ERR_PROCEDURE', message)
     }
     return cloneable(name, result)
+  }
+
+  /** Its neighbours share the transaction: it must not commit what it did by halves, nor what they did. */
+  #run(procedure: Procedure, args: readonly unknown[]): unknown {
+    this.#wal.holdTransaction(true)
+    try {
+      return procedure(this.#connection, ...args)
+    } finally {
+      this.#wal.holdTransaction(false)
+    }
   }
 
   #unknown(name: string): MylibsqlError {

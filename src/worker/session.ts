@@ -2,18 +2,26 @@
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { SessionReply, SessionStatement } from '../protocol/wire.js'
-import { type Statements, statementKind } from './statements.js'
+import { isSavepoint, type Statements, statementKind } from './statements.js'
 
 export class Session {
   readonly #connection: Database.Database
   readonly #statements: Statements
   /** The session is one transaction, begun and ended by its owner: statements may not end it. */
   readonly #isTransaction: boolean
+  readonly #holdTransaction: (on: boolean) => void
 
-  constructor(connection: Database.Database, statements: Statements, isTransaction: boolean) {
+  /** `holdTransaction` is the addon's, on a connection that writes. */
+  constructor(
+    connection: Database.Database,
+    statements: Statements,
+    isTransaction: boolean,
+    holdTransaction: (on: boolean) => void = () => {},
+  ) {
     this.#connection = connection
     this.#statements = statements
     this.#isTransaction = isTransaction
+    this.#holdTransaction = holdTransaction
   }
 
   /** Whether it may write. Throws SqliteError. */
@@ -43,7 +51,12 @@ export class Session {
   /** A script of several statements. Inside a transaction it must leave that transaction open. */
   #exec(sql: string): undefined {
     this.#refuseTransactionControl(sql)
-    this.#connection.exec(sql)
+    this.#holdTransaction(this.#isTransaction)
+    try {
+      this.#connection.exec(sql)
+    } finally {
+      this.#holdTransaction(false)
+    }
     if (this.#isTransaction && !this.#connection.inTransaction) throw transactionEnded()
     return undefined
   }
@@ -51,7 +64,7 @@ export class Session {
   #refuseTransactionControl(sql: string): void {
     if (!this.#isTransaction || statementKind(sql) !== 'transaction') return
     // Savepoints nest and are the caller's; only what ends or begins the whole transaction is refused.
-    if (/^\s*(savepoint|release|rollback\s+(transaction\s+)?to)\b/i.test(sql)) return
+    if (isSavepoint(sql)) return
     const message =
       `"${sql.trim().slice(0, 40)}" inside transaction(): it begins and commits by itself. ` +
       'Throw to roll back; use withConnection() to control transactions'
@@ -62,6 +75,6 @@ export class Session {
 export function transactionEnded(): MylibsqlError {
   const message =
     'The transaction has ended before its time: SQLite has rolled it back (ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a full ' +
-    'disk), or a script has ended it, which is for transaction() to do'
+    'disk)'
   return new MylibsqlError('ERR_REFUSED', message)
 }

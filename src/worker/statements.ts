@@ -19,6 +19,14 @@ export function statementKind(sql: string): StatementKind {
   return transactionWords.has(word) ? 'transaction' : 'grouped'
 }
 
+/** SAVEPOINT, RELEASE and ROLLBACK TO, which nest in a transaction and end none. */
+export function isSavepoint(sql: string): boolean {
+  const start = leading.exec(sql)
+  const word = start?.[1]?.toUpperCase()
+  if (word !== 'ROLLBACK') return word === 'SAVEPOINT' || word === 'RELEASE'
+  return /^\s+(transaction\s+)?to\b/i.test(sql.slice(start![0].length))
+}
+
 type Prepared = Database.Statement<unknown[], Row>
 
 /** A text that is run again and again: what is known of it is found out once. */

@@ -16,6 +16,7 @@
         "native/frame_run.cc",
         "native/frame_source.cc",
         "native/guard.cc",
+        "native/interrupts.cc",
         "native/js_args.cc",
         "native/js_error.cc",
         "native/pin.cc",

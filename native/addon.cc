@@ -7,8 +7,10 @@
 
 #include "addon_data.h"
 #include "crc64.h"
+#include "extension.h"
 #include "file_io.h"
 #include "frame_run.h"
+#include "interrupts.h"
 #include "js_args.h"
 #include "js_error.h"
 #include "pin.h"
@@ -73,6 +75,15 @@ Napi::Value copyWholeFile(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), checksum);
 }
 
+Napi::Value lastConnectionId(const Napi::CallbackInfo& info) {
+  const std::shared_ptr<Connection> connection = lastLoadedConnection();
+  return Napi::Number::New(info.Env(), connection == nullptr ? 0 : connection->id);
+}
+
+Napi::Value interruptById(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), interruptConnection(count32Of(info[0], "connectionId")));
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto data = std::make_unique<AddonData>();
   data->walConnection = Napi::Persistent(WalConnection::define(env));
@@ -80,6 +91,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(data.release());
 
   exports.Set("attach", Napi::Function::New<WalConnection::attach>(env, "attach"));
+  exports.Set("connectionId", Napi::Function::New<lastConnectionId>(env, "connectionId"));
+  exports.Set("interrupt", Napi::Function::New<interruptById>(env, "interrupt"));
   exports.Set("crc64", Napi::Function::New<checksumOf<crc64>>(env, "crc64"));
   exports.Set("crc64Portable", Napi::Function::New<checksumOf<crc64Portable>>(env, "crc64Portable"));
   exports.Set("tryLock", Napi::Function::New<tryLockFile>(env, "tryLock"));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "failure.h"
+#include "interrupts.h"
 
 namespace mylibsql {
 
@@ -40,7 +41,7 @@ std::shared_ptr<Connection> Connection::of(const SqliteHandle& handle) {
   return connection;
 }
 
-Connection::Connection(const SqliteHandle& handle) : handle_(handle) {
+Connection::Connection(const SqliteHandle& handle) : id(registerForInterrupts(handle)), handle_(handle) {
   const char* path = handle.api->db_filename(handle.db, "main");
   if (path != nullptr) path_ = path;
 }
@@ -122,6 +123,7 @@ void Connection::close() {
 }
 
 void Connection::detach() {
+  unregisterForInterrupts(id);
   close();
   handle_ = {};
 }

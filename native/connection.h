@@ -48,6 +48,8 @@ class Connection {
   // Waits for the jobs and closes the side connections. The SQLite connection is closed by its owner.
   void close();
 
+  // What interruptConnection() knows it by.
+  const uint32_t id;
   JobGate gate;
   Guard guard;
   uint32_t hookFrameCount = 0;

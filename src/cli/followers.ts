@@ -37,13 +37,25 @@ export class LogFollower {
   }
 }
 
+/** Batches on their way to the replica's thread: enough that it never waits for the next one. */
+const batchesUnderWayMax = 16
+
 /**
  * Feeds a replica with live frames until the stream is closed. It never calls ackReplicated: durable means saved in a
  * log file. When it fails it closes the stream, so that the primary is not held back.
  */
 export async function followFrames(replica: Replica, frames: Frames, lag: ReplicationLag): Promise<void> {
+  const underWay: Promise<void>[] = []
   try {
-    for await (const batch of frames) lag.applied(await replica.replicateFrames(batch))
+    for await (const batch of frames) {
+      // Applied in the order of the calls, so that none has to wait for the answer to the one before.
+      const applied = replica.replicateFrames(batch).then((frameNo) => lag.applied(frameNo))
+      // Awaited later; it may fail before.
+      applied.catch(() => {})
+      underWay.push(applied)
+      if (underWay.length >= batchesUnderWayMax) await underWay.shift()
+    }
+    await Promise.all(underWay)
   } finally {
     frames.close()
   }

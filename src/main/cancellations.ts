@@ -96,6 +96,6 @@ export class Cancellations {
 }
 
 function timedOut(method: string, timeoutMs: number): MylibsqlError {
-  const message = `${method} took longer than ${timeoutMs} ms and was given up: nothing of it was done`
+  const message = `${method} took longer than ${timeoutMs} ms and was given up`
   return new MylibsqlError('ERR_TIMEOUT', message)
 }

@@ -90,7 +90,7 @@ class Actor implements Control {
     }
     // Only now: whatever is posted to a port waits there until somebody listens.
     this.#data.on('message', (message: ToActor) => this.#takeTurn(message))
-    return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.wal.id }
+    return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.connectionId }
   }
 
   /** Two ports keep no order between them: what was posted to the data port before a call comes before it. */

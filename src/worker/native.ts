@@ -144,6 +144,10 @@ export interface Pin {
 export interface NativeAddon {
   /** Binds to the connection that loaded the extension last on this thread. */
   attach(options: { guard: boolean }): WalConnection
+  /** Number of the open connection that loaded the extension last on this thread, process-wide; 0: there is none. */
+  connectionId(): number
+  /** Makes what that connection is running fail with SQLITE_INTERRUPT. From any thread. False: it is closed. */
+  interrupt(connectionId: number): boolean
   /** CRC-64/GO-ISO of `bytes`, continuing from `previous` (0n to begin), as zlib's crc32 continues. */
   crc64(bytes: Uint8Array, previous?: bigint): bigint
   /** The portable code path of crc64, for tests that compare the two. */

@@ -73,7 +73,7 @@ export class PrimaryRole {
     this.#limits = limits
     this.#post = post
     this.#statements = new Statements(database.connection)
-    this.#interruptible = new Interruptible(new CancelTable(limits.cancelTable), database.wal.id)
+    this.#interruptible = new Interruptible(new CancelTable(limits.cancelTable), database.connectionId)
     this.#writer = new Writer(
       database.connection,
       this.#statements,

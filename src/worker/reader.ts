@@ -72,10 +72,7 @@ function connect(): Reader {
   const connection = new Database(start.path, { readonly: true, fileMustExist: true })
   connection.defaultSafeIntegers(start.safeIntegers)
   loadExtension(connection)
-  const interruptible = new Interruptible(
-    cancelTable,
-    (native as { register?: () => { id: number } }).register?.().id ?? 0,
-  )
+  const interruptible = new Interruptible(cancelTable, native.connectionId())
   return {
     connection,
     queries: new Queries(connection, interruptible),

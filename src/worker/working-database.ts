@@ -15,6 +15,8 @@ import { layDatabase } from './working-copy.js'
 export class WorkingDatabase {
   readonly connection: Database.Database
   readonly wal: WalConnection
+  /** What `native.interrupt` knows the connection by. */
+  readonly connectionId: number
   readonly path: string
   readonly pageSize: number
   /** Where the database stood when it was opened. */
@@ -32,6 +34,7 @@ export class WorkingDatabase {
         withFile(request.path, 'wx+', (fd) => layDatabase(request.snapshot, request.logs, fd).position),
       )
       this.connection = connect(request)
+      this.connectionId = native.connectionId()
       this.wal = native.attach({ guard: true })
     } catch (error) {
       removeFiles(request.path)

@@ -1,5 +1,10 @@
-/** Answers each message with the time at which it was answered, on the clock that all threads share. */
-import { parentPort } from 'node:worker_threads'
+/** For each message commits a row and posts when that was, on the clock that all threads share: just before the commit. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { openPlain } from '../databases.mjs'
+import { stamp } from './procedures.mjs'
 
-parentPort.on('message', () => parentPort.postMessage(process.hrtime.bigint()))
+const connection = openPlain(workerData.path)
+const stampAndCommit = connection.transaction(() => stamp(connection))
+
+parentPort.on('message', () => parentPort.postMessage(stampAndCommit()))
 parentPort.postMessage('ready')

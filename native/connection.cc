@@ -19,6 +19,17 @@ int onCommit(void* connection, sqlite3*, const char* schema, int frameCount) {
   return SQLITE_OK;
 }
 
+// A statement begins: sqlite3_interrupt() forgets what came between two statements.
+int onStatement(unsigned, void* context, void*, void*) {
+  auto* const connection = static_cast<Connection*>(context);
+  if (connection->interruptPending.load(std::memory_order_relaxed)) {
+    connection->interruptPending.store(false, std::memory_order_relaxed);
+    const SqliteHandle& handle = connection->handle();
+    handle.api->interruptx(handle.db);
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::shared_ptr<Connection> Connection::of(const SqliteHandle& handle) {
@@ -41,7 +52,7 @@ std::shared_ptr<Connection> Connection::of(const SqliteHandle& handle) {
   return connection;
 }
 
-Connection::Connection(const SqliteHandle& handle) : id(registerForInterrupts(handle)), handle_(handle) {
+Connection::Connection(const SqliteHandle& handle) : id(registerForInterrupts(handle, &interruptPending)), handle_(handle) {
   const char* path = handle.api->db_filename(handle.db, "main");
   if (path != nullptr) path_ = path;
 }
@@ -51,6 +62,12 @@ void Connection::prepare(bool guarded) {
   handle_.api->wal_hook(handle_.db, onCommit, this);
   handle_.api->db_config(handle_.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   guard.install(handle_, guarded);
+}
+
+void Connection::noticeInterrupts(bool on) {
+  const SqliteHandle& handle = this->handle();
+  interruptPending.store(false, std::memory_order_relaxed);
+  handle.api->trace_v2(handle.db, on ? SQLITE_TRACE_STMT : 0, on ? onStatement : nullptr, this);
 }
 
 const SqliteHandle& Connection::handle() const {

@@ -5,6 +5,7 @@
 //
 // Everything but the job gate belongs to the thread of the connection.
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,10 @@ class Connection {
 
   // Installs the WAL hook, and the authorizer when `guarded`; stops SQLite's own checkpoint on close.
   void prepare(bool guarded);
+
+  // While on, an interrupt that comes between two statements ends the next one: sqlite3_interrupt() alone would be
+  // forgotten when it begins.
+  void noticeInterrupts(bool on);
 
   bool isOpen() const { return handle_.db != nullptr && !isClosed_; }
   // SQLite's handle; throws ERR_CLOSED.
@@ -50,6 +55,8 @@ class Connection {
 
   // What interruptConnection() knows it by.
   const uint32_t id;
+  // An interrupt that the next statement has to notice, when none runs.
+  std::atomic<bool> interruptPending{false};
   JobGate gate;
   Guard guard;
   uint32_t hookFrameCount = 0;

@@ -7,10 +7,15 @@ namespace mylibsql {
 
 namespace {
 
+struct OpenConnection {
+  SqliteHandle handle;
+  std::atomic<bool>* pending;
+};
+
 // Never destroyed: threads may still close connections while the process exits.
 struct Registry {
   std::mutex mutex;
-  std::map<uint32_t, SqliteHandle> open;
+  std::map<uint32_t, OpenConnection> open;
   uint32_t lastId = 0;
 };
 
@@ -21,11 +26,11 @@ Registry& registry() {
 
 }  // namespace
 
-uint32_t registerForInterrupts(const SqliteHandle& handle) {
+uint32_t registerForInterrupts(const SqliteHandle& handle, std::atomic<bool>* pending) {
   Registry& connections = registry();
   const std::lock_guard<std::mutex> lock(connections.mutex);
   const uint32_t id = ++connections.lastId;
-  connections.open.emplace(id, handle);
+  connections.open.emplace(id, OpenConnection{handle, pending});
   return id;
 }
 
@@ -41,7 +46,9 @@ bool interruptConnection(uint32_t connectionId) {
   const std::lock_guard<std::mutex> lock(connections.mutex);
   const auto found = connections.open.find(connectionId);
   if (found == connections.open.end()) return false;
-  found->second.api->interruptx(found->second.db);
+  const OpenConnection& connection = found->second;
+  connection.pending->store(true, std::memory_order_relaxed);
+  connection.handle.api->interruptx(connection.handle.db);
   return true;
 }
 

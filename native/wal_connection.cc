@@ -58,6 +58,7 @@ Napi::Function WalConnection::define(Napi::Env env) {
                          InstanceMethod<&This::interrupt>("interrupt"),
                          InstanceMethod<&This::takeRefusal>("takeRefusal"),
                          InstanceMethod<&This::setCheckpointOnClose>("setCheckpointOnClose"),
+                         InstanceMethod<&This::noticeInterrupts>("noticeInterrupts"),
                          InstanceMethod<&This::holdTransaction>("holdTransaction"),
                          InstanceMethod<&This::close>("close"),
                      });
@@ -215,6 +216,10 @@ void WalConnection::setCheckpointOnClose(const Napi::CallbackInfo& info) {
     const SqliteHandle& handle = connection_->handle();
     handle.api->db_config(handle.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on ? 0 : 1, nullptr);
   });
+}
+
+void WalConnection::noticeInterrupts(const Napi::CallbackInfo& info) {
+  translateFailures(info.Env(), [&] { connection_->noticeInterrupts(info[0].ToBoolean()); });
 }
 
 void WalConnection::holdTransaction(const Napi::CallbackInfo& info) {

@@ -32,6 +32,7 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   void interrupt(const Napi::CallbackInfo& info);
   Napi::Value takeRefusal(const Napi::CallbackInfo& info);
   void setCheckpointOnClose(const Napi::CallbackInfo& info);
+  void noticeInterrupts(const Napi::CallbackInfo& info);
   void holdTransaction(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 

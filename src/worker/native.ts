@@ -129,6 +129,8 @@ export interface WalConnection {
    * Only with the guard.
    */
   holdTransaction(on: boolean): void
+  /** While on, an interrupt that comes between two statements ends the next one. For a procedure that can be given up. */
+  noticeInterrupts(on: boolean): void
   /** Whether the last connection to close folds the WAL and deletes it (SQLite's default; off after attach). */
   setCheckpointOnClose(on: boolean): void
   /** Closes the connections of its own. The JavaScript connection is closed by its owner. */

@@ -39,10 +39,10 @@ export class Procedures {
   }
 
   /** Runs inside the transaction of the caller. Throws what the procedure throws, and ERR_PROCEDURE. */
-  call(name: string, args: readonly unknown[]): unknown {
+  call(name: string, args: readonly unknown[], isGuarded: boolean): unknown {
     const procedure = this.#byName.get(name)
     if (procedure === undefined) throw this.#unknown(name)
-    const result = this.#run(procedure, args)
+    const result = this.#run(procedure, args, isGuarded)
     if (!this.#connection.inTransaction) {
       const message = `Procedure ${name} lost the transaction that it runs in: SQLite has rolled it back, or the procedure did`
       throw new MylibsqlError('ERR_PROCEDURE', message)
@@ -57,11 +57,13 @@ export class Procedures {
   }
 
   /** Its neighbours share the transaction: it must not commit what it did by halves, nor what they did. */
-  #run(procedure: Procedure, args: readonly unknown[]): unknown {
+  #run(procedure: Procedure, args: readonly unknown[], isGuarded: boolean): unknown {
     this.#wal.holdTransaction(true)
+    if (isGuarded) this.#wal.noticeInterrupts(true)
     try {
       return procedure(this.#connection, ...args)
     } finally {
+      if (isGuarded) this.#wal.noticeInterrupts(false)
       this.#wal.holdTransaction(false)
     }
   }

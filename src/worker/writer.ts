@@ -4,6 +4,7 @@
  * PRAGMA, interactive connections) is run between two transactions.
  */
 import type Database from 'better-sqlite3'
+import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult } from '../protocol/values.js'
 import { fail, type GroupRequest, type GroupStatement } from './group.js'
@@ -171,7 +172,7 @@ export class Writer {
           return this.#runOfBatch(statement, index)
         })
       case 'call':
-        return this.#procedures.call(request.name, request.args)
+        return this.#procedures.call(request.name, request.args, request.slot !== noSlot)
       default:
         throw new TypeError(`A ${request.op} cannot be run in a group`)
     }

@@ -1,0 +1,145 @@
+// Time limits and signals: the caller is told, nothing half-done stays, neighbours are unharmed.
+import { init, MylibsqlError, Primary, Replica, type Snapshot } from 'mylibsql'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+
+const numbers = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)'
+const endlessRead = `${numbers} SELECT count(*) FROM n`
+const endlessWrite = `${numbers} INSERT INTO t (a) SELECT i FROM n WHERE i < 0`
+const insert = 'INSERT INTO t (a) VALUES (?)'
+
+let snapshot: Snapshot
+let primary: Primary<typeof import('./programs/cancellation-procedures.mjs')>
+
+beforeAll(async () => {
+  ;({ snapshot } = await init('CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)'))
+  const procedures = new URL('./programs/cancellation-procedures.mjs', import.meta.url)
+  primary = await Primary.open(snapshot, [], { procedures })
+})
+afterAll(async () => {
+  await primary.close()
+})
+
+async function values(): Promise<unknown[]> {
+  return (await primary.all('SELECT a FROM t ORDER BY id')).map((row) => row.a)
+}
+
+async function emptied(): Promise<void> {
+  await primary.run('DELETE FROM t')
+}
+
+const timedOut = expect.objectContaining({ constructor: MylibsqlError, code: 'ERR_TIMEOUT' })
+
+it('interrupts a write that runs for too long; neighbours of its group commit', async () => {
+  await emptied()
+  const outcomes = await Promise.allSettled([
+    primary.run(insert, ['before']),
+    primary.run(endlessWrite, [], { timeoutMs: 100 }),
+    primary.run(insert, ['after']),
+  ])
+  expect(outcomes.map((outcome) => outcome.status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+  expect(outcomes[1]).toMatchObject({ reason: timedOut })
+  expect(await values()).toEqual(['before', 'after'])
+})
+
+it('backs out all of a batch that is interrupted', async () => {
+  await emptied()
+  const statements = [{ sql: insert, params: ['never'] }, { sql: endlessWrite }]
+  await expect(primary.batch(statements, { timeoutMs: 50 })).rejects.toEqual(timedOut)
+  expect(await values()).toEqual([])
+})
+
+it('rejects a call that waits at once, and never runs it', async () => {
+  await emptied()
+  const running = primary.run(endlessWrite, [], { timeoutMs: 400 })
+  const order: string[] = []
+  const waiting = primary.run(insert, ['never'], { timeoutMs: 50 }).catch((error: unknown) => {
+    order.push('waiting')
+    throw error
+  })
+  await expect(waiting).rejects.toEqual(timedOut)
+  await expect(running.finally(() => order.push('running'))).rejects.toEqual(timedOut)
+  expect(order).toEqual(['waiting', 'running'])
+  expect(await values()).toEqual([])
+})
+
+it("rejects with the signal's reason", async () => {
+  const controller = new AbortController()
+  const reason = new Error('no longer wanted')
+  const write = primary.run(endlessWrite, [], { signal: controller.signal })
+  setTimeout(() => controller.abort(reason), 30)
+  await expect(write).rejects.toBe(reason)
+  await expect(primary.run(insert, ['x'], { signal: controller.signal })).rejects.toBe(reason)
+})
+
+it('does not touch a call that is done in time', async () => {
+  await emptied()
+  const controller = new AbortController()
+  const options = { signal: controller.signal, timeoutMs: 60_000 }
+  const ack = await primary.run(insert, ['kept'], options)
+  controller.abort()
+  expect(ack.peek().changes).toBe(1)
+  expect(await primary.get('SELECT a FROM t', [], { timeoutMs: 60_000 })).toEqual({ a: 'kept' })
+})
+
+it('interrupts a procedure at its next statement', async () => {
+  await emptied()
+  await expect(primary.callWith({ timeoutMs: 50 }, 'insertForEver')).rejects.toEqual(timedOut)
+  expect(await values()).toEqual([])
+})
+
+it.each(['get', 'all'] as const)(
+  'interrupts a %s; others on the same thread get their answers',
+  async (method) => {
+    const [read, other] = await Promise.allSettled([
+      primary[method](endlessRead, [], { timeoutMs: 50 }),
+      primary.get('SELECT 1 AS one'),
+    ])
+    expect(read).toMatchObject({ status: 'rejected', reason: timedOut })
+    expect(other).toMatchObject({ status: 'fulfilled', value: { one: 1 } })
+  },
+)
+
+it('ends an iteration that takes too long, while a chunk is fetched and between chunks', async () => {
+  const consume = async (sql: string) => {
+    for await (const row of primary.iterate(sql, [], { timeoutMs: 100 })) expect(row).toBeDefined()
+  }
+  await expect(consume(endlessRead)).rejects.toEqual(timedOut)
+  await expect(consume(`${numbers} SELECT i FROM n`)).rejects.toEqual(timedOut)
+})
+
+it('ends a transaction, whether it runs a statement or waits for its callback', async () => {
+  await emptied()
+  const busy = primary.transaction(
+    async (connection) => {
+      await connection.run(insert, ['never'])
+      await connection.run(endlessWrite)
+    },
+    { timeoutMs: 100 },
+  )
+  await expect(busy).rejects.toEqual(timedOut)
+  const waiting = primary.transaction(
+    async (connection) => {
+      await connection.run(insert, ['never'])
+      await new Promise(() => {})
+    },
+    { timeoutMs: 100 },
+  )
+  await expect(waiting).rejects.toEqual(timedOut)
+  await primary.run(insert, ['goes on'])
+  expect(await values()).toEqual(['goes on'])
+})
+
+it('works on a replica too', async () => {
+  const replica = await Replica.open(snapshot)
+  await expect(replica.all(endlessRead, [], { timeoutMs: 50 })).rejects.toEqual(timedOut)
+  const session = replica.withConnection((connection) => connection.all(endlessRead), { timeoutMs: 50 })
+  await expect(session).rejects.toEqual(timedOut)
+  expect(await replica.get('SELECT count(*) AS n FROM t')).toEqual({ n: 0 })
+  await replica.close()
+})
+
+it('knows wrong options', async () => {
+  const wrong = { timeout: 5 } as object
+  await expect(primary.run(insert, ['x'], wrong)).rejects.toThrow('did you mean "timeoutMs"')
+  await expect(primary.get('SELECT 1', [], { timeoutMs: 0 })).rejects.toThrow(TypeError)
+})

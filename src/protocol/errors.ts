@@ -88,18 +88,30 @@ export type SqliteErrorConstructor = new (message: string, code: string) => Erro
 
 const causeDepthMax = 8
 
-export function toWireError(error: unknown, depth = 0): WireError {
-  if (!(error instanceof Error)) return valueToWire(error)
-  const code = (error as { code?: unknown }).code
-  const cause = error.cause
+/** Never throws, and what it gives can be cloned: a procedure may throw anything. */
+export function toWireError(error: unknown): WireError {
+  try {
+    return error instanceof Error ? errorToWire(error, 0) : valueToWire(error)
+  } catch {
+    return {
+      ...valueToWire('unknown'),
+      type: 'Error',
+      name: 'Error',
+      message: 'What was thrown cannot be described',
+    }
+  }
+}
+
+function errorToWire(error: Error, depth: number): WireError {
+  const { code, cause, stack } = error as { code?: unknown; cause?: unknown; stack?: unknown }
   return {
     type: wireType(error),
-    name: error.name,
-    message: error.message,
+    name: String(error.name),
+    message: String(error.message),
     code: typeof code === 'string' ? code : undefined,
-    stack: error.stack,
-    details: error instanceof MylibsqlError ? error.details : undefined,
-    cause: cause === undefined || depth >= causeDepthMax ? undefined : toWireError(cause, depth + 1),
+    stack: typeof stack === 'string' ? stack : undefined,
+    details: error instanceof MylibsqlError ? plainDetails(error.details) : undefined,
+    cause: causeToWire(cause, depth),
   }
 }
 
@@ -116,11 +128,21 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   return error
 }
 
+function causeToWire(cause: unknown, depth: number): WireError | undefined {
+  if (cause === undefined || depth >= causeDepthMax) return undefined
+  return cause instanceof Error ? errorToWire(cause, depth + 1) : valueToWire(cause)
+}
+
+function plainDetails(details: ErrorDetails): ErrorDetails {
+  const plain = Object.entries(details).filter(([, value]) => ['string', 'number'].includes(typeof value))
+  return Object.fromEntries(plain)
+}
+
 /** The addon knows no classes: it throws plain errors with a code, marked when the code is SQLite's. */
 function wireType(error: Error): WireError['type'] {
   const { code, sqlite } = error as { code?: unknown; sqlite?: unknown }
-  if (error instanceof MylibsqlError || (typeof code === 'string' && code in errorCodes))
-    return 'MylibsqlError'
+  if (error instanceof MylibsqlError) return 'MylibsqlError'
+  if (error.constructor.name === 'Error' && Object.hasOwn(errorCodes, String(code))) return 'MylibsqlError'
   if (error.constructor.name === 'SqliteError' || sqlite === true) return 'SqliteError'
   if (error instanceof TypeError) return 'TypeError'
   if (error instanceof RangeError) return 'RangeError'

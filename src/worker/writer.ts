@@ -72,24 +72,30 @@ export class Writer {
     if (this.#connection.inTransaction) this.#rollback.run()
   }
 
-  #commitTogether(requests: readonly GroupRequest[]): void {
+  /** `isCareful`: a savepoint for each, because one of them has left changes behind when it failed. */
+  #commitTogether(requests: readonly GroupRequest[], isCareful = false): void {
     let rest = requests.filter((request) => !request.isFailed)
-    while (rest.length > 0) rest = this.#commitSome(rest)
+    while (rest.length > 0) rest = this.#commitSome(rest, isCareful)
   }
 
   /** Commits requests from the front; returns those that are left. Each that is not has its result or its error. */
-  #commitSome(requests: readonly GroupRequest[]): GroupRequest[] {
+  #commitSome(requests: readonly GroupRequest[], isCareful: boolean): GroupRequest[] {
     try {
       this.#begin.run()
     } catch (error) {
       for (const request of requests) fail(request, error)
       return []
     }
-    const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests)
+    const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests, isCareful)
+    if (lostAt === unclean) {
+      this.rollback()
+      this.#commitTogether(requests, true)
+      return []
+    }
     if (lostAt !== none) {
       // The whole transaction is gone. What was before runs again and is committed; what is behind comes after it.
       this.rollback()
-      this.#commitTogether(requests.slice(0, lostAt))
+      this.#commitTogether(requests.slice(0, lostAt), isCareful)
       return requests.slice(lostAt).filter((request) => !request.isFailed)
     }
     if (!this.#connection.inTransaction) return []
@@ -118,12 +124,12 @@ export class Writer {
 
   /**
    * Runs each; those that fail are backed out alone. Returns the index at which the whole transaction was lost: SQLite
-   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK), or a procedure did.
+   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK). Returns `unclean` when one may have left changes.
    */
-  #runEach(requests: readonly GroupRequest[]): number {
+  #runEach(requests: readonly GroupRequest[], isCareful: boolean): number {
     for (const [index, request] of requests.entries()) {
-      // A single statement is atomic by itself: SQLite backs out what it did when it fails.
-      const needsSavepoint = request.op !== 'run'
+      // A single statement is mostly atomic by itself: SQLite backs out what it did when it fails.
+      const needsSavepoint = isCareful || request.op !== 'run'
       if (needsSavepoint) this.#savepoint.run()
       try {
         request.result = this.#run(request)
@@ -133,6 +139,7 @@ export class Writer {
         fail(request, this.#explain(error))
         if (!this.#connection.inTransaction) return index
         if (needsSavepoint && !this.#backOut()) return index
+        if (!needsSavepoint && mayLeaveChanges(error)) return unclean
       }
     }
     return none
@@ -198,6 +205,12 @@ export class Writer {
 }
 
 const none = -1
+const unclean = -2
+
+/** Not with the conflict clause FAIL, which may stand in the statement, in a table or in a trigger: RAISE(FAIL). */
+function mayLeaveChanges(error: unknown): boolean {
+  return String((error as { code?: unknown } | null)?.code).startsWith('SQLITE_CONSTRAINT')
+}
 
 function standsAlone(request: GroupRequest): boolean {
   return request.op === 'run' && request.statement.text.kind === 'alone'

@@ -45,7 +45,7 @@ export async function openReplica(source: Source, options?: ReplicaOptions): Pro
 }
 
 /** Closes it when the test has finished, if the test has not. */
-export function closedAfterTest<T extends { close(): Promise<void> | void }>(closeable: T): T {
+export function closedAfterTest<T extends { close(): unknown }>(closeable: T): T {
   onTestFinished(async () => {
     await Promise.resolve(closeable.close()).catch(() => {})
   })

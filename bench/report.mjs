@@ -1,6 +1,5 @@
 /** What the command tells: JSON lines, a table, and the same table in docs/BENCHMARKS.md. */
 import { readFile, writeFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os'
 import Database from 'better-sqlite3'
 
@@ -46,23 +45,32 @@ export async function writeDocument(results, roundCount) {
   const begin = text.indexOf(beginMarker)
   const end = text.indexOf(endMarker)
   if (begin === -1 || end < begin) throw new Error(`${document.pathname} has no markers for the table`)
-  const measured = [beginMarker, '', machine(roundCount), '', markdownTable(results), '', endMarker].join(
-    '\n',
-  )
+  const measured = [
+    beginMarker,
+    '',
+    await machine(roundCount),
+    '',
+    markdownTable(results),
+    '',
+    endMarker,
+  ].join('\n')
   await writeFile(document, text.slice(0, begin) + measured + text.slice(end + endMarker.length))
 }
 
-function machine(roundCount) {
-  const require = createRequire(import.meta.url)
-  const version = (name) => `${name} ${require(`${name}/package.json`).version}`
+async function machine(roundCount) {
+  // Not by import: some packages do not export their package.json.
+  const version = async (name) => {
+    const manifest = new URL(`../node_modules/${name}/package.json`, import.meta.url)
+    return `${name} ${JSON.parse(await readFile(manifest, 'utf8')).version}`
+  }
+  const peers = await Promise.all(['libsql', '@libsql/client', '@tursodatabase/database'].map(version))
   const memoryGiB = Math.round(totalmem() / 2 ** 30)
   const sqlite = new Database(':memory:').prepare('SELECT sqlite_version()').pluck().get()
   const date = new Date().toISOString().slice(0, 10)
   return [
     `${date}, ${roundCount} rounds: ${cpus()[0]?.model.trim() ?? 'unknown processor'}, `,
     `${availableParallelism()} cores, ${memoryGiB} GiB; ${type()} ${release()}, Node.js ${process.versions.node}; `,
-    `${version('better-sqlite3')} (SQLite ${sqlite}), ${version('libsql')}, ${version('@libsql/client')}, `,
-    `${version('@tursodatabase/database')}.`,
+    `${await version('better-sqlite3')} (SQLite ${sqlite}), ${peers.join(', ')}.`,
   ].join('')
 }
 

@@ -55,6 +55,8 @@ Napi::Function WalConnection::define(Napi::Env env) {
                          InstanceMethod<&This::fold>("fold"),
                          InstanceMethod<&This::foldSync>("foldSync"),
                          InstanceMethod<&This::copyDatabase>("copyDatabase"),
+                         InstanceMethod<&This::countCommits>("countCommits"),
+                         InstanceMethod<&This::hasDeferredViolation>("hasDeferredViolation"),
                          InstanceMethod<&This::interrupt>("interrupt"),
                          InstanceMethod<&This::takeRefusal>("takeRefusal"),
                          InstanceMethod<&This::setCheckpointOnClose>("setCheckpointOnClose"),
@@ -101,6 +103,7 @@ Napi::Value WalConnection::position(const Napi::CallbackInfo& info) {
   position.Set("salt2", loadBig32(header.salts.data() + 4));
   position.Set("pageCount", header.frameCount == 0 ? 0 : header.pageCount);
   position.Set("pageSize", header.pageSize());
+  position.Set("changeCount", header.changeCount);
   return position;
 }
 
@@ -195,6 +198,30 @@ Napi::Value WalConnection::copyDatabase(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return translateFailures(env, [&] {
     return PromiseJob::start(env, std::make_unique<CopyDatabaseJob>(connection_, fdOf(info[0], "fd")));
+  });
+}
+
+Napi::Value WalConnection::countCommits(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return translateFailures(env, [&] {
+    const WalIndexHeader header = connection_->walState().header;
+    const std::shared_ptr<const WalFile> wal = connection_->walFile();
+    uint32_t commitCount = 0;
+    for (uint32_t walIndex = 1; walIndex <= header.frameCount; walIndex++) {
+      if (wal->sizeAfter(walIndex, header.pageSize()) != 0) commitCount++;
+    }
+    return Napi::Number::New(env, commitCount);
+  });
+}
+
+Napi::Value WalConnection::hasDeferredViolation(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return translateFailures(env, [&] {
+    const SqliteHandle& handle = connection_->handle();
+    int isViolated = 0;
+    int unused = 0;
+    handle.api->db_status(handle.db, SQLITE_DBSTATUS_DEFERRED_FKS, &isViolated, &unused, 0);
+    return Napi::Boolean::New(env, isViolated != 0);
   });
 }
 

@@ -29,6 +29,8 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   Napi::Value fold(const Napi::CallbackInfo& info);
   Napi::Value foldSync(const Napi::CallbackInfo& info);
   Napi::Value copyDatabase(const Napi::CallbackInfo& info);
+  Napi::Value hasDeferredViolation(const Napi::CallbackInfo& info);
+  Napi::Value countCommits(const Napi::CallbackInfo& info);
   void interrupt(const Napi::CallbackInfo& info);
   Napi::Value takeRefusal(const Napi::CallbackInfo& info);
   void setCheckpointOnClose(const Napi::CallbackInfo& info);

@@ -22,6 +22,15 @@ WalFile::WalFile(const char* path) : fd_(open(path, O_RDONLY | O_CLOEXEC)) {
 
 WalFile::~WalFile() { ::close(fd_); }
 
+uint32_t WalFile::sizeAfter(uint32_t walIndex, uint32_t pageSize) const {
+  uint8_t pageNoAndSize[8];
+  const int64_t offset = walFrameOffset(walIndex, pageSize);
+  if (readAt(fd_, pageNoAndSize, sizeof pageNoAndSize, offset) != sizeof pageNoAndSize) {
+    throw corruptFailure("the WAL ends before frame " + std::to_string(walIndex));
+  }
+  return loadBig32(pageNoAndSize + 4);
+}
+
 uint32_t framesPerChunk(uint32_t pageSize) {
   constexpr size_t kChunkBytes = 256 * 1024;
   return std::max<uint32_t>(1, static_cast<uint32_t>(kChunkBytes / recordBytes(pageSize)));

@@ -17,6 +17,8 @@ class WalFile {
   WalFile& operator=(const WalFile&) = delete;
 
   int fd() const { return fd_; }
+  // Database size in pages after the commit that a frame ends, 0 when it ends none.
+  uint32_t sizeAfter(uint32_t walIndex, uint32_t pageSize) const;
 
  private:
   int fd_;

@@ -64,7 +64,7 @@ class Store {
 
 it('lives five times, each time from a snapshot and logs', async () => {
   const store = new Store()
-  const model = closedAfterTest(new Database(':memory:'))
+  const model = new Database(':memory:')
   model.exec(schema)
   const made = await init(schema)
   await made.snapshot.moveTo(store.snapshotPath)

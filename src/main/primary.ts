@@ -359,6 +359,9 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       case 'frames':
         this.#feed.receive(message)
         break
+      case 'failed':
+        this.#end(reviveError(message.error) as MylibsqlError)
+        break
       case 'sealed': {
         const { outcome } = message
         if (!outcome.ok) this.#sealing?.reject(reviveError(outcome.error))

@@ -29,8 +29,11 @@ export const logMemoryBytesMax = 1024 * 1024
 /** The WAL is emptied when it has grown beyond this and all of its frames are copied out. */
 export const walResetBytes = 16 * 1024 * 1024
 
-/** What is left of the WAL is folded on the writer's own thread when it is at most this much. */
+/** What is left of the WAL is folded on the writer's own thread when it is at most this much, ... */
 export const walTailBytesMax = 1024 * 1024
+
+/** ... or, however much it is, when the WAL has grown beyond this: it is written to faster than it is folded. */
+export const walForcedBytes = 48 * 1024 * 1024
 
 /** Rows that one chunk of iterate() carries. */
 export const iterateChunkRows = 256

@@ -47,6 +47,8 @@ export type ToActor =
 export type FromActor =
   /** Answers `seal`: the log, undefined when there were no new frames. */
   | { readonly kind: 'sealed'; readonly outcome: Outcome<LogFile | undefined> }
+  /** Frames are lost: nothing is committed, saved or acknowledged any more. */
+  | { readonly kind: 'failed'; readonly error: WireError }
   /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
   | {
       readonly kind: 'results'

@@ -1,10 +1,11 @@
 /**
  * Numbers the frames of the WAL. SQLite counts frames from 1 and starts over when it resets the WAL, which the
- * salts of the wal-index header tell; frame numbers go on.
+ * salts of the wal-index header tell; frame numbers go on. The header also counts transactions, which tells when
+ * another program has written some that were reset before they were seen here.
  */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { WalConnection } from './native.js'
+import type { WalConnection, WalPosition } from './native.js'
 
 export class Capture {
   readonly #wal: WalConnection
@@ -14,6 +15,7 @@ export class Capture {
   #salt1: number
   #salt2: number
   #frameCount: number
+  #changeCount: number
 
   constructor(wal: WalConnection, nextFrameNo: FrameNo) {
     this.#wal = wal
@@ -23,6 +25,7 @@ export class Capture {
     this.#frameCount = position.frameCount
     this.#salt1 = position.salt1
     this.#salt2 = position.salt2
+    this.#changeCount = position.changeCount
   }
 
   /** Number that the next committed frame will have. */
@@ -43,11 +46,13 @@ export class Capture {
     const position = this.#wal.position()
     if (position.salt1 !== this.#salt1 || position.salt2 !== this.#salt2) {
       if (copiedFrameNo < this.#nextFrameNo) throw walReset(copiedFrameNo, this.#nextFrameNo)
+      this.#checkAllSeen(position)
       this.#originFrameNo = this.#nextFrameNo
       this.#salt1 = position.salt1
       this.#salt2 = position.salt2
     }
     this.#frameCount = position.frameCount
+    this.#changeCount = position.changeCount
     this.#nextFrameNo = this.#originFrameNo + position.frameCount
     return this.#nextFrameNo
   }
@@ -55,6 +60,16 @@ export class Capture {
   /** Index in the WAL, counted from 1. */
   walIndex(frameNo: FrameNo): number {
     return frameNo - this.#originFrameNo + 1
+  }
+
+  /** Since the last look, nothing but what is in the new generation of the WAL may have been committed. */
+  #checkAllSeen({ changeCount }: WalPosition): void {
+    const commitCount = (changeCount - this.#changeCount) >>> 0
+    if (commitCount === this.#wal.countCommits()) return
+    const message =
+      'Something else has written to the working file and has reset its WAL: these frames are lost. Only mylibsql may ' +
+      'write to it. Open the primary again from its snapshot and logs'
+    throw new MylibsqlError('ERR_WAL_RESET', message, { frameNo: this.#nextFrameNo })
   }
 }
 

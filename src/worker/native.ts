@@ -25,6 +25,8 @@ export interface WalPosition {
   readonly pageCount: number
   /** Page size in bytes; 0 when the WAL has never been written. */
   readonly pageSize: number
+  /** Transactions that were committed by anybody, modulo 2^32; goes on when the WAL is reset. */
+  readonly changeCount: number
 }
 
 /** Where frame records are read from: a buffer of records, or a file and the offset of its first record. */
@@ -119,6 +121,10 @@ export interface WalConnection {
   copyDatabase(
     fd: number,
   ): Promise<{ pageCount: number; pageSize: number; checksum: bigint; frameCount: number }>
+  /** Transactions in the WAL: frames that end one. */
+  countCommits(): number
+  /** Whether the open transaction could not be committed now, because of a deferred foreign key. */
+  hasDeferredViolation(): boolean
   /** Makes the statement that is running on this connection fail with SQLITE_INTERRUPT. */
   interrupt(): void
   /** Why the authorizer refused something since the last call, and forgets it; undefined when it did not. */

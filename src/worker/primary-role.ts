@@ -3,8 +3,9 @@
  * and streams what was committed, seals logs, and holds writers back when a limit is reached.
  */
 import { CancelTable } from '../protocol/cancellation.js'
-import { MylibsqlError, toWireError } from '../protocol/errors.js'
+import { errorCodes, MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { ioError } from '../protocol/io-error.js'
 import type {
   ActorStats,
   FromActor,
@@ -74,13 +75,7 @@ export class PrimaryRole {
     this.#post = post
     this.#statements = new Statements(database.connection)
     this.#interruptible = new Interruptible(new CancelTable(limits.cancelTable), database.connectionId)
-    this.#writer = new Writer(
-      database.connection,
-      this.#statements,
-      procedures,
-      this.#interruptible,
-      this.#explain,
-    )
+    this.#writer = new Writer(database, this.#statements, procedures, this.#interruptible, this.#explain)
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
   }
@@ -191,6 +186,9 @@ export class PrimaryRole {
         value !== undefined && 'bytes' in value.location ? [value.location.bytes.buffer as ArrayBuffer] : []
       this.#post({ kind: 'sealed', outcome: { ok: true, value } }, buffers)
     } catch (error) {
+      // A full disk passes; frames that are gone stay away.
+      if ((error as { code?: unknown }).code === 'ERR_WAL_RESET' && this.#failure === undefined)
+        this.#lose(error)
       this.#post({ kind: 'sealed', outcome: { ok: false, error: toWireError(error) } })
     }
   }
@@ -295,9 +293,17 @@ export class PrimaryRole {
       this.#feed.publish(this.#keeper, nextFrameNo)
       return nextFrameNo
     } catch (error) {
-      this.#failure = error
-      throw error
+      throw this.#lose(error)
     }
+  }
+
+  /** The end of this primary: what it has committed cannot be had any more. */
+  #lose(error: unknown): unknown {
+    const code = (error as { code?: unknown } | null)?.code
+    const isOurs = typeof code === 'string' && code in errorCodes
+    this.#failure = isOurs ? error : ioError(error, 'read the WAL of', this.#database.path)
+    this.#post({ kind: 'failed', error: toWireError(this.#failure) })
+    return this.#failure
   }
 
   /** Whether writers have to wait, for a limited time, until logs are saved or subscribers have caught up. */

@@ -4,7 +4,7 @@
  */
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
 import { type LogFile, logHeader } from '../protocol/log-format.js'
 import type { ActorStats, Position } from '../protocol/wire.js'
 import { checkLog, withLogSource } from './log-source.js'
@@ -12,6 +12,7 @@ import type { WorkingDatabase } from './working-database.js'
 
 export class ReplicaRole {
   readonly #database: WorkingDatabase
+  readonly #recordBytes: number
   #position: Position
   #folding: Promise<void> | undefined
   #foldAtBytes = walResetBytes
@@ -21,6 +22,7 @@ export class ReplicaRole {
   constructor(database: WorkingDatabase, position: Position) {
     this.#database = database
     this.#position = position
+    this.#recordBytes = frameHeaderBytes + database.pageSize
   }
 
   position(): Position {
@@ -75,24 +77,34 @@ export class ReplicaRole {
   }
 
   #walBytes(): number {
-    return this.#database.wal.position().frameCount * (frameHeaderBytes + this.#database.pageSize)
+    return this.#database.wal.position().frameCount * this.#recordBytes
   }
 
   async #fold(): Promise<void> {
+    let isFolded = false
     try {
-      const { frameCount } = await this.#database.wal.fold()
-      const position = this.#database.wal.position()
-      const tailBytes = (position.frameCount - frameCount) * (frameHeaderBytes + this.#database.pageSize)
-      // Under a steady stream something is always left: a small rest is folded between two logs.
-      if (tailBytes > 0 && tailBytes <= walTailBytesMax) this.#database.wal.foldSync('passive')
+      isFolded = await this.#foldAll()
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
-    } finally {
-      this.#folding = undefined
-      const { frameCount, foldedCount } = this.#database.wal.position()
-      // A WAL that readers keep from being folded goes on growing: no attempt at every log.
-      this.#foldAtBytes = frameCount === foldedCount ? walResetBytes : this.#walBytes() + walResetBytes / 4
+    }
+    this.#folding = undefined
+    // A WAL that readers keep from being folded goes on growing: no attempt at every log.
+    this.#foldAtBytes = isFolded ? walResetBytes : this.#walBytes() + walResetBytes / 4
+  }
+
+  /** False when a reader is in the way. */
+  async #foldAll(): Promise<boolean> {
+    const { wal } = this.#database
+    for (;;) {
+      const { frameCount, foldedCount } = await wal.fold()
+      if (foldedCount < frameCount) return false
+      const restBytes = (wal.position().frameCount - foldedCount) * this.#recordBytes
+      if (restBytes === 0) return true
+      // Under a steady stream something is always left: it is folded between two logs.
+      if (restBytes > walTailBytesMax && this.#walBytes() < walForcedBytes) continue
+      const rest = wal.foldSync('passive')
+      return rest.foldedCount === rest.frameCount
     }
   }
 }

@@ -10,19 +10,17 @@
  *
  * Why writers do not wait. Copying and folding run on libuv threads. Under a steady load there are always newer
  * frames when a fold ends, so that the WAL would never be reset; once what is left is small it is therefore
- * copied and folded on the writer's own thread between two transactions, which takes about a millisecond.
+ * copied and folded on the writer's own thread between two transactions, which takes about a millisecond. Writers that
+ * are faster than that wait: a WAL beyond `walForcedBytes` is folded there whatever is left of it.
  */
 import { toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { logMemoryBytesMax, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import { logMemoryBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
 import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
 import type { Position } from '../protocol/wire.js'
 import { Capture } from './capture.js'
 import { OpenLog } from './open-log.js'
 import type { WorkingDatabase } from './working-database.js'
-
-/** Rounds of copying and folding before what is left is left to the next time. */
-const roundsMax = 4
 
 export class WalKeeper {
   readonly #database: WorkingDatabase
@@ -34,6 +32,8 @@ export class WalKeeper {
   #savedFrameNo: FrameNo
   #drainAtBytes = walResetBytes
   #draining: Promise<void> | undefined
+  /** The rest of the WAL could not be folded because a transaction was open. */
+  #isRestDue = false
   #queue: Promise<unknown> = Promise.resolve()
   /** Operations in the queue. */
   #underWayCount = 0
@@ -73,6 +73,7 @@ export class WalKeeper {
   /** To be called after each commit. Returns the number of the next frame. Throws ERR_WAL_RESET. */
   advance(): FrameNo {
     const nextFrameNo = this.#capture.advance(this.#openLog.end.nextFrameNo)
+    if (this.#isRestDue && this.#underWayCount === 0) this.#foldDueRest()
     if (this.walBytes >= this.#drainAtBytes) this.#draining ??= this.#drainInBackground()
     return nextFrameNo
   }
@@ -145,35 +146,37 @@ export class WalKeeper {
   }
 
   async #drainInBackground(): Promise<void> {
+    let isFolded = false
     try {
-      await this.#drain()
+      isFolded = await this.#drain()
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
-    } finally {
-      this.#draining = undefined
-      const { frameCount, foldedCount } = this.#database.wal.position()
-      // When a reader is in the way the WAL goes on growing: no attempt at every commit.
-      this.#drainAtBytes = frameCount === foldedCount ? walResetBytes : this.walBytes + walResetBytes / 4
     }
+    this.#draining = undefined
+    // When a reader is in the way the WAL goes on growing: no attempt at every commit.
+    this.#drainAtBytes = isFolded ? walResetBytes : this.walBytes + walResetBytes / 4
   }
 
-  /** Folds all that is committed, in rounds: under a pin while much is left, then at once. */
-  async #drain(): Promise<void> {
+  /** Folds all that is committed, in rounds: under a pin while much is left, then at once. False: something is in the way. */
+  async #drain(): Promise<boolean> {
     const { wal } = this.#database
-    for (let round = 0; round < roundsMax; round += 1) {
+    for (;;) {
       const target = this.#capture.advance(this.#openLog.end.nextFrameNo)
       const pin = wal.pin()
       try {
         // A WAL that is folded completely cannot be pinned: folding now might fold what is committed meanwhile.
-        if (!pin.holds) return
+        if (!pin.holds) return true
         // A log may be copied and sealed while this folds: what it copies is behind the pin.
         await this.#exclusively(() => this.#copyOut(target))
-        await wal.fold()
+        const { foldedCount } = await wal.fold()
+        // A reader stands before the pin.
+        if (foldedCount < pin.frameCount) return false
       } finally {
         pin.release()
       }
-      if (await this.#exclusively(async () => this.#foldRest())) return
+      const isFolded = await this.#exclusively(async () => this.#foldRest())
+      if (isFolded !== undefined) return isFolded
     }
   }
 
@@ -181,16 +184,27 @@ export class WalKeeper {
     await this.#openLog.copy(this.#database.wal, this.#capture, nextFrameNo)
   }
 
-  /** Copies and folds what is left, here and now; false when that is too much. */
-  #foldRest(): boolean {
+  /** Copies and folds what is left, here and now. Undefined: that is too much; false: something is in the way. */
+  #foldRest(): boolean | undefined {
     const { wal, connection } = this.#database
-    const { foldedCount } = wal.position()
-    const restBytes = (this.#capture.walFrameCount - foldedCount) * this.#recordBytes
-    if (restBytes > walTailBytesMax) return false
-    if (restBytes === 0 || connection.inTransaction) return true
+    const restBytes = (this.#capture.walFrameCount - wal.position().foldedCount) * this.#recordBytes
+    if (restBytes > walTailBytesMax && this.walBytes < walForcedBytes) return undefined
+    // A transaction that began on an unfolded WAL does not start it over: it has to be folded between two.
+    this.#isRestDue = connection.inTransaction
+    if (this.#isRestDue) return false
+    if (restBytes === 0) return true
     this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
-    wal.foldSync('passive')
-    return true
+    const { frameCount, foldedCount } = wal.foldSync('passive')
+    return foldedCount === frameCount
+  }
+
+  #foldDueRest(): void {
+    try {
+      this.#isRestDue = false
+      if (this.#foldRest()) this.#drainAtBytes = walResetBytes
+    } catch (error) {
+      this.#lastError = toWireError(error)
+    }
   }
 
   #nextLog(start: Position): OpenLog {

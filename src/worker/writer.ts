@@ -9,11 +9,14 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult } from '../protocol/values.js'
 import { fail, type GroupRequest, type GroupStatement } from './group.js'
 import type { Interruptible } from './interruptible.js'
+import type { WalConnection } from './native.js'
 import type { Procedures } from './procedures.js'
 import type { Statements } from './statements.js'
+import type { WorkingDatabase } from './working-database.js'
 
 export class Writer {
   readonly #connection: Database.Database
+  readonly #wal: WalConnection
   readonly #statements: Statements
   readonly #procedures: Procedures
   readonly #interruptible: Interruptible
@@ -28,7 +31,7 @@ export class Writer {
   transactionCount = 0
 
   constructor(
-    connection: Database.Database,
+    { connection, wal }: Pick<WorkingDatabase, 'connection' | 'wal'>,
     statements: Statements,
     procedures: Procedures,
     interruptible: Interruptible,
@@ -36,6 +39,7 @@ export class Writer {
   ) {
     this.#interruptible = interruptible
     this.#connection = connection
+    this.#wal = wal
     this.#statements = statements
     this.#procedures = procedures
     this.#explain = explain
@@ -93,16 +97,18 @@ export class Writer {
       return []
     }
     if (lostAt !== none) {
-      // The whole transaction is gone. What was before runs again and is committed; what is behind comes after it.
+      // What was before runs again and is committed, and this one alone; what is behind comes after it.
       this.rollback()
+      if (requests.length === 1) return requests.filter((request) => !request.isFailed)
       this.#commitTogether(requests.slice(0, lostAt), isCareful)
-      return requests.slice(lostAt).filter((request) => !request.isFailed)
+      this.#commitTogether(requests.slice(lostAt, lostAt + 1))
+      return requests.slice(lostAt + 1)
     }
     if (!this.#connection.inTransaction) return []
     try {
       this.commit()
     } catch (error) {
-      // A deferred constraint, or a full disk: find out whose, by committing each alone.
+      // A full disk, or a deferred foreign key of one that is alone.
       this.rollback()
       if (requests.length === 1) fail(requests[0]!, error)
       else for (const request of requests) this.#commitTogether([request])
@@ -123,8 +129,9 @@ export class Writer {
   }
 
   /**
-   * Runs each; those that fail are backed out alone. Returns the index at which the whole transaction was lost: SQLite
-   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK). Returns `unclean` when one may have left changes.
+   * Runs each; those that fail are backed out alone. Returns the index of one that cannot share the transaction: SQLite
+   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK), or a foreign key is violated as yet. Returns `unclean`
+   * when one may have left changes.
    */
   #runEach(requests: readonly GroupRequest[], isCareful: boolean): number {
     for (const [index, request] of requests.entries()) {
@@ -141,6 +148,8 @@ export class Writer {
         if (needsSavepoint && !this.#backOut()) return index
         if (!needsSavepoint && mayLeaveChanges(error)) return unclean
       }
+      // Alone it could not commit, so it must not thanks to what a neighbour writes later.
+      if (this.#wal.hasDeferredViolation()) return index
     }
     return none
   }

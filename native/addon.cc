@@ -36,13 +36,7 @@ Napi::Value checkRun(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const FrameSource source = frameSourceOf(info[0]);
   const FrameRun run = frameRunOf(info[1]);
-  const FrameCheck check = translateFailures(env, [&] { return checkFrames(source, run); });
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("endChecksum", Napi::BigInt::New(env, check.endChecksum));
-  result.Set("badIndex", Napi::Number::New(env, static_cast<double>(check.badIndex)));
-  result.Set("reason", check.reason != nullptr ? Napi::String::New(env, check.reason) : env.Undefined());
-  result.Set("lastSizeAfter", Napi::Number::New(env, check.lastSizeAfter));
-  return result;
+  return makeFrameCheck(env, translateFailures(env, [&] { return checkFrames(source, run); }));
 }
 
 Napi::Value rewriteRun(const Napi::CallbackInfo& info) {

@@ -38,8 +38,8 @@ class Connection {
   const SqliteHandle& walHandle();
 
   WalState walState();
-  // The WAL's file, opened for reading by itself on first use. (Locks are never taken on the WAL itself, so
-  // closing a descriptor of it is harmless.)
+  // The WAL's file, opened by itself on first use. (Locks are never taken on the WAL itself, so closing a
+  // descriptor of it is harmless.)
   std::shared_ptr<const WalFile> walFile();
 
   // Side connections are lent, and valid until they are given back or close().

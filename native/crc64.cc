@@ -58,6 +58,11 @@ bool hasCarrylessMultiply() {
   static const bool has = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
   return has;
 }
+
+bool hasWideCarrylessMultiply() {
+  static const bool has = __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx512f");
+  return has;
+}
 #endif
 
 }  // namespace
@@ -75,6 +80,9 @@ uint64_t crc64Portable(const void* bytes, size_t byteLength, uint64_t previous) 
 
 uint64_t crc64(const void* bytes, size_t byteLength, uint64_t previous) {
 #if defined(__x86_64__)
+  if (byteLength >= 512 && hasWideCarrylessMultiply()) {
+    return ~crc64RegisterVpclmul(~previous, static_cast<const uint8_t*>(bytes), byteLength);
+  }
   if (byteLength >= 128 && hasCarrylessMultiply()) {
     return ~crc64RegisterPclmul(~previous, static_cast<const uint8_t*>(bytes), byteLength);
   }

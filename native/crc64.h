@@ -24,6 +24,8 @@ uint64_t crc64RegisterPortable(uint64_t state, const uint8_t* bytes, size_t byte
 #if defined(__x86_64__)
 // Needs PCLMULQDQ and SSE4.1, and at least 64 bytes.
 uint64_t crc64RegisterPclmul(uint64_t state, const uint8_t* bytes, size_t byteLength);
+// Needs VPCLMULQDQ and AVX-512F, and at least 256 bytes.
+uint64_t crc64RegisterVpclmul(uint64_t state, const uint8_t* bytes, size_t byteLength);
 #endif
 
 }  // namespace mylibsql

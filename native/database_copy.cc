@@ -30,7 +30,7 @@ namespace mylibsql {
 namespace {
 
 constexpr size_t kDatabaseHeaderBytes = 100;
-// One xRead of the unix VFS: see kWriteBytesMax of the injector.
+// What one xRead is asked for.
 constexpr size_t kReadBytesMax = 64 * 1024;
 
 struct PageVersion {

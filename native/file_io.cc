@@ -1,5 +1,6 @@
 #include "file_io.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -34,6 +35,13 @@ void writeAt(int fd, const void* bytes, size_t byteLength, int64_t byteOffset) {
     if (count < 0) throw systemFailure("pwrite", errno);
     done += static_cast<size_t>(count);
   }
+}
+
+void reserve(int fd, int64_t byteOffset, int64_t byteLength) {
+#if defined(__linux__)
+  if (fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(byteOffset), static_cast<off_t>(byteLength)) != 0)
+    return;
+#endif
 }
 
 uint64_t copyFile(int sourceFd, int targetFd, int64_t byteLength) {

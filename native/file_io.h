@@ -12,6 +12,11 @@ size_t readAt(int fd, void* target, size_t byteLength, int64_t byteOffset);
 // Writes all of it. Throws ERR_IO, with errno ENOSPC when the disk is full.
 void writeAt(int fd, const void* bytes, size_t byteLength, int64_t byteOffset);
 
+// Asks the file system for the room of a large write in one piece, which is faster than block by block as it
+// goes. The file's size stays. Without effect where there is no such thing, and when there is no room: the write
+// says so.
+void reserve(int fd, int64_t byteOffset, int64_t byteLength);
+
 // Copies the first `byteLength` bytes of one file into another and returns their CRC-64; `targetFd` -1: only
 // that.
 uint64_t copyFile(int sourceFd, int targetFd, int64_t byteLength);

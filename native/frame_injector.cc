@@ -4,14 +4,20 @@
 // The order, and why it is safe:
 //   1. BEGIN IMMEDIATE takes the write lock: nobody else appends, restarts or recovers; the header stands still.
 //   2. When the WAL is folded completely and nobody reads from it, it is restarted, as walRestartLog() does.
-//   3. The frames are written beyond the last committed one, where no reader looks. The header of the first
-//      stays zero. Recovery stops at it: a crash up to here leaves nothing of the run, nor of commits inside it.
+//   3. Chunk by chunk the frames are checked and written beyond the last committed one, where no reader looks.
+//      The header of the first stays zero. Recovery stops at it: a crash up to here, or a bad frame in a later
+//      chunk, leaves nothing of the run, nor of commits inside it.
 //   4. Their page numbers go into the hash tables. Readers pass over entries beyond their own last frame.
-//   5. The header of the first frame is written: now a recovery finds the whole run.
+//   5. When all are good, the header of the first frame is written: now a recovery finds the whole run. And no
+//      more: the header of the frame after the run was written as zeros. Otherwise frames of an earlier attempt
+//      at the same run could follow, which continue the checksums when this run is the beginning of that one.
 //   6. The wal-index header is written. This is only memory and cannot fail: readers that begin now see the run.
 //   7. COMMIT releases the lock. The connection itself wrote no page, so SQLite adds nothing; at its next read it
 //      finds the header changed and drops its page cache.
 // A failure before 6 is followed by ROLLBACK, and whatever was written lies beyond the last committed frame.
+//
+// The frames are written through a descriptor of the addon's own, in pieces larger than SQLite's unix VFS takes
+// (seekAndWriteFd() in os_unix.c masks a size to 17 bits). The VFS keeps nothing of the WAL but its descriptor.
 //
 // Nothing is synced: what must outlive a crash of the machine is in the saved logs.
 #include "frame_injector.h"
@@ -21,6 +27,7 @@
 #include <memory>
 
 #include "failure.h"
+#include "file_io.h"
 #include "frame_record.h"
 #include "wal_format.h"
 
@@ -28,33 +35,33 @@ namespace mylibsql {
 
 namespace {
 
-// The unix VFS masks the size of one write to 17 bits (seekAndWriteFd() in os_unix.c) and reports what is
-// above as SQLITE_FULL.
-constexpr size_t kWriteBytesMax = 64 * 1024;
+// Room that is asked for at a time: not all that a run claims, which may be more than there is.
+constexpr int64_t kReservedChunks = 16;
 
 class FrameInjector {
  public:
-  FrameInjector(Connection& connection, const SqliteHandle& handle, uint32_t pageSize)
+  FrameInjector(Connection& connection, const SqliteHandle& handle, const FrameRun& run)
       : connection_(connection),
         handle_(handle),
-        pageSize_(pageSize),
+        run_(run),
+        wal_(connection.walFile()),
         index_(handle),
-        wal_(handle.walFile()) {}
+        checker_(run) {}
 
-  void run(const FrameSource& source, uint32_t frameCount) {
+  FrameCheck inject(const FrameSource& source, const std::optional<uint64_t>& endChecksum) {
     const WalState state = index_.read();
     header_ = state.header;
     requirePageSize();
     if (header_.frameCount > 0 && state.foldedCount == header_.frameCount) restartIfUnread();
     if (header_.frameCount == 0) writeWalHeader();
-    if (frameCount > kPageNoMax - header_.frameCount)
+    if (run_.frameCount > kPageNoMax - header_.frameCount)
       throw Failure("SQLITE_FULL", "the WAL has too many frames");
-    writeFrames(source, frameCount);
-    for (uint32_t i = 0; i < frameCount; i++) {
-      index_.append(header_.frameCount + 1 + i, pageNos_[i], header_.frameCount);
+    writeFrames(source);
+    if (checker_.finishTransaction(endChecksum)) {
+      writeAt(wal_->fd(), firstHeader_, sizeof firstHeader_, offsetOf(header_.frameCount + 1));
+      publish();
     }
-    write(firstHeader_, sizeof firstHeader_, walFrameOffset(header_.frameCount + 1, pageSize_));
-    publish(frameCount);
+    return checker_.check();
   }
 
  private:
@@ -64,8 +71,8 @@ class FrameInjector {
       databasePageSize =
           static_cast<uint32_t>(std::stoul(handle_.queryText("PRAGMA main.page_size", "reading page_size")));
     }
-    if (databasePageSize == pageSize_) return;
-    throw Failure("ERR_PAGE_SIZE", "the frames have pages of " + std::to_string(pageSize_) +
+    if (databasePageSize == run_.pageSize) return;
+    throw Failure("ERR_PAGE_SIZE", "the frames have pages of " + std::to_string(run_.pageSize) +
                                        " bytes, the database of " + std::to_string(databasePageSize));
   }
 
@@ -93,8 +100,8 @@ class FrameInjector {
   // there.
   void writeWalHeader() {
     uint8_t bytes[kWalHeaderBytes];
-    const int result = wal_->pMethods->xRead(wal_, bytes, sizeof bytes, 0);
-    if (result == SQLITE_OK && (loadBig32(bytes) & ~1u) == kWalMagic) {
+    const bool isWhole = readAt(wal_->fd(), bytes, sizeof bytes, 0) == sizeof bytes;
+    if (isWhole && (loadBig32(bytes) & ~1u) == kWalMagic) {
       connection_.checkpointSequence = std::max(connection_.checkpointSequence, loadBig32(bytes + 12));
     }
     connection_.checkpointSequence++;
@@ -107,111 +114,121 @@ class FrameInjector {
 
     storeBig32(bytes, kWalMagic | (kHostIsBigEndian ? 1 : 0));
     storeBig32(bytes + 4, kWalVersion);
-    storeBig32(bytes + 8, pageSize_);
+    storeBig32(bytes + 8, run_.pageSize);
     storeBig32(bytes + 12, connection_.checkpointSequence);
     std::memcpy(bytes + 16, header_.salts.data(), header_.salts.size());
     const WalChecksum sum = walChecksum({}, kHostIsBigEndian, bytes, 24);
     storeBig32(bytes + 24, sum.first);
     storeBig32(bytes + 28, sum.second);
-    write(bytes, sizeof bytes, 0);
+    writeAt(wal_->fd(), bytes, sizeof bytes, 0);
 
     header_.bigEndianChecksums = kHostIsBigEndian;
     header_.frameChecksum[0] = sum.first;
     header_.frameChecksum[1] = sum.second;
-    header_.setPageSize(pageSize_);
+    header_.setPageSize(run_.pageSize);
   }
 
-  void writeFrames(const FrameSource& source, uint32_t frameCount) {
-    const size_t stride = recordBytes(pageSize_);
-    const uint32_t stagedMax = std::max<uint32_t>(1, static_cast<uint32_t>(kWriteBytesMax / stride));
-    const std::unique_ptr<uint8_t[]> staged(new uint8_t[stagedMax * stride]);
-    pageNos_.reserve(frameCount);
+  void writeFrames(const FrameSource& source) {
+    const size_t stride = recordBytes(run_.pageSize);
+    const auto chunkFrames =
+        static_cast<uint32_t>(std::min<uint64_t>(framesPerChunk(run_.pageSize), run_.frameCount));
+    const std::unique_ptr<uint8_t[]> chunk(new uint8_t[chunkFrames * stride + kWalFrameHeaderBytes]);
     sum_ = {header_.frameChecksum[0], header_.frameChecksum[1]};
-    int64_t offset = walFrameOffset(header_.frameCount + 1, pageSize_);
-
-    FrameReader reader(source, pageSize_, frameCount);
-    const uint8_t* records = nullptr;
-    while (const uint32_t count = reader.next(records)) {
-      for (uint32_t done = 0; done < count;) {
-        const uint32_t stagedCount = std::min(stagedMax, count - done);
-        for (uint32_t i = 0; i < stagedCount; i++) {
-          encodeFrame(staged.get() + i * stride, records + (done + i) * stride);
-        }
-        write(staged.get(), stagedCount * stride, offset);
-        offset += static_cast<int64_t>(stagedCount * stride);
-        done += stagedCount;
+    uint32_t walIndex = header_.frameCount + 1;
+    int64_t reservedUpTo = 0;
+    FrameReader reader(source, run_.pageSize, run_.frameCount);
+    while (const uint32_t count = reader.copyNext(chunk.get(), chunkFrames)) {
+      const int64_t offset = offsetOf(walIndex);
+      for (uint32_t i = 0; i < count; i++) {
+        uint8_t* const record = chunk.get() + i * stride;
+        if (!checker_.take(record)) return;
+        index_.append(walIndex, recordPageNo(record), header_.frameCount);
+        turnIntoFrame(record);
+        if (walIndex++ == header_.frameCount + 1) holdBack(record);
       }
+      size_t byteLength = count * stride;
+      if (reader.remaining() == 0) {
+        std::memset(chunk.get() + byteLength, 0, kWalFrameHeaderBytes);
+        byteLength += kWalFrameHeaderBytes;
+      }
+      if (offset >= reservedUpTo && reader.remaining() > 0) {
+        reservedUpTo = offset + static_cast<int64_t>(kReservedChunks * byteLength);
+        reserve(wal_->fd(), offset, reservedUpTo - offset);
+      }
+      writeAt(wal_->fd(), chunk.get(), byteLength, offset);
     }
-    if (reader.remaining() != 0) throw corruptFailure("the frames end before the last one");
-    if (sizeAfter_ == 0) throw corruptFailure("the last frame does not end a transaction");
   }
 
-  // walEncodeFrame(): a WAL frame from a record.
-  void encodeFrame(uint8_t* frame, const uint8_t* record) {
+  // walEncodeFrame(): a WAL frame in the place of a record. The page stays where it is.
+  void turnIntoFrame(uint8_t* record) {
     const uint32_t pageNo = recordPageNo(record);
-    sizeAfter_ = recordSizeAfter(record);
-    if (pageNo == 0 || pageNo > kPageNoMax) throw corruptFailure("page number " + std::to_string(pageNo));
-    uint8_t* const page = frame + kWalFrameHeaderBytes;
-    std::memcpy(page, recordPage(record), pageSize_);
-    storeBig32(frame, pageNo);
-    storeBig32(frame + 4, sizeAfter_);
-    std::memcpy(frame + 8, header_.salts.data(), header_.salts.size());
-    sum_ = walChecksum(sum_, header_.bigEndianChecksums, frame, kWalFrameSummedBytes);
-    sum_ = walChecksum(sum_, header_.bigEndianChecksums, page, pageSize_);
-    storeBig32(frame + 16, sum_.first);
-    storeBig32(frame + 20, sum_.second);
-    if (pageNos_.empty()) {
-      std::memcpy(firstHeader_, frame, sizeof firstHeader_);
-      std::memset(frame, 0, sizeof firstHeader_);
-    }
-    pageNos_.push_back(pageNo);
+    const uint32_t sizeAfter = recordSizeAfter(record);
+    storeBig32(record, pageNo);
+    storeBig32(record + 4, sizeAfter);
+    std::memcpy(record + 8, header_.salts.data(), header_.salts.size());
+    sum_ = walChecksum(sum_, header_.bigEndianChecksums, record, kWalFrameSummedBytes);
+    sum_ = walChecksum(sum_, header_.bigEndianChecksums, record + kWalFrameHeaderBytes, run_.pageSize);
+    storeBig32(record + 16, sum_.first);
+    storeBig32(record + 20, sum_.second);
   }
 
-  void publish(uint32_t frameCount) {
-    header_.frameCount += frameCount;
-    header_.pageCount = sizeAfter_;
+  void holdBack(uint8_t* firstFrame) {
+    std::memcpy(firstHeader_, firstFrame, sizeof firstHeader_);
+    std::memset(firstFrame, 0, sizeof firstHeader_);
+  }
+
+  void publish() {
+    header_.frameCount += static_cast<uint32_t>(run_.frameCount);
+    header_.pageCount = checker_.check().lastSizeAfter;
     header_.changeCount++;
     header_.frameChecksum[0] = sum_.first;
     header_.frameChecksum[1] = sum_.second;
     index_.publish(header_);
   }
 
-  void write(const uint8_t* bytes, size_t byteLength, int64_t byteOffset) {
-    while (byteLength > 0) {
-      const size_t piece = std::min(byteLength, kWriteBytesMax);
-      const int result = wal_->pMethods->xWrite(wal_, bytes, static_cast<int>(piece), byteOffset);
-      if (result != SQLITE_OK) throw sqliteFailure(handle_, result, "writing the WAL");
-      bytes += piece;
-      byteLength -= piece;
-      byteOffset += static_cast<int64_t>(piece);
-    }
-  }
+  int64_t offsetOf(uint32_t walIndex) const { return walFrameOffset(walIndex, run_.pageSize); }
 
   Connection& connection_;
   const SqliteHandle& handle_;
-  const uint32_t pageSize_;
+  const FrameRun& run_;
+  const std::shared_ptr<const WalFile> wal_;
   WalIndex index_;
-  sqlite3_file* const wal_;
+  FrameChecker checker_;
   WalIndexHeader header_;
   WalChecksum sum_;
-  uint32_t sizeAfter_ = 0;
   uint8_t firstHeader_[kWalFrameHeaderBytes];
-  std::vector<uint32_t> pageNos_;
 };
+
+// An interrupt by another thread does not end it: the run is published already. And a ROLLBACK would take the new
+// header for the one that the page cache belongs to (sqlite3WalUndo).
+void commit(const SqliteHandle& handle) {
+  int result = SQLITE_INTERRUPT;
+  while (result == SQLITE_INTERRUPT) result = handle.api->exec(handle.db, "COMMIT", nullptr, nullptr, nullptr);
+  if (result != SQLITE_OK) throw sqliteFailure(handle, result, "releasing the write lock");
+}
 
 }  // namespace
 
-void injectFrames(Connection& connection, const FrameSource& source, uint32_t frameCount, uint32_t pageSize) {
-  if (frameCount == 0) return;
+FrameCheck injectFrames(Connection& connection, const FrameSource& source, const FrameRun& run,
+                        const std::optional<uint64_t>& endChecksum) {
+  const FrameChecker start(run);
+  if (run.frameCount == 0 || !start.isGood()) return start.check();
   const SqliteHandle& handle = connection.walHandle();
   handle.execute("BEGIN IMMEDIATE", "taking the write lock");
+  const auto rollBack = [&handle] { handle.api->exec(handle.db, "ROLLBACK", nullptr, nullptr, nullptr); };
+  FrameCheck check;
   try {
-    FrameInjector(connection, handle, pageSize).run(source, frameCount);
+    check = FrameInjector(connection, handle, run).inject(source, endChecksum);
   } catch (...) {
-    handle.api->exec(handle.db, "ROLLBACK", nullptr, nullptr, nullptr);
+    rollBack();
     throw;
   }
-  handle.execute("COMMIT", "releasing the write lock");
+  if (check.badIndex < 0) {
+    commit(handle);
+  } else {
+    rollBack();
+  }
+  return check;
 }
 
 }  // namespace mylibsql

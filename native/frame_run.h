@@ -1,6 +1,6 @@
 #pragma once
-// Runs of frame records: checked, renumbered into another version, applied to a database file. The record's
-// layout and checksums are described in frame_record.h.
+// Runs of frame records: renumbered into another version, applied to a database file. How they are checked is
+// in frame_check.h, the record's layout and checksums in frame_record.h.
 
 #include "frame_source.h"
 
@@ -14,17 +14,6 @@ struct FrameRun {
   uint64_t fileStartChecksum;  // that the log's own header names
   uint64_t startChecksum;      // chained version 3 checksum of the frame before the run
 };
-
-struct FrameCheck {
-  uint64_t endChecksum;          // chained version 3 checksum after the last frame that was read
-  int64_t badIndex = -1;         // of the first bad record
-  const char* reason = nullptr;  // frameNo, pageNo, sizeAfter, checksum, truncated, lineage
-  uint32_t lastSizeAfter = 0;
-};
-
-// Whether the records are what a log of their version may hold. Uses one chunk of memory, whatever the run
-// claims.
-FrameCheck checkFrames(const FrameSource& source, const FrameRun& run);
 
 // Writes the records, numbered from run.startFrameNo, as those of version `toVersion` to `fd` from
 // `byteOffset` on. Chains from `startChecksum` (version 3) or run.fileStartChecksum (version 2); returns the

@@ -22,10 +22,15 @@ class FrameReader {
   // Points `records` at the next whole records and returns how many there are: 0 at the end of the run, or
   // where the source ends early (remaining() is not 0 then). Valid until the next call.
   uint32_t next(const uint8_t*& records);
+  // The same, at most `frameCountMax`, copied to where the caller may change them.
+  uint32_t copyNext(uint8_t* records, uint32_t frameCountMax);
 
   uint64_t remaining() const { return remaining_; }
 
  private:
+  uint64_t framesInBytes() const;
+  uint32_t pass(uint64_t frameCount);
+
   const FrameSource source_;
   const size_t stride_;
   const uint32_t chunkFrames_;

@@ -93,4 +93,13 @@ FrameRun frameRunOf(Napi::Value value) {
   return run;
 }
 
+Napi::Value makeFrameCheck(Napi::Env env, const FrameCheck& check) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("endChecksum", Napi::BigInt::New(env, check.endChecksum));
+  result.Set("badIndex", Napi::Number::New(env, static_cast<double>(check.badIndex)));
+  result.Set("reason", check.reason != nullptr ? Napi::String::New(env, check.reason) : env.Undefined());
+  result.Set("lastSizeAfter", Napi::Number::New(env, check.lastSizeAfter));
+  return result;
+}
+
 }  // namespace mylibsql

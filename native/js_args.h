@@ -4,7 +4,7 @@
 
 #include <napi.h>
 
-#include "frame_run.h"
+#include "frame_check.h"
 #include "frame_source.h"
 
 namespace mylibsql {
@@ -22,5 +22,6 @@ uint32_t pageSizeOf(Napi::Value value, const char* name);
 int fdOf(Napi::Value value, const char* name);  // -1 is allowed
 FrameSource frameSourceOf(Napi::Value value);
 FrameRun frameRunOf(Napi::Value value);
+Napi::Value makeFrameCheck(Napi::Env env, const FrameCheck& check);
 
 }  // namespace mylibsql

@@ -11,16 +11,6 @@ int keepFirstText(void* target, int columnCount, char** values, char**) {
   return SQLITE_OK;
 }
 
-sqlite3_file* openFile(const SqliteHandle& handle, int control) {
-  sqlite3_file* file = nullptr;
-  const int result = handle.api->file_control(handle.db, "main", control, &file);
-  if (result != SQLITE_OK) throw sqliteFailure(handle, result, "finding the open file");
-  if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) {
-    throw Failure("SQLITE_MISUSE", "the database is not a file, or its VFS has no shared memory for a WAL");
-  }
-  return file;
-}
-
 }  // namespace
 
 void SqliteHandle::execute(const char* sql, const char* action) const {
@@ -35,14 +25,13 @@ std::string SqliteHandle::queryText(const char* sql, const char* action) const {
   return text;
 }
 
-sqlite3_file* SqliteHandle::databaseFile() const { return openFile(*this, SQLITE_FCNTL_FILE_POINTER); }
-
-sqlite3_file* SqliteHandle::walFile() const {
+sqlite3_file* SqliteHandle::databaseFile() const {
   sqlite3_file* file = nullptr;
-  const int result = api->file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
-  if (result != SQLITE_OK) throw sqliteFailure(*this, result, "finding the open WAL");
-  if (file == nullptr || file->pMethods == nullptr)
-    throw Failure("SQLITE_MISUSE", "the database has no open WAL");
+  const int result = api->file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (result != SQLITE_OK) throw sqliteFailure(*this, result, "finding the open file");
+  if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) {
+    throw Failure("SQLITE_MISUSE", "the database is not a file, or its VFS has no shared memory for a WAL");
+  }
   return file;
 }
 

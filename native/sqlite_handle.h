@@ -20,9 +20,8 @@ struct SqliteHandle {
   void execute(const char* sql, const char* action) const;
   // First column of the first row, or an empty string.
   std::string queryText(const char* sql, const char* action) const;
-  // The open database file and WAL of schema main; throws when the database has none (in memory).
+  // The open database file of schema main; throws when the database has none (in memory).
   sqlite3_file* databaseFile() const;
-  sqlite3_file* walFile() const;
 };
 
 }  // namespace mylibsql

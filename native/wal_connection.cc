@@ -155,12 +155,14 @@ Napi::Value WalConnection::copyFrames(const Napi::CallbackInfo& info) {
   });
 }
 
-void WalConnection::inject(const Napi::CallbackInfo& info) {
-  translateFailures(info.Env(), [&] {
+Napi::Value WalConnection::inject(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return translateFailures(env, [&] {
     const FrameSource source = frameSourceOf(info[0]);
-    const uint32_t frameCount = count32Of(info[1], "frameCount");
-    const uint32_t pageSize = pageSizeOf(info[2], "pageSize");
-    injectFrames(*connection_, source, frameCount, pageSize);
+    const FrameRun run = frameRunOf(info[1]);
+    std::optional<uint64_t> endChecksum;
+    if (!info[2].IsUndefined()) endChecksum = unsigned64Of(info[2], "endChecksum");
+    return makeFrameCheck(env, injectFrames(*connection_, source, run, endChecksum));
   });
 }
 

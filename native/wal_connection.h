@@ -24,7 +24,7 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   Napi::Value readFrames(const Napi::CallbackInfo& info);
   Napi::Value copyFramesSync(const Napi::CallbackInfo& info);
   Napi::Value copyFrames(const Napi::CallbackInfo& info);
-  void inject(const Napi::CallbackInfo& info);
+  Napi::Value inject(const Napi::CallbackInfo& info);
   Napi::Value pin(const Napi::CallbackInfo& info);
   Napi::Value fold(const Napi::CallbackInfo& info);
   Napi::Value foldSync(const Napi::CallbackInfo& info);

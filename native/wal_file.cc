@@ -16,7 +16,7 @@ namespace mylibsql {
 
 static_assert(kWalFrameHeaderBytes == kRecordHeaderBytes, "a WAL frame becomes a record in place");
 
-WalFile::WalFile(const char* path) : fd_(open(path, O_RDONLY | O_CLOEXEC)) {
+WalFile::WalFile(const char* path) : fd_(open(path, O_RDWR | O_CLOEXEC)) {
   if (fd_ < 0) throw systemFailure("open", errno);
 }
 

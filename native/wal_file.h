@@ -1,5 +1,5 @@
 #pragma once
-// A WAL opened for reading, and its frames turned into frame records.
+// A WAL opened by itself, and its frames turned into frame records.
 
 #include <array>
 #include <cstdint>

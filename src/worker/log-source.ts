@@ -5,12 +5,13 @@
 import { closeSync, openSync } from 'node:fs'
 import { MylibsqlError } from '../protocol/errors.js'
 import { decodeFrame, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { ioError } from '../protocol/io-error.js'
 import { checkLastFrame, corruptFrame, describeReason, whereIs } from '../protocol/log-check.js'
 import { type LogFile, type LogHeader, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
 import { type LogStep, lineageError, planLog } from '../protocol/log-sequence.js'
 import type { Position } from '../protocol/wire.js'
 import { attempt, readUpTo } from './file-io.js'
-import { type FrameCheck, type FrameRun, type FrameSource, native } from './native.js'
+import { type FrameCheck, type FrameRun, type FrameSource, native, type WalConnection } from './native.js'
 
 interface LogSource {
   /** Starts at the record of the frame that was asked for. */
@@ -57,19 +58,31 @@ export type CheckedLog =
  * Throws ERR_PAGE_SIZE, ERR_LOG_GAP, ERR_LINEAGE, ERR_CORRUPT (details: path, frameNo, byteOffset), ERR_IO.
  */
 export function checkLog(file: LogFile, position: Position, pageSize: number): CheckedLog {
-  const { header } = file
-  const step = planLog({ ...position, pageSize }, header, whereIs(file))
-  if (step.kind === 'skip') return { kind: 'skip', next: position }
-  const run: FrameRun = {
-    frameCount: step.frameCount,
-    pageSize: header.pageSize,
-    startFrameNo: step.fromFrameNo,
-    version: header.version,
-    fileStartChecksum: chainBefore(file, step, position),
-    startChecksum: position.checksum,
-  }
-  const { endChecksum } = checkRun(file, run)
-  return { kind: 'apply', run, next: { nextFrameNo: logNextFrameNo(header), checksum: endChecksum } }
+  const run = planRun(file, position, pageSize)
+  if (run === undefined) return { kind: 'skip', next: position }
+  return { kind: 'apply', run, next: positionAfter(file, checkRun(file, run)) }
+}
+
+/**
+ * Checks the same and appends the new part to the WAL of an open database, in one pass. Returns where the database
+ * stands afterwards; undefined when nothing is new. Throws the same; then nothing was applied.
+ */
+export function injectLog(
+  file: LogFile,
+  position: Position,
+  database: { readonly wal: WalConnection; readonly path: string; readonly pageSize: number },
+): Position | undefined {
+  const run = planRun(file, position, database.pageSize)
+  if (run === undefined) return undefined
+  const check = withLogSource(file, run.startFrameNo, (source) => {
+    try {
+      return database.wal.inject(source, run, file.header.endChecksum)
+    } catch (error) {
+      const isWrite = (error as { syscall?: unknown }).syscall === 'pwrite'
+      throw isWrite ? ioError(error, 'write', `${database.path}-wal`) : error
+    }
+  })
+  return positionAfter(file, requireGood(file, run, check))
 }
 
 /** Checks the whole log by itself. Throws ERR_CORRUPT, ERR_IO. */
@@ -108,6 +121,25 @@ export function checkLastRecord(file: LogFile): bigint {
   return checkLastFrame(file, readRecord(file, logNextFrameNo(header) - 1))
 }
 
+/** The frames of `file` that are new at `position`, as far as headers tell; undefined when there are none. */
+function planRun(file: LogFile, position: Position, pageSize: number): FrameRun | undefined {
+  const { header } = file
+  const step = planLog({ ...position, pageSize }, header, whereIs(file))
+  if (step.kind === 'skip') return undefined
+  return {
+    frameCount: step.frameCount,
+    pageSize: header.pageSize,
+    startFrameNo: step.fromFrameNo,
+    version: header.version,
+    fileStartChecksum: chainBefore(file, step, position),
+    startChecksum: position.checksum,
+  }
+}
+
+function positionAfter({ header }: LogFile, { endChecksum }: FrameCheck): Position {
+  return { nextFrameNo: logNextFrameNo(header), checksum: endChecksum }
+}
+
 /** Where the file's own chain stands before the frames to apply. For version 3 that is the position's checksum. */
 function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position: Position): bigint {
   if (!step.overlaps) return file.header.startChecksum
@@ -124,7 +156,13 @@ function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position:
 
 function checkRun(file: LogFile, run: FrameRun): FrameCheck {
   const check = withLogSource(file, run.startFrameNo, (source) => native.checkFrames(source, run))
-  if (check.badIndex !== -1) {
+  return requireGood(file, run, check)
+}
+
+function requireGood(file: LogFile, run: FrameRun, check: FrameCheck): FrameCheck {
+  // A last record that is good by itself, but not as the last one of this log.
+  const isBadEnd = check.reason === 'unfinished' || check.reason === 'endChecksum'
+  if (check.badIndex !== -1 && !isBadEnd) {
     throw corruptFrame(file, run.startFrameNo + check.badIndex, describeReason(check.reason))
   }
   checkLastFrame(file, { checksum: check.endChecksum, sizeAfter: check.lastSizeAfter })

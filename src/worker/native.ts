@@ -40,7 +40,11 @@ export interface FrameCheck {
   readonly endChecksum: bigint
   /** Index of the first bad record, or -1 when all are good. */
   readonly badIndex: number
-  /** What is wrong with it: 'frameNo' | 'pageNo' | 'sizeAfter' | 'checksum' | 'truncated' | 'lineage'. */
+  /**
+   * What is wrong with it: 'frameNo' | 'pageNo' | 'sizeAfter' | 'checksum' | 'truncated' | 'lineage'. Of the last
+   * record, and by `inject` alone: 'unfinished' (it does not end a transaction) | 'endChecksum' (it is not the
+   * one named).
+   */
   readonly reason: string | undefined
   /** `sizeAfter` of the last record: 0 means that the run ends inside a transaction. */
   readonly lastSizeAfter: number
@@ -98,11 +102,12 @@ export interface WalConnection {
     checksum: bigint,
   ): Promise<bigint>
   /**
-   * Appends frame records (already checked) to the WAL and publishes them as one step: readers see all or
-   * none. Restarts the WAL first when it is folded completely and no reader needs it. The last record must
-   * be a commit. On any error nothing is published and the write lock is released.
+   * Checks frame records, appends them to the WAL on the way, and publishes them as one step: readers see all
+   * or none. Restarts the WAL first when it is folded completely and no reader needs it. The last record must
+   * be a commit, with the chained v3 checksum `endChecksum` when that is given. Applied is what the result finds
+   * good (`badIndex` -1); of anything else, and on any error, nothing is published and the write lock is released.
    */
-  inject(source: FrameSource, frameCount: number, pageSize: number): void
+  inject(source: FrameSource, run: FrameRun, endChecksum?: bigint): FrameCheck
   /**
    * Begins a read transaction on a connection of its own, so that the WAL can neither be reset nor folded
    * beyond the present last frame until the pin is released. Two may be held at once. `frameCount` is the

@@ -1,13 +1,13 @@
 /**
- * What an actor does as a replica: checks logs and batches of frames and injects them into the WAL, where
- * readers see them as one step. The WAL is folded meanwhile; the injector starts it over when it can.
+ * What an actor does as a replica: injects logs and batches of frames into the WAL, where each is checked on the
+ * way and readers see it as one step. The WAL is folded meanwhile; the injector starts it over when it can.
  */
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
 import { type LogFile, logHeader } from '../protocol/log-format.js'
 import type { ActorStats, Position } from '../protocol/wire.js'
-import { checkLog, withLogSource } from './log-source.js'
+import { injectLog } from './log-source.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class ReplicaRole {
@@ -31,13 +31,8 @@ export class ReplicaRole {
 
   /** Throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was applied. */
   applyLog(file: LogFile): Position {
-    const checked = checkLog(file, this.#position, this.#database.pageSize)
-    if (checked.kind === 'skip') return this.#position
-    const { run, next } = checked
-    withLogSource(file, run.startFrameNo, (source) =>
-      this.#database.wal.inject(source, run.frameCount, this.#database.pageSize),
-    )
-    return this.#advance(next)
+    const next = injectLog(file, this.#position, this.#database)
+    return next === undefined ? this.#position : this.#advance(next)
   }
 
   /** The same for a batch of records, which is a log without a header. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { expect, onTestFinished } from 'vitest'
-import type { NativeAddon, WalConnection } from '../../src/worker/native.js'
+import type { FrameRun, NativeAddon, WalConnection } from '../../src/worker/native.js'
 
 const require = createRequire(import.meta.url)
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
@@ -77,12 +77,18 @@ export class Pair {
     return bytes
   }
 
+  /** The same, and the run that they are. */
+  readRun(): { bytes: Uint8Array; run: FrameRun } {
+    const { nextFrameNo, checksum } = this
+    const bytes = this.readFrames()
+    return { bytes, run: runOf(bytes, this.pageSize, nextFrameNo, checksum) }
+  }
+
   /** Ships what was committed on the primary to the replica; returns how many frames. */
   ship(): number {
-    const bytes = this.readFrames()
-    const frameCount = bytes.byteLength / (24 + this.pageSize)
-    this.replica.wal.inject({ bytes }, frameCount, this.pageSize)
-    return frameCount
+    const { bytes, run } = this.readRun()
+    expect(this.replica.wal.inject({ bytes }, run, this.checksum)).toMatchObject({ badIndex: -1 })
+    return run.frameCount
   }
 
   expectSame(): void {
@@ -92,6 +98,17 @@ export class Pair {
     }
     expect(readFileSync(this.replica.path).equals(readFileSync(this.primary.path))).toBe(true)
   }
+}
+
+/** A run of version 3 records. */
+export function runOf(
+  bytes: Uint8Array,
+  pageSize: number,
+  startFrameNo: number,
+  startChecksum: bigint,
+): FrameRun {
+  const frameCount = bytes.byteLength / (24 + pageSize)
+  return { frameCount, pageSize, startFrameNo, version: 3, fileStartChecksum: startChecksum, startChecksum }
 }
 
 /** What it throws; fails when it throws nothing. */

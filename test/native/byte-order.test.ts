@@ -51,8 +51,8 @@ describe.each([
     expect(replica.db.prepare('SELECT count(*) FROM t').pluck().get()).toBe(20)
     for (let i = 0; i < 20; i++) {
       insert.run()
-      const bytes = pair.readFrames()
-      replica.wal.inject({ bytes }, bytes.byteLength / (24 + pageSize), pageSize)
+      const { bytes, run } = pair.readRun()
+      expect(replica.wal.inject({ bytes }, run)).toMatchObject({ badIndex: -1 })
     }
     expect(readFileSync(`${replica.path}-wal`).readUInt32BE(0)).toBe(isBigEndian ? 0x377f0683 : 0x377f0682)
 

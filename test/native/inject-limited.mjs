@@ -2,7 +2,8 @@
 import { openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-const { packageRoot, path, recordsPath, frameCount, pageSize } = JSON.parse(process.argv[2])
+const parseBigint = (key, value) => (key.endsWith('Checksum') ? BigInt(value) : value)
+const { packageRoot, path, recordsPath, run } = JSON.parse(process.argv[2], parseBigint)
 const require = createRequire(import.meta.url)
 const native = require('node-gyp-build')(packageRoot)
 const Database = require('better-sqlite3')
@@ -10,13 +11,13 @@ const db = new Database(path)
 db.loadExtension(require('node-gyp-build').path(packageRoot), 'sqlite3_mylibsql_init')
 const wal = native.attach({ guard: true })
 const before = wal.position()
-let code
+let failure = {}
 try {
-  wal.inject({ fd: openSync(recordsPath, 'r'), byteOffset: 0 }, frameCount, pageSize)
+  wal.inject({ fd: openSync(recordsPath, 'r'), byteOffset: 0 }, run)
 } catch (error) {
-  code = error.code
+  failure = { code: error.code, syscall: error.syscall, errno: error.errno }
 }
 const isSame = JSON.stringify(before) === JSON.stringify(wal.position())
 const integrity = db.pragma('integrity_check', { simple: true })
 db.exec('BEGIN IMMEDIATE; COMMIT') // the write lock was released
-console.log(JSON.stringify({ code, isSame, integrity, inTransaction: db.inTransaction }))
+console.log(JSON.stringify({ ...failure, isSame, integrity, inTransaction: db.inTransaction }))

@@ -1,8 +1,8 @@
-import { copyFileSync } from 'node:fs'
+import { closeSync, copyFileSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
-import { Pair, randomFrom, temporaryDirectory, thrownBy } from './addon.js'
+import { native, Pair, randomFrom, runOf, temporaryDirectory, thrownBy } from './addon.js'
 
 /** Commits transactions until the primary's WAL has grown by at least `frameCount` frames. */
 function commitFrames(pair: Pair, frameCount: number, rowsPerTransaction = 100): void {
@@ -112,6 +112,7 @@ describe('inject and the wal-index', () => {
     const seed = Number(process.env.MYLIBSQL_TEST_SEED ?? Date.now() & 0xffff)
     const random = randomFrom(seed)
     const pair = new Pair(temporaryDirectory(), { pageSize: 1024 })
+    commitFrames(pair, 1)
     for (let step = 0; step < 150; step++) {
       const side = random() < 0.5 ? pair.primary : pair.replica
       const choice = random()
@@ -180,10 +181,35 @@ describe('inject and the wal-index', () => {
   test('refuses frames of another page size', () => {
     const pair = new Pair(temporaryDirectory())
     const bytes = new Uint8Array(24 + 1024)
-    expect(thrownBy(() => pair.replica.wal.inject({ bytes }, 1, 1024)).code).toBe('ERR_PAGE_SIZE')
+    const run = runOf(bytes, 1024, 0, 0n)
+    expect(thrownBy(() => pair.replica.wal.inject({ bytes }, run)).code).toBe('ERR_PAGE_SIZE')
     commitFrames(pair, 1)
     pair.ship()
-    expect(thrownBy(() => pair.replica.wal.inject({ bytes }, 1, 1024)).code).toBe('ERR_PAGE_SIZE')
+    expect(thrownBy(() => pair.replica.wal.inject({ bytes }, run)).code).toBe('ERR_PAGE_SIZE')
+    pair.expectSame()
+  })
+
+  test.each(['bytes', 'file'])('frames of version 2, from %s, which stay as they are', (kind) => {
+    const directory = temporaryDirectory()
+    const pair = new Pair(directory)
+    commitFrames(pair, 300)
+    const { bytes, run } = pair.readRun()
+    const path = join(directory, 'records')
+    const fd = openSync(path, 'w+')
+    const v2 = { ...run, version: 2, fileStartChecksum: 77n } as const
+    native.rewriteFrames({ bytes }, v2, 2, fd, 100, 0n)
+    const rewritten = readFileSync(path)
+    const records = new Uint8Array(rewritten.subarray(100))
+    const source = kind === 'file' ? { fd, byteOffset: 100 } : { bytes: records }
+    expect(pair.replica.wal.inject(source, { ...v2, fileStartChecksum: 78n })).toMatchObject({
+      badIndex: 0,
+      reason: 'checksum',
+    })
+    // What comes back is the chain of version 3.
+    expect(pair.replica.wal.inject(source, v2)).toMatchObject({ badIndex: -1, endChecksum: pair.checksum })
+    expect(readFileSync(path).equals(rewritten)).toBe(true)
+    expect(rewritten.subarray(100).equals(records)).toBe(true)
+    closeSync(fd)
     pair.expectSame()
   })
 })

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
-import { loadAddon, native, type Opened, openDatabase, temporaryDirectory, thrownBy } from './addon.js'
+import { loadAddon, native, type Opened, openDatabase, runOf, temporaryDirectory, thrownBy } from './addon.js'
 
 const script = new URL('./job-worker.mjs', import.meta.url)
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
@@ -40,7 +40,7 @@ describe.each(['connection', 'handle'] as const)('after the %s was closed', (clo
       () => wal.readFrames(undefined, 1, 1, 0, 0n),
       () => wal.copyFramesSync(1, 0, 1, 1, 0, 0n),
       () => wal.copyFrames(1, 0, 1, 1, 0, 0n),
-      () => wal.inject({ bytes: new Uint8Array(4120) }, 1, 4096),
+      () => wal.inject({ bytes: new Uint8Array(4120) }, runOf(new Uint8Array(4120), 4096, 0, 0n)),
       () => wal.pin(),
       () => wal.fold(),
       () => wal.foldSync('passive'),

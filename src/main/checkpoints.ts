@@ -1,4 +1,5 @@
 /** Checkpoints of one primary: one at a time, logs handed over in order, nothing lost when saving fails. */
+import { createHistogram } from 'node:perf_hooks'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { type LogFile, type LogHeader, logNextFrameNo } from '../protocol/log-format.js'
@@ -15,6 +16,8 @@ interface Steps {
 }
 
 export class Checkpoints {
+  /** How long each saveLog that resolved took. */
+  readonly saveUs = createHistogram()
   readonly #steps: Steps
   readonly #inSaveLog = new Reentrancy()
   #queue: Promise<unknown> = Promise.resolve()
@@ -28,11 +31,14 @@ export class Checkpoints {
     this.#steps = steps
   }
 
-  /** The log whose saveLog is running. */
-  get saving(): { readonly startFrameNo: FrameNo; readonly nextFrameNo: FrameNo } | undefined {
-    return (
-      this.#saving && { startFrameNo: this.#saving.startFrameNo, nextFrameNo: logNextFrameNo(this.#saving) }
-    )
+  /** What close() tells of a saveLog that is still running; undefined when none is. */
+  pendingError(waitedMs: number): MylibsqlError | undefined {
+    const saving = this.#saving
+    if (saving === undefined) return undefined
+    const message =
+      `saveLog had not settled ${waitedMs} ms after close() was called: whether frames ${saving.startFrameNo} to ` +
+      `${logNextFrameNo(saving) - 1} are saved is not known. The primary is closed`
+    return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
   }
 
   run(saveLog: SaveLog): Promise<FrameNo | undefined> {
@@ -82,12 +88,14 @@ export class Checkpoints {
     const log = Log.fromFile(file, { temporary: false })
     this.#unsaved = file
     this.#saving = file.header
+    const startMs = performance.now()
     try {
       await this.#inSaveLog.run(() => saveLog(log))
     } finally {
       this.#saving = undefined
     }
     this.#unsaved = undefined
+    this.saveUs.record(Math.max(1, Math.round((performance.now() - startMs) * 1000)))
     log.takeOver(file)
     const nextFrameNo = logNextFrameNo(file.header)
     this.#steps.saved(nextFrameNo)

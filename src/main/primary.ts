@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { LogFile } from '../protocol/log-format.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import { Ack } from './ack.js'
@@ -19,9 +18,11 @@ import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './pr
 import type { Replica } from './replica.js'
 import { RequestQueue } from './request-queue.js'
 import { makeReplica, registerPrimary } from './role-change.js'
+import { Sealer } from './sealer.js'
 import { Sessions } from './sessions.js'
 import { Snapshot } from './snapshot.js'
-import type { PrimaryStats } from './stats.js'
+import { type PrimaryStats, primaryStats } from './stats.js'
+import { checkpointChannel, type TransactionTrace, traced, transactionChannel } from './tracing.js'
 
 /**
  * A database that is written to. All writes run in one worker thread, in the order in which they are made; the
@@ -42,7 +43,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #feed: FrameFeed
   readonly #checkpoints: Checkpoints
   readonly #sessions: Sessions
-  #sealing: { resolve: (log: LogFile | undefined) => void; reject: (error: unknown) => void } | undefined
+  readonly #sealer: Sealer
   #lastFrameNo: FrameNo | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
@@ -62,8 +63,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       this.#requests.flush()
       thread.send(message)
     }, this.#durability)
+    this.#sealer = new Sealer(() => {
+      this.#requests.flush()
+      thread.send({ kind: 'seal' })
+    })
     this.#checkpoints = new Checkpoints({
-      seal: () => this.#seal(),
+      seal: () => this.#sealer.seal(),
       saved: (nextFrameNo) => {
         this.#durability.saved(nextFrameNo)
         thread.send({ kind: 'saved', nextFrameNo })
@@ -126,8 +131,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       this.#check('run')
       const text = checkSql(sql, 'sql')
       const checked = checkParams(params, 'params')
-      if (options === undefined) return this.#requests.run(text, checked)
-      return this.#guard(options, 'run', (slot) => this.#requests.run(text, checked, slot))
+      return this.#traced('run', text, options, (slot) => this.#requests.run(text, checked, slot))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -141,7 +145,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   async batch(statements: readonly Statement[], options?: CallOptions): Promise<Ack<RunResult[]>> {
     this.#check('batch')
     const checked = checkStatements(statements)
-    return this.#guard(options, 'batch', (slot) => this.#requests.batch(checked, slot))
+    return this.#traced('batch', checked[0]?.sql, options, (slot) => this.#requests.batch(checked, slot))
   }
 
   /**
@@ -229,9 +233,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws what `saveLog` throws; ERR_REENTRANT when called from within `saveLog`; ERR_IO; ERR_CLOSED
    */
   async checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
-    this.#check(undefined)
+    this.#check('')
     checkFunction(saveLog, 'saveLog')
-    return this.#checkpoints.run(saveLog)
+    const context = () => ({ path: this.path })
+    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog))
   }
 
   /**
@@ -241,7 +246,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws ERR_IO, ERR_CLOSED
    */
   async snapshot(path: string | URL): Promise<Snapshot> {
-    this.#check(undefined)
+    this.#check('')
     const target = checkPath(path, 'path')
     return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
   }
@@ -254,7 +259,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   async intoReplica(): Promise<Replica> {
     this.#check('intoReplica')
     await this.#requests.settled()
-    this.#check(undefined)
+    this.#check('')
     const saved = this.#durability.savedFrameNo
     const position = await this.#database.thread.call('becomeReplica', saved === undefined ? 0 : saved + 1)
     this.#end(
@@ -268,19 +273,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   /** Counts and sizes, as of now. */
   async stats(): Promise<PrimaryStats> {
-    this.#check(undefined)
-    const stats = await this.#database.thread.call('stats')
-    return {
-      lastFrameNo: stats.position.nextFrameNo === 0 ? undefined : stats.position.nextFrameNo - 1,
+    this.#check('')
+    return primaryStats(await this.#database.thread.call('stats'), {
       savedFrameNo: this.savedFrameNo,
-      pageSize: stats.pageSize,
-      walBytes: stats.walBytes,
-      unsavedBytes: stats.unsavedBytes,
-      transactionCount: stats.transactionCount,
-      requestCount: stats.requestCount,
       pendingRequestCount: this.#requests.pendingCount,
-      walError: stats.lastWalError && reviveError(stats.lastWalError),
-    }
+      saveUs: this.#checkpoints.saveUs,
+    })
   }
 
   /**
@@ -305,23 +303,14 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     const { closeTimeoutMs } = this.#database
     // A callback of withConnection() that closes the primary is not waited for: it waits for this.
     if (!this.#sessions.isInside) {
-      await Promise.race([this.#executed(), delay(closeTimeoutMs, undefined, { ref: false })])
+      const executed = this.#requests.settled().then(() => this.#sessions.settled())
+      await Promise.race([executed, delay(closeTimeoutMs, undefined, { ref: false })])
     }
     const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
-    const { saving } = this.#checkpoints
+    const pending = isSaved ? undefined : this.#checkpoints.pendingError(closeTimeoutMs)
     this.#finish(closed)
     await this.#database.close(closed)
-    if (isSaved || saving === undefined) return
-    const message =
-      `saveLog had not settled ${closeTimeoutMs} ms after close() was called: whether frames ${saving.startFrameNo} to ` +
-      `${saving.nextFrameNo - 1} are saved is not known. The primary is closed`
-    throw new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
-  }
-
-  /** Everything that was asked for has been executed, callbacks of withConnection() too. */
-  async #executed(): Promise<void> {
-    await this.#requests.settled()
-    await this.#sessions.settled()
+    if (pending !== undefined) throw pending
   }
 
   async #lend<T>(
@@ -331,17 +320,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   ): Promise<Ack<T>> {
     this.#check(method)
     checkFunction(work, 'work')
-    const { value, frameNo } = await this.#sessions.run(work, method, options)
+    const context = () => ({ method, path: this.path })
+    const run = () => this.#sessions.run(work, method, options)
+    const { value, frameNo } = await traced(transactionChannel, context, run)
     return this.#ack(value, frameNo)
-  }
-
-  /** One at a time: checkpoints are serialised. */
-  #seal(): Promise<LogFile | undefined> {
-    this.#requests.flush()
-    return new Promise((resolve, reject) => {
-      this.#sealing = { resolve, reject }
-      this.#database.thread.send({ kind: 'seal' })
-    })
   }
 
   #receive(message: FromActor): void {
@@ -359,15 +341,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       case 'frames':
         this.#feed.receive(message)
         break
+      case 'sealed':
+        this.#sealer.receive(message)
+        break
       case 'failed':
         this.#end(reviveError(message.error) as MylibsqlError)
         break
-      case 'sealed': {
-        const { outcome } = message
-        if (!outcome.ok) this.#sealing?.reject(reviveError(outcome.error))
-        else this.#sealing?.resolve(outcome.value)
-        break
-      }
       default:
         message satisfies never
     }
@@ -377,15 +356,18 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#check('call')
     checkString(name, 'name')
     const checked = checkArguments(name, args)
-    return this.#guard(options, 'call', (slot) => this.#requests.call(name, checked, slot))
+    return this.#traced('call', name, options, (slot) => this.#requests.call(name, checked, slot))
   }
 
-  #guard<T>(
+  #traced<T>(
+    method: TransactionTrace['method'],
+    sql: string | undefined,
     options: CallOptions | undefined,
-    method: string,
     start: (slot: number) => Promise<T>,
   ): Promise<T> {
-    return this.#database.cancellations.guard(options, method, start)
+    const context = () => ({ method, ...(sql === undefined ? {} : { sql }), path: this.path })
+    const guarded = () => this.#database.cancellations.guard(options, method, start)
+    return traced(transactionChannel, context, guarded)
   }
 
   #ack<T>(value: T, frameNo: FrameNo | undefined): Ack<T> {
@@ -398,13 +380,9 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
-  #check(method: string | undefined): void {
+  #check(method: string): void {
     if (this.#ended !== undefined) throw this.#ended
-    if (!writes.has(method) || !this.#sessions.isInside) return
-    const message =
-      `primary.${method}() inside withConnection() or transaction() would wait for itself: ` +
-      'use the connection that the callback is given'
-    throw new MylibsqlError('ERR_REENTRANT', message)
+    if (writes.has(method)) this.#sessions.refuseInside(method)
   }
 
   /** The thread has ended, or has another role: everything that waits is rejected. */
@@ -416,7 +394,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   #finish(error: MylibsqlError): void {
     this.#requests.close(error)
-    this.#sealing?.reject(error)
+    this.#sealer.close(error)
     this.#sessions.close(error)
     this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
     this.#checkpoints.close(error)

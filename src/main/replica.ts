@@ -2,7 +2,6 @@ import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import type { Position } from '../protocol/wire.js'
-import { reviveError } from './actor-thread.js'
 import {
   checkFrameNo,
   checkFunction,
@@ -22,7 +21,8 @@ import { checkParams, checkSql } from './parameters.js'
 import type { Primary } from './primary.js'
 import { makePrimary, registerReplica } from './role-change.js'
 import { Snapshot } from './snapshot.js'
-import type { ReplicaStats } from './stats.js'
+import { type ReplicaStats, replicaStats } from './stats.js'
+import { replicateChannel, traced } from './tracing.js'
 
 export type ReplicaOptions = OpenOptions
 
@@ -142,15 +142,22 @@ export class Replica {
   async replicate(log: Log): Promise<FrameNo | undefined> {
     this.#check()
     checkInstance(log, Log, 'log')
-    return this.#advance(await log.use((file) => this.#database.thread.call('applyLog', file)))
+    const { startFrameNo, frameCount } = log
+    const apply = () => log.use((file) => this.#database.thread.call('applyLog', file))
+    return this.#replicate({ startFrameNo, frameCount }, apply)
   }
 
   /** The same for a batch of live frames. */
   async replicateFrames(batch: FrameBatch): Promise<FrameNo | undefined> {
     this.#check()
-    const { bytes, pageSize, startFrameNo, startChecksum } = checkInstance(batch, FrameBatch, 'batch')
+    const { bytes, pageSize, startFrameNo, startChecksum, frameCount } = checkInstance(
+      batch,
+      FrameBatch,
+      'batch',
+    )
     const { thread } = this.#database
-    return this.#advance(await thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum))
+    const apply = () => thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum)
+    return this.#replicate({ startFrameNo, frameCount }, apply)
   }
 
   /**
@@ -200,14 +207,7 @@ export class Replica {
   /** Counts and sizes, as of now. */
   async stats(): Promise<ReplicaStats> {
     this.#check()
-    const stats = await this.#database.thread.call('stats')
-    return {
-      lastFrameNo: stats.position.nextFrameNo === 0 ? undefined : stats.position.nextFrameNo - 1,
-      pageSize: stats.pageSize,
-      walBytes: stats.walBytes,
-      appliedCount: stats.requestCount,
-      walError: stats.lastWalError && reviveError(stats.lastWalError),
-    }
+    return replicaStats(await this.#database.thread.call('stats'))
   }
 
   /** Closes the database and ends its threads. Reads under way reject with ERR_CLOSED. A second close does nothing. */
@@ -225,6 +225,13 @@ export class Replica {
     const closed = new MylibsqlError('ERR_CLOSED', 'The replica is closed')
     this.#end(closed)
     await this.#database.close(closed)
+  }
+
+  async #replicate(
+    frames: { startFrameNo: FrameNo; frameCount: number },
+    apply: () => Promise<Position>,
+  ): Promise<FrameNo | undefined> {
+    return this.#advance(await traced(replicateChannel, () => ({ ...frames, path: this.path }), apply))
   }
 
   #advance({ nextFrameNo }: Position): FrameNo | undefined {

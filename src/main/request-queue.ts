@@ -169,7 +169,8 @@ export class RequestQueue {
 
   #sendPart({ ops, values, cohorts, requestCount }: RequestPart): void {
     const texts = this.#newTexts
-    this.#send({ kind: 'group', resetTexts: this.#resetTexts, texts, ops, values, requestCount })
+    const sentAtMs = performance.timeOrigin + performance.now()
+    this.#send({ kind: 'group', resetTexts: this.#resetTexts, texts, ops, values, requestCount, sentAtMs })
     this.#underWay.push([...cohorts])
     this.#newTexts = []
     this.#resetTexts = false

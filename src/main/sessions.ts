@@ -1,4 +1,5 @@
 /** Interactive connections of one primary: each callback has the writing connection to itself for a while. */
+import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { ActorThread } from './actor-thread.js'
 import type { CallOptions, Cancellations } from './cancellations.js'
@@ -31,6 +32,15 @@ export class Sessions {
   /** Whether the caller runs inside a callback. */
   get isInside(): boolean {
     return this.#callbacks.isInside
+  }
+
+  /** Throws ERR_REENTRANT when the caller would wait for the connection that it holds itself. */
+  refuseInside(method: string): void {
+    if (!this.isInside) return
+    const message =
+      `primary.${method}() inside withConnection() or transaction() would wait for itself: ` +
+      'use the connection that the callback is given'
+    throw new MylibsqlError('ERR_REENTRANT', message)
   }
 
   run<T>(

@@ -5,6 +5,7 @@
  * results and the frames the other way. The **control port** carries what is rare, through Comlink, as
  * `Control` names it. A request is answered in the order it was sent, so that no request needs a number.
  */
+import type { Histogram } from 'node:perf_hooks'
 import type { WireError } from './errors.js'
 import type { FrameNo } from './frame.js'
 import type { LogFile } from './log-format.js'
@@ -36,6 +37,8 @@ export type ToActor =
       readonly ops: readonly number[]
       readonly values: readonly unknown[]
       readonly requestCount: number
+      /** When it was sent: milliseconds since 1970, with fractions. */
+      readonly sentAtMs: number
     }
   /** Starts the stream of frames under a new number, or stops it. */
   | { readonly kind: 'feed'; readonly feedNo: number | undefined }
@@ -122,6 +125,14 @@ export interface OpenReply {
   readonly connectionId: number
 }
 
+/** Histograms of an actor thread, in microseconds; clones of them travel. */
+export interface ThreadTimes {
+  readonly queueWaitUs: Histogram
+  readonly executeUs: Histogram
+  readonly commitUs: Histogram
+  readonly applyUs: Histogram
+}
+
 export interface ActorStats {
   readonly role: Role
   readonly position: Position
@@ -131,6 +142,7 @@ export interface ActorStats {
   readonly transactionCount: number
   readonly requestCount: number
   readonly lastWalError: WireError | undefined
+  readonly times: ThreadTimes
 }
 
 /** The control plane: method names, arguments and replies. */

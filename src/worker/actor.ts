@@ -31,6 +31,7 @@ import { attempt, besides, commitFile, writeAll } from './file-io.js'
 import { PrimaryRole } from './primary-role.js'
 import { Procedures } from './procedures.js'
 import { ReplicaRole } from './replica-role.js'
+import { ThreadTimes } from './thread-times.js'
 import { WorkingDatabase } from './working-database.js'
 
 export default function actor(start: ActorStart): Promise<void> {
@@ -60,6 +61,7 @@ interface OpenState {
   readonly database: WorkingDatabase
   readonly procedures: Procedures
   readonly request: OpenRequest
+  readonly times: ThreadTimes
 }
 
 class Actor implements Control {
@@ -81,7 +83,7 @@ class Actor implements Control {
     const database = new WorkingDatabase(request)
     try {
       const procedures = await Procedures.load(database, request.proceduresUrl)
-      this.#open = { database, procedures, request }
+      this.#open = { database, procedures, request, times: new ThreadTimes() }
       this.#play(request.role, database.openedAt)
     } catch (error) {
       database.close()
@@ -205,7 +207,11 @@ class Actor implements Control {
   async stats(): Promise<ActorStats> {
     const role = this.#role
     if (role === undefined) throw closed()
-    return { role: role instanceof PrimaryRole ? 'primary' : 'replica', ...role.stats() }
+    return {
+      role: role instanceof PrimaryRole ? 'primary' : 'replica',
+      ...role.stats(),
+      times: this.#opened().times,
+    }
   }
 
   async close(): Promise<void> {
@@ -226,13 +232,18 @@ class Actor implements Control {
   }
 
   #play(role: OpenRequest['role'], position: Position): void {
-    const { database, procedures, request } = this.#opened()
+    const { database, procedures, request, times } = this.#opened()
     this.#role =
       role === 'primary'
-        ? new PrimaryRole(database, position, procedures, request, (message: FromActor, transferList) =>
-            this.#data.postMessage(message, transferList ?? []),
+        ? new PrimaryRole(
+            database,
+            position,
+            procedures,
+            request,
+            times,
+            (message: FromActor, transferList) => this.#data.postMessage(message, transferList ?? []),
           )
-        : new ReplicaRole(database, position)
+        : new ReplicaRole(database, position, times)
   }
 
   #position(): Position {

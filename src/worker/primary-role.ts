@@ -21,6 +21,7 @@ import { Interruptible } from './interruptible.js'
 import type { Procedures } from './procedures.js'
 import { Session, transactionEnded } from './session.js'
 import { Statements } from './statements.js'
+import { recordSince, sharedNowMs, type ThreadTimes } from './thread-times.js'
 import { WalKeeper } from './wal-keeper.js'
 import type { WorkingDatabase } from './working-database.js'
 import { Writer } from './writer.js'
@@ -50,6 +51,7 @@ export class PrimaryRole {
   readonly #database: WorkingDatabase
   readonly #limits: Limits
   readonly #post: Post
+  readonly #times: ThreadTimes
   readonly #statements: Statements
   readonly #interruptible: Interruptible
   readonly #writer: Writer
@@ -62,20 +64,31 @@ export class PrimaryRole {
   /** Set when frames were lost: nothing can be written any more. */
   #failure: unknown
   #requestCount = 0
+  /** When the oldest group that waits was sent. */
+  #waitingSinceMs: number | undefined
 
   constructor(
     database: WorkingDatabase,
     position: Position,
     procedures: Procedures,
     limits: Limits,
+    times: ThreadTimes,
     post: Post,
   ) {
     this.#database = database
     this.#limits = limits
     this.#post = post
+    this.#times = times
     this.#statements = new Statements(database.connection)
     this.#interruptible = new Interruptible(new CancelTable(limits.cancelTable), database.connectionId)
-    this.#writer = new Writer(database, this.#statements, procedures, this.#interruptible, this.#explain)
+    this.#writer = new Writer(
+      database,
+      this.#statements,
+      procedures,
+      this.#interruptible,
+      times,
+      this.#explain,
+    )
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
   }
@@ -85,6 +98,7 @@ export class PrimaryRole {
       case 'group': {
         const requests = this.#decoder.decode(message)
         this.#requestCount += requests.length
+        this.#waitingSinceMs ??= message.sentAtMs
         this.#queue = this.#queue.length === 0 ? requests : [...this.#queue, ...requests]
         break
       }
@@ -158,7 +172,7 @@ export class PrimaryRole {
     throw new MylibsqlError('ERR_UNSAVED_WRITES', message, { frameNo: savedNextFrameNo })
   }
 
-  stats(): Omit<ActorStats, 'role'> {
+  stats(): Omit<ActorStats, 'role' | 'times'> {
     return {
       position: this.position(),
       pageSize: this.#database.pageSize,
@@ -212,6 +226,12 @@ export class PrimaryRole {
   }
 
   #execute(requests: GroupRequest[]): void {
+    if (this.#waitingSinceMs !== undefined) {
+      // The clocks of two threads differ by microseconds.
+      const waitedMs = Math.max(0, sharedNowMs() - this.#waitingSinceMs)
+      recordSince(this.#times.queueWaitUs, performance.now() - waitedMs)
+      this.#waitingSinceMs = undefined
+    }
     if (this.#failure === undefined) this.#writer.execute(requests)
     let nextFrameNo = 0
     try {

@@ -8,10 +8,12 @@ import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limi
 import { type LogFile, logHeader } from '../protocol/log-format.js'
 import type { ActorStats, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
+import { recordSince, type ThreadTimes } from './thread-times.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class ReplicaRole {
   readonly #database: WorkingDatabase
+  readonly #times: ThreadTimes
   readonly #recordBytes: number
   #position: Position
   #folding: Promise<void> | undefined
@@ -19,8 +21,9 @@ export class ReplicaRole {
   #appliedCount = 0
   #lastError: WireError | undefined
 
-  constructor(database: WorkingDatabase, position: Position) {
+  constructor(database: WorkingDatabase, position: Position, times: ThreadTimes) {
     this.#database = database
+    this.#times = times
     this.#position = position
     this.#recordBytes = frameHeaderBytes + database.pageSize
   }
@@ -31,8 +34,11 @@ export class ReplicaRole {
 
   /** Throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was applied. */
   applyLog(file: LogFile): Position {
+    const startMs = performance.now()
     const next = injectLog(file, this.#position, this.#database)
-    return next === undefined ? this.#position : this.#advance(next)
+    if (next === undefined) return this.#position
+    recordSince(this.#times.applyUs, startMs)
+    return this.#advance(next)
   }
 
   /** The same for a batch of records, which is a log without a header. */
@@ -48,7 +54,7 @@ export class ReplicaRole {
     return this.applyLog({ location: { bytes }, header: { ...header, headerBytes: 0 } })
   }
 
-  stats(): Omit<ActorStats, 'role'> {
+  stats(): Omit<ActorStats, 'role' | 'times'> {
     return {
       position: this.#position,
       pageSize: this.#database.pageSize,

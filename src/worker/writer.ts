@@ -12,6 +12,7 @@ import type { Interruptible } from './interruptible.js'
 import type { WalConnection } from './native.js'
 import type { Procedures } from './procedures.js'
 import type { Statements } from './statements.js'
+import { recordSince, type ThreadTimes } from './thread-times.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class Writer {
@@ -20,6 +21,7 @@ export class Writer {
   readonly #statements: Statements
   readonly #procedures: Procedures
   readonly #interruptible: Interruptible
+  readonly #times: ThreadTimes
   readonly #begin: Database.Statement
   readonly #commit: Database.Statement
   readonly #rollback: Database.Statement
@@ -35,9 +37,11 @@ export class Writer {
     statements: Statements,
     procedures: Procedures,
     interruptible: Interruptible,
+    times: ThreadTimes,
     explain: (error: unknown) => unknown,
   ) {
     this.#interruptible = interruptible
+    this.#times = times
     this.#connection = connection
     this.#wal = wal
     this.#statements = statements
@@ -68,7 +72,9 @@ export class Writer {
   }
 
   commit(): void {
+    const startMs = performance.now()
     this.#commit.run()
+    recordSince(this.#times.commitUs, startMs)
     this.transactionCount += 1
   }
 
@@ -90,7 +96,9 @@ export class Writer {
       for (const request of requests) fail(request, error)
       return []
     }
+    const startMs = performance.now()
     const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests, isCareful)
+    recordSince(this.#times.executeUs, startMs)
     if (lostAt === unclean) {
       this.rollback()
       this.#commitTogether(requests, true)

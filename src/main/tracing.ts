@@ -1,0 +1,55 @@
+/**
+ * Tracing channels of node:diagnostics_channel: `mylibsql.transaction`, `mylibsql.checkpoint`, `mylibsql.replicate`. They
+ * carry what was asked for and where, never bound parameters. Without subscribers they cost a comparison.
+ *
+ * @example
+ * diagnostics_channel.tracingChannel('mylibsql.transaction').subscribe({
+ *   asyncEnd({ method, sql, path }) { ... },
+ *   error({ method, error }) { ... },
+ * })
+ */
+import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
+
+/** A write that was asked for. */
+export interface TransactionTrace {
+  readonly method: 'run' | 'batch' | 'call' | 'withConnection' | 'transaction'
+  /** Text of the statement, or of the first one of a batch; name of the procedure. No parameters. */
+  readonly sql?: string
+  /** Working file of the primary. */
+  readonly path: string
+}
+
+export interface CheckpointTrace {
+  readonly path: string
+}
+
+export interface ReplicateTrace {
+  /** Working file of the replica. */
+  readonly path: string
+  readonly startFrameNo: number
+  readonly frameCount: number
+}
+
+export const transactionChannel = tracingChannel<TransactionTrace>('mylibsql.transaction')
+export const checkpointChannel = tracingChannel<CheckpointTrace>('mylibsql.checkpoint')
+export const replicateChannel = tracingChannel<ReplicateTrace>('mylibsql.replicate')
+
+function isTraced(channel: TracingChannel<object>): boolean {
+  return (
+    channel.start.hasSubscribers ||
+    channel.end.hasSubscribers ||
+    channel.asyncStart.hasSubscribers ||
+    channel.asyncEnd.hasSubscribers ||
+    channel.error.hasSubscribers
+  )
+}
+
+/** Runs `operation`, with its trace when somebody listens. */
+export function traced<C extends object, T>(
+  channel: TracingChannel<C>,
+  context: () => C,
+  operation: () => Promise<T>,
+): Promise<T> {
+  if (!isTraced(channel as unknown as TracingChannel<object>)) return operation()
+  return channel.tracePromise(operation, context()) as unknown as Promise<T>
+}

@@ -17,11 +17,15 @@ export interface Query {
 export class Queries {
   readonly #connection: Database.Database
   readonly #interruptible: Interruptible
+  readonly #begin: Database.Statement
+  readonly #commit: Database.Statement
   readonly #cache = new Map<string, Query>()
 
   constructor(connection: Database.Database, interruptible: Interruptible) {
     this.#connection = connection
     this.#interruptible = interruptible
+    this.#begin = connection.prepare('BEGIN')
+    this.#commit = connection.prepare('COMMIT')
   }
 
   /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */
@@ -34,7 +38,19 @@ export class Queries {
     return query
   }
 
+  /** Several queries share a read transaction: to begin and end one costs more than a point query. */
   answer(batch: QueryBatch): QueryAnswers {
+    if (batch.isGet.length === 1) return this.#answer(batch)
+    this.#begin.run()
+    try {
+      return this.#answer(batch)
+    } finally {
+      // SQLite may have ended it by itself.
+      if (this.#connection.inTransaction) this.#commit.run()
+    }
+  }
+
+  #answer(batch: QueryBatch): QueryAnswers {
     const { texts, isGet, ops, values, slots } = batch
     const rowOf: number[] = []
     const first: { names: readonly string[]; rows: SqlValue[][] }[] = texts.map(() => ({

@@ -14,6 +14,8 @@ namespace mylibsql {
 
 namespace {
 
+constexpr size_t kPositionWords = 5;
+
 // Arguments walIndex, frameCount, startFrameNo, checksum, from `first` on, against the WAL as it stands.
 WalRange rangeOf(const Napi::CallbackInfo& info, size_t first, Connection& connection) {
   const uint32_t walIndex = count32Of(info[first], "walIndex");
@@ -47,6 +49,8 @@ Napi::Function WalConnection::define(Napi::Env env) {
                          InstanceAccessor<&This::getIsOpen>("isOpen"),
                          InstanceAccessor<&This::getHookFrameCount>("hookFrameCount"),
                          InstanceMethod<&This::position>("position"),
+                         InstanceAccessor<&This::getPositionWords>("positionWords"),
+                         InstanceMethod<&This::readPosition>("readPosition"),
                          InstanceMethod<&This::readFrames>("readFrames"),
                          InstanceMethod<&This::copyFramesSync>("copyFramesSync"),
                          InstanceMethod<&This::copyFrames>("copyFrames"),
@@ -82,7 +86,11 @@ Napi::Value WalConnection::attach(const Napi::CallbackInfo& info) {
 
 WalConnection::WalConnection(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<WalConnection>(info),
-      connection_(*info[0].As<Napi::External<std::shared_ptr<Connection>>>().Data()) {}
+      connection_(*info[0].As<Napi::External<std::shared_ptr<Connection>>>().Data()) {
+  Napi::Uint32Array words = Napi::Uint32Array::New(info.Env(), kPositionWords);
+  positionWords_ = Napi::Persistent(words);
+  positionData_ = words.Data();
+}
 
 Napi::Value WalConnection::getIsOpen(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), connection_->isOpen());
@@ -105,6 +113,18 @@ Napi::Value WalConnection::position(const Napi::CallbackInfo& info) {
   position.Set("pageSize", header.pageSize());
   position.Set("changeCount", header.changeCount);
   return position;
+}
+
+Napi::Value WalConnection::getPositionWords(const Napi::CallbackInfo& info) { return positionWords_.Value(); }
+
+void WalConnection::readPosition(const Napi::CallbackInfo& info) {
+  const WalState state = translateFailures(info.Env(), [this] { return connection_->walState(); });
+  const WalIndexHeader& header = state.header;
+  positionData_[0] = header.frameCount;
+  positionData_[1] = state.foldedCount;
+  positionData_[2] = loadBig32(header.salts.data());
+  positionData_[3] = loadBig32(header.salts.data() + 4);
+  positionData_[4] = header.changeCount;
 }
 
 Napi::Value WalConnection::readFrames(const Napi::CallbackInfo& info) {

@@ -21,6 +21,8 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   Napi::Value getIsOpen(const Napi::CallbackInfo& info);
   Napi::Value getHookFrameCount(const Napi::CallbackInfo& info);
   Napi::Value position(const Napi::CallbackInfo& info);
+  Napi::Value getPositionWords(const Napi::CallbackInfo& info);
+  void readPosition(const Napi::CallbackInfo& info);
   Napi::Value readFrames(const Napi::CallbackInfo& info);
   Napi::Value copyFramesSync(const Napi::CallbackInfo& info);
   Napi::Value copyFrames(const Napi::CallbackInfo& info);
@@ -39,6 +41,9 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   void close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Connection> connection_;
+  // What readPosition() writes to: an object made for each commit would cost more than reading the header.
+  Napi::Reference<Napi::Uint32Array> positionWords_;
+  uint32_t* positionData_;
 };
 
 }  // namespace mylibsql

@@ -5,10 +5,11 @@
  */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { WalConnection, WalPosition } from './native.js'
+import type { WalConnection } from './native.js'
 
 export class Capture {
   readonly #wal: WalConnection
+  readonly #words: Uint32Array
   /** Frame number of the WAL's frame 1. */
   #originFrameNo: FrameNo
   #nextFrameNo: FrameNo
@@ -19,6 +20,7 @@ export class Capture {
 
   constructor(wal: WalConnection, nextFrameNo: FrameNo) {
     this.#wal = wal
+    this.#words = wal.positionWords
     const position = wal.position()
     this.#nextFrameNo = nextFrameNo
     this.#originFrameNo = nextFrameNo - position.frameCount
@@ -43,17 +45,22 @@ export class Capture {
    * SQLite may have dropped those. Throws ERR_WAL_RESET when it dropped others.
    */
   advance(copiedFrameNo: FrameNo): FrameNo {
-    const position = this.#wal.position()
-    if (position.salt1 !== this.#salt1 || position.salt2 !== this.#salt2) {
+    this.#wal.readPosition()
+    const words = this.#words
+    const frameCount = words[0]!
+    const salt1 = words[2]!
+    const salt2 = words[3]!
+    const changeCount = words[4]!
+    if (salt1 !== this.#salt1 || salt2 !== this.#salt2) {
       if (copiedFrameNo < this.#nextFrameNo) throw walReset(copiedFrameNo, this.#nextFrameNo)
-      this.#checkAllSeen(position)
+      this.#checkAllSeen(changeCount)
       this.#originFrameNo = this.#nextFrameNo
-      this.#salt1 = position.salt1
-      this.#salt2 = position.salt2
+      this.#salt1 = salt1
+      this.#salt2 = salt2
     }
-    this.#frameCount = position.frameCount
-    this.#changeCount = position.changeCount
-    this.#nextFrameNo = this.#originFrameNo + position.frameCount
+    this.#frameCount = frameCount
+    this.#changeCount = changeCount
+    this.#nextFrameNo = this.#originFrameNo + frameCount
     return this.#nextFrameNo
   }
 
@@ -63,7 +70,7 @@ export class Capture {
   }
 
   /** Since the last look, nothing but what is in the new generation of the WAL may have been committed. */
-  #checkAllSeen({ changeCount }: WalPosition): void {
+  #checkAllSeen(changeCount: number): void {
     const commitCount = (changeCount - this.#changeCount) >>> 0
     if (commitCount === this.#wal.countCommits()) return
     const message =

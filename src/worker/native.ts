@@ -70,6 +70,10 @@ export interface WalConnection {
   /** Frame count reported by the last commit's WAL hook; 0 before the first. */
   readonly hookFrameCount: number
   position(): WalPosition
+  /** What readPosition() found: frameCount, foldedCount, salt1, salt2, changeCount. */
+  readonly positionWords: Uint32Array
+  /** As position(), into `positionWords`: for after each commit. */
+  readPosition(): void
   /**
    * Reads committed WAL frames `walIndex` .. `walIndex + frameCount - 1` into `target` as v3 frame records,
    * numbered from `startFrameNo`, chained from `checksum`. Returns the checksum of the last one. With

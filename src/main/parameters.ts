@@ -26,14 +26,26 @@ export function checkSql(sql: unknown, name: string): string {
 
 export function checkStatements(statements: unknown): Statement[] {
   if (!Array.isArray(statements)) throw wrong('statements', 'an array of { sql, params }', statements)
-  return statements.map((statement: unknown, index) => {
-    const name = `statements[${index}]`
-    if (typeof statement !== 'object' || statement === null)
-      throw wrong(name, 'an object { sql, params }', statement)
-    const { sql, params } = statement as { sql?: unknown; params?: unknown }
-    const checked = checkParams(params, `${name}.params`)
-    return { sql: checkSql(sql, `${name}.sql`), ...(checked === undefined ? {} : { params: checked }) }
-  })
+  return Array.from(statements, (statement: unknown, index) =>
+    isSimple(statement) ? statement : checkStatement(statement, `statements[${index}]`),
+  )
+}
+
+function checkStatement(statement: unknown, name: string): Statement {
+  if (typeof statement !== 'object' || statement === null)
+    throw wrong(name, 'an object { sql, params }', statement)
+  const { sql, params } = statement as { sql?: unknown; params?: unknown }
+  const checked = checkParams(params, `${name}.params`)
+  return { sql: checkSql(sql, `${name}.sql`), ...(checked === undefined ? {} : { params: checked }) }
+}
+
+/** Nothing in it has to be copied: most statements of a large batch. */
+function isSimple(statement: unknown): statement is Statement {
+  if (typeof statement !== 'object' || statement === null) return false
+  const { sql, params } = statement as { sql?: unknown; params?: unknown }
+  if (typeof sql !== 'string' || !(params === undefined || Array.isArray(params))) return false
+  if (params !== undefined) for (const value of params) if (needsCare(value)) return false
+  return true
 }
 
 /** Arguments of a procedure: whatever can be cloned. Throws ERR_NOT_CLONEABLE. */

@@ -5,8 +5,8 @@
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { SqlParams, Statement } from '../protocol/values.js'
-import type { FromActor, ToActor } from '../protocol/wire.js'
+import type { RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { BatchResults, FromActor, ToActor } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
 import type { Cohort } from './cohort.js'
 import { RequestGroup, type RequestPart } from './request-group.js'
@@ -82,6 +82,7 @@ export class RequestQueue {
     if (this.#closed !== undefined) return
     const { requestCount, frameNo, changes, rowids } = message
     const values = new Map(message.values)
+    for (const [index, results] of message.batches) values.set(index, decodeBatch(results))
     const failures = new Map(message.failures)
     for (let index = 0; index < requestCount; index += 1) {
       const cohort = this.#answering()
@@ -207,4 +208,13 @@ export class RequestQueue {
   #wakeIdle(): void {
     for (const wake of this.#idleWaiters.splice(0)) wake()
   }
+}
+
+function decodeBatch({ changes, rowids, rows }: BatchResults): RunResult[] {
+  const results: RunResult[] = Array.from(changes, (count, index) => ({
+    changes: count,
+    lastInsertRowid: rowids[index]!,
+  }))
+  for (const [index, returned] of rows) results[index] = { ...results[index]!, rows: returned }
+  return results
 }

@@ -59,7 +59,8 @@ export type FromActor =
       readonly frameNo: FrameNo | undefined
       readonly changes: readonly number[]
       readonly rowids: readonly (number | bigint)[]
-      /** [index, result] of those whose result is not just changes and rowid. */
+      readonly batches: readonly (readonly [number, BatchResults])[]
+      /** [index, result] of the others whose result is not just changes and rowid. */
       readonly values: readonly (readonly [number, unknown])[]
       /** [index, error] of those that failed. */
       readonly failures: readonly (readonly [number, WireError])[]
@@ -76,6 +77,14 @@ export type FromActor =
       readonly startFrameNo: FrameNo
       readonly startChecksum: bigint
     }
+
+/** Results of the statements of a batch, by columns. */
+export interface BatchResults {
+  readonly changes: Float64Array
+  readonly rowids: Float64Array | readonly (number | bigint)[]
+  /** [index, rows] of the statements that returned some. */
+  readonly rows: readonly (readonly [number, Row[]])[]
+}
 
 /** What an actor thread is started with. */
 export interface ActorStart {

@@ -3,8 +3,8 @@
 import { noSlot } from '../protocol/cancellation.js'
 import { toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { RunResult, SqlParams } from '../protocol/values.js'
-import { type FromActor, Op, type ToActor } from '../protocol/wire.js'
+import type { Row, RunResult, SqlParams } from '../protocol/values.js'
+import { type BatchResults, type FromActor, Op, type ToActor } from '../protocol/wire.js'
 import { StatementText, takeParams } from './statements.js'
 
 export interface GroupStatement {
@@ -87,6 +87,7 @@ export function fail(request: GroupRequest, error: unknown): void {
 export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameNo | undefined): FromActor {
   const changes: number[] = []
   const rowids: (number | bigint)[] = []
+  const batches: [number, BatchResults][] = []
   const values: [number, unknown][] = []
   const failures: [number, ReturnType<typeof toWireError>][] = []
   for (const [index, request] of requests.entries()) {
@@ -94,7 +95,30 @@ export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameN
     changes.push(run?.changes ?? 0)
     rowids.push(run?.lastInsertRowid ?? 0)
     if (request.isFailed) failures.push([index, toWireError(request.error)])
+    else if (request.op === 'batch') batches.push([index, encodeBatch(request.result as RunResult[])])
     else if (run === undefined || run.rows !== undefined) values.push([index, request.result])
   }
-  return { kind: 'results', requestCount: requests.length, frameNo, changes, rowids, values, failures }
+  return {
+    kind: 'results',
+    requestCount: requests.length,
+    frameNo,
+    changes,
+    rowids,
+    batches,
+    values,
+    failures,
+  }
+}
+
+function encodeBatch(results: readonly RunResult[]): BatchResults {
+  const changes = new Float64Array(results.length)
+  const rowids: (number | bigint)[] = []
+  const rows: [number, Row[]][] = []
+  for (const [index, result] of results.entries()) {
+    changes[index] = result.changes
+    rowids.push(result.lastInsertRowid)
+    if (result.rows !== undefined) rows.push([index, result.rows])
+  }
+  const isTyped = rowids.every((rowid) => typeof rowid === 'number')
+  return { changes, rowids: isTyped ? Float64Array.from(rowids as number[]) : rowids, rows }
 }

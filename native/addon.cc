@@ -71,7 +71,9 @@ Napi::Value copyWholeFile(const Napi::CallbackInfo& info) {
 
 Napi::Value lastConnectionId(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Connection> connection = lastLoadedConnection();
-  return Napi::Number::New(info.Env(), connection == nullptr ? 0 : connection->id);
+  // One that JavaScript still holds may be closed.
+  const bool isOpen = connection != nullptr && connection->isOpen();
+  return Napi::Number::New(info.Env(), isOpen ? connection->id : 0);
 }
 
 Napi::Value interruptById(const Napi::CallbackInfo& info) {

@@ -22,8 +22,8 @@ int onCommit(void* connection, sqlite3*, const char* schema, int frameCount) {
 // A statement begins: sqlite3_interrupt() forgets what came between two statements.
 int onStatement(unsigned, void* context, void*, void*) {
   auto* const connection = static_cast<Connection*>(context);
-  if (connection->interruptPending.load(std::memory_order_relaxed)) {
-    connection->interruptPending.store(false, std::memory_order_relaxed);
+  // Nothing may be thrown through SQLite: after close() there is no handle.
+  if (connection->isOpen() && connection->interruptPending.exchange(false, std::memory_order_relaxed)) {
     const SqliteHandle& handle = connection->handle();
     handle.api->interruptx(handle.db);
   }

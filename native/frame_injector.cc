@@ -36,7 +36,7 @@ namespace mylibsql {
 namespace {
 
 // Room that is asked for at a time: not all that a run claims, which may be more than there is.
-constexpr int64_t kReservedChunks = 16;
+constexpr uint64_t kReservedChunks = 16;
 
 class FrameInjector {
  public:
@@ -152,7 +152,8 @@ class FrameInjector {
         byteLength += kWalFrameHeaderBytes;
       }
       if (offset >= reservedUpTo && reader.remaining() > 0) {
-        reservedUpTo = offset + static_cast<int64_t>(kReservedChunks * byteLength);
+        const uint64_t frames = std::min(kReservedChunks * chunkFrames, count + reader.remaining());
+        reservedUpTo = offset + static_cast<int64_t>(frames * stride);
         reserve(wal_->fd(), offset, reservedUpTo - offset);
       }
       writeAt(wal_->fd(), chunk.get(), byteLength, offset);
@@ -199,12 +200,13 @@ class FrameInjector {
   uint8_t firstHeader_[kWalFrameHeaderBytes];
 };
 
-// An interrupt by another thread does not end it: the run is published already. And a ROLLBACK would take the new
-// header for the one that the page cache belongs to (sqlite3WalUndo).
-void commit(const SqliteHandle& handle) {
+// COMMIT or ROLLBACK, whatever another thread interrupts: a run that is published cannot be taken back (and a
+// ROLLBACK would take its header for the one that the page cache belongs to, see sqlite3WalUndo), and the write
+// lock must not stay.
+int endTransaction(const SqliteHandle& handle, const char* sql) {
   int result = SQLITE_INTERRUPT;
-  while (result == SQLITE_INTERRUPT) result = handle.api->exec(handle.db, "COMMIT", nullptr, nullptr, nullptr);
-  if (result != SQLITE_OK) throw sqliteFailure(handle, result, "releasing the write lock");
+  while (result == SQLITE_INTERRUPT) result = handle.api->exec(handle.db, sql, nullptr, nullptr, nullptr);
+  return result;
 }
 
 }  // namespace
@@ -215,19 +217,15 @@ FrameCheck injectFrames(Connection& connection, const FrameSource& source, const
   if (run.frameCount == 0 || !start.isGood()) return start.check();
   const SqliteHandle& handle = connection.walHandle();
   handle.execute("BEGIN IMMEDIATE", "taking the write lock");
-  const auto rollBack = [&handle] { handle.api->exec(handle.db, "ROLLBACK", nullptr, nullptr, nullptr); };
   FrameCheck check;
   try {
     check = FrameInjector(connection, handle, run).inject(source, endChecksum);
   } catch (...) {
-    rollBack();
+    endTransaction(handle, "ROLLBACK");
     throw;
   }
-  if (check.badIndex < 0) {
-    commit(handle);
-  } else {
-    rollBack();
-  }
+  const int result = endTransaction(handle, check.badIndex < 0 ? "COMMIT" : "ROLLBACK");
+  if (result != SQLITE_OK) throw sqliteFailure(handle, result, "releasing the write lock");
   return check;
 }
 

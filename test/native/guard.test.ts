@@ -121,6 +121,35 @@ describe('a held transaction', () => {
     },
   )
 
+  test("has better-sqlite3's own transactions inside it, which are savepoints", () => {
+    const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
+    db.exec('CREATE TABLE t (a)')
+    const insert = db.prepare('INSERT INTO t VALUES (?)')
+    const insertAll = db.transaction((values: number[], isFailing = false) => {
+      for (const value of values) insert.run(value)
+      if (isFailing) throw new RangeError('given up')
+    })
+    const nested = db.transaction(() => {
+      insertAll([1, 2])
+      expect(() => insertAll([3, 4], true)).toThrow(RangeError)
+      insertAll([5])
+    })
+    db.exec('BEGIN')
+    insert.run(0)
+    wal.holdTransaction(true)
+    nested()
+    expect(() => insertAll([6], true)).toThrow(RangeError)
+    // Outside of a transaction it would be a BEGIN of its own.
+    wal.holdTransaction(false)
+    db.exec('COMMIT')
+    wal.holdTransaction(true)
+    expect(thrownBy(() => nested()).code).toMatch(/^SQLITE_(AUTH|CONSTRAINT_COMMITHOOK)$/)
+    wal.holdTransaction(false)
+    expect(db.inTransaction).toBe(false)
+    expect(db.prepare('SELECT a FROM t').pluck().all()).toEqual([0, 1, 2, 5])
+    expect(db.pragma('integrity_check', { simple: true })).toBe('ok')
+  })
+
   test('is not committed by a statement that was prepared before, nor by one in autocommit', () => {
     const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
     db.exec('CREATE TABLE t (a, b)')

@@ -383,6 +383,20 @@ describe('close', () => {
     await expectCode(queued, 'ERR_CLOSED')
   })
 
+  it('interrupts statements that do not end in time', async () => {
+    const { primary } = await openPrimary(users, { closeTimeoutMs: 50 })
+    const forever = 'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c'
+    const calls = [
+      primary.run(forever),
+      primary.batch([{ sql: forever }, { sql: forever }]),
+      primary.run('SELECT 1'),
+    ]
+    for (const call of calls) call.catch(() => {})
+    await primary.close()
+    for (const call of calls) await expectCode(call, 'ERR_CLOSED')
+    expect(existsSync(primary.path)).toBe(false)
+  })
+
   it('a second time does nothing, also with await using', async () => {
     const { primary } = await openPrimary(users)
     await Promise.all([primary.close(), primary.close(), primary[Symbol.asyncDispose]()])

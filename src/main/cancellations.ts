@@ -19,6 +19,20 @@ type Start<T> = (slot: number, givenUp: Promise<never> | undefined) => Promise<T
 const interruptAgainMs = { first: 10, max: 1000 }
 const known = { signal: optional(checkSignal), timeoutMs: optional(checkTimeoutMs) }
 
+/** Interrupts what the connections run, again and again until it is told to stop. */
+export function interruptRepeatedly(connectionIds: () => readonly number[]): { stop(): void } {
+  let timer: NodeJS.Timeout | undefined
+  const interrupt = (againMs: number) => {
+    for (const connectionId of connectionIds()) {
+      // A connection that is closed by then has nothing left to interrupt.
+      runTask({ kind: 'interrupt', connectionId }).catch(() => {})
+    }
+    timer = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
+  }
+  interrupt(interruptAgainMs.first)
+  return { stop: () => clearTimeout(timer) }
+}
+
 export class Cancellations {
   readonly table = new CancelTable()
 
@@ -46,7 +60,7 @@ export class Cancellations {
   ): Promise<T> {
     let reason: unknown
     let isGivenUp = false
-    let repeat: NodeJS.Timeout | undefined
+    let repeat: { stop(): void } | undefined
     let rejectWaiting: (reason: unknown) => void = () => {}
     let rejectRunning: (reason: unknown) => void = () => {}
     const waiting = new Promise<never>((_, reject) => {
@@ -66,20 +80,14 @@ export class Cancellations {
         return
       }
       rejectRunning(cause)
-      const interrupt = (againMs: number) => {
-        const connectionId = this.table.cancelRunning(slot)
-        // A connection that is closed by then has nothing left to interrupt.
-        runTask({ kind: 'interrupt', connectionId }).catch(() => {})
-        repeat = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
-      }
-      interrupt(interruptAgainMs.first)
+      repeat = interruptRepeatedly(() => [this.table.cancelRunning(slot)])
     }
     const onAbort = () => giveUp(signal?.reason)
     const timer =
       timeoutMs === undefined ? undefined : setTimeout(() => giveUp(timedOut(method, timeoutMs)), timeoutMs)
     signal?.addEventListener('abort', onAbort, { once: true })
     const answer = start(slot, running).finally(() => {
-      clearTimeout(repeat)
+      repeat?.stop()
       // Only now: until it is answered, the slot is this call's.
       this.table.release(slot)
     })

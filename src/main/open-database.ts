@@ -10,7 +10,7 @@ import {
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
 import { openLogPath } from '../protocol/temporary.js'
-import type { Position, Role } from '../protocol/wire.js'
+import type { OpenReply, Position, Role } from '../protocol/wire.js'
 import { ActorThread } from './actor-thread.js'
 import {
   checkBoolean,
@@ -23,7 +23,7 @@ import {
   withDefault,
   wrong,
 } from './arguments.js'
-import { Cancellations } from './cancellations.js'
+import { Cancellations, interruptRepeatedly } from './cancellations.js'
 import { Log } from './log.js'
 import { ReaderPool } from './reader-pool.js'
 import { Snapshot, withLogFiles } from './snapshot.js'
@@ -79,6 +79,7 @@ export class OpenDatabase {
   readonly pageSize: number
   readonly closeTimeoutMs: number
   readonly #files: OpenFiles
+  readonly #connectionId: number
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -86,7 +87,7 @@ export class OpenDatabase {
     readers: ReaderPool,
     cancellations: Cancellations,
     files: OpenFiles,
-    pageSize: number,
+    { pageSize, connectionId }: OpenReply,
     closeTimeoutMs: number,
   ) {
     this.thread = thread
@@ -95,6 +96,7 @@ export class OpenDatabase {
     this.#files = files
     this.path = files.path
     this.pageSize = pageSize
+    this.#connectionId = connectionId
     this.closeTimeoutMs = closeTimeoutMs
   }
 
@@ -118,7 +120,7 @@ export class OpenDatabase {
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const thread = new ActorThread()
     try {
-      const { position, pageSize } = await snapshot.use((snapshotFile) =>
+      const opened = await snapshot.use((snapshotFile) =>
         withLogFiles(list, (logFiles) =>
           thread.call('open', {
             role,
@@ -138,8 +140,8 @@ export class OpenDatabase {
         ),
       )
       const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
-      const database = new OpenDatabase(thread, readers, cancellations, files, pageSize, closeTimeoutMs)
-      return { database, position }
+      const database = new OpenDatabase(thread, readers, cancellations, files, opened, closeTimeoutMs)
+      return { database, position: opened.position }
     } catch (error) {
       await thread.terminate()
       await files.remove()
@@ -154,10 +156,16 @@ export class OpenDatabase {
   }
 
   async #close(reason: MylibsqlError): Promise<void> {
+    this.cancellations.table.close()
     await this.readers.close(reason)
     let timer: NodeJS.Timeout | undefined
+    let interrupts: { stop(): void } | undefined
     const timeout = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.closeTimeoutMs)
+      timer = setTimeout(() => {
+        // Not before: an interrupt would also end the last fold of a file that is kept.
+        interrupts = interruptRepeatedly(() => [this.#connectionId])
+        timer = setTimeout(resolve, this.closeTimeoutMs)
+      }, this.closeTimeoutMs)
     })
     try {
       await Promise.race([this.thread.call('close'), timeout])
@@ -167,6 +175,7 @@ export class OpenDatabase {
       if (error.code !== 'ERR_CLOSED' && error.code !== 'ERR_WORKER_EXITED') throw error
     } finally {
       clearTimeout(timer)
+      interrupts?.stop()
       await this.thread.terminate()
       await this.#files.remove()
     }

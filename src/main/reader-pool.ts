@@ -2,8 +2,9 @@
  * Reader threads of one database, started with the first read. Each has a read-only connection of its own and sees
  * every write that was executed before its query began.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
+import { ConnectionList } from '../protocol/connection-list.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
@@ -20,9 +21,10 @@ import type {
   ToSession,
 } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
-import type { CallOptions, Cancellations } from './cancellations.js'
+import { type CallOptions, type Cancellations, interruptRepeatedly } from './cancellations.js'
 import { Connection } from './connection.js'
 import { ReadQueue } from './read-queue.js'
+import { isPositional } from './request-group.js'
 
 /** Sessions, iterations and messages of queries that one thread has at a time; more wait for their turn. */
 const tasksPerThreadMax = 64
@@ -30,14 +32,28 @@ const tasksPerThreadMax = 64
 export class ReaderPool {
   readonly #start: ReaderStart
   readonly #cancellations: Cancellations
+  readonly #connections: ConnectionList
   readonly #threadCount: number
   readonly #queue: ReadQueue
   #pool: Piscina | undefined
   #closed: MylibsqlError | undefined
   readonly #pending = new Set<(error: unknown) => void>()
+  readonly #running = new Set<Promise<unknown>>()
+  /** Of sessions and iterations. */
+  readonly #ports = new Set<MessagePort>()
 
-  constructor(start: Omit<ReaderStart, 'cancelTable'>, cancellations: Cancellations, threadCount: number) {
-    this.#start = { ...start, cancelTable: cancellations.table.buffer }
+  constructor(
+    start: Omit<ReaderStart, 'cancelTable' | 'connectionList'>,
+    cancellations: Cancellations,
+    threadCount: number,
+  ) {
+    // One that its queries share, and one for each session and iteration.
+    this.#connections = new ConnectionList({ connectionsMax: threadCount * (1 + tasksPerThreadMax) })
+    this.#start = {
+      ...start,
+      cancelTable: cancellations.table.buffer,
+      connectionList: this.#connections.buffer,
+    }
     this.#cancellations = cancellations
     this.#threadCount = threadCount
     this.#queue = new ReadQueue(threadCount, async (batch) => (await this.#run(batch))!)
@@ -52,15 +68,20 @@ export class ReaderPool {
   }
 
   /** Rows in chunks, one ahead of the consumer; the query ends when the consumer stops. */
-  async *iterate(
+  iterate(sql: string, params: SqlParams | undefined, options?: CallOptions): AsyncIterableIterator<Row> {
+    // As they are now: the query begins with the first row that is asked for.
+    const kept = params !== undefined && isPositional(params) ? params.slice() : params
+    return this.#iterate(sql, kept, options)
+  }
+
+  async *#iterate(
     sql: string,
     params: SqlParams | undefined,
-    options?: CallOptions,
+    options: CallOptions | undefined,
   ): AsyncIterableIterator<Row> {
-    const channel = new MessageChannel()
-    const port = channel.port1
+    const { port1: port, port2 } = this.#channel()
     const finished = this.#cancellations.guard(options, 'iterate', (slot) =>
-      this.#run({ kind: 'iterate', sql, params, slot, port: channel.port2 }, [channel.port2]),
+      this.#run({ kind: 'iterate', sql, params, slot, port: port2 }, [port2]),
     )
     try {
       const inbox = new Inbox<FromCursor>(port, finished)
@@ -90,9 +111,8 @@ export class ReaderPool {
     slot: number,
     givenUp: Promise<never> | undefined,
   ): Promise<T> {
-    const channel = new MessageChannel()
-    const port = channel.port1
-    const finished = this.#run({ kind: 'session', slot, port: channel.port2 }, [channel.port2])
+    const { port1: port, port2 } = this.#channel()
+    const finished = this.#run({ kind: 'session', slot, port: port2 }, [port2])
     const inbox = new Inbox<FromSession>(port, finished)
     // Statements are answered in order: each takes its answer before the next one does.
     let turn: Promise<unknown> = Promise.resolve()
@@ -106,10 +126,12 @@ export class ReaderPool {
       return reply
     }
     const connection = new Connection(execute, true)
+    // It ends before `work` only by an error: closed, or nothing was asked for too long.
+    const lost = finished.then(() => new Promise<never>(() => {}))
+    lost.catch(() => {})
     try {
-      const first = await inbox.take()
-      if (first.kind === 'reply') outcomeOf(first.outcome)
-      return await (givenUp === undefined ? work(connection) : Promise.race([work(connection), givenUp]))
+      await inbox.take()
+      return await Promise.race([work(connection), lost, ...(givenUp === undefined ? [] : [givenUp])])
     } finally {
       connection.end()
       port.postMessage({ kind: 'end' } satisfies ToSession)
@@ -118,11 +140,25 @@ export class ReaderPool {
     }
   }
 
+  #channel(): MessageChannel {
+    const channel = new MessageChannel()
+    this.#ports.add(channel.port1)
+    channel.port1.on('close', () => this.#ports.delete(channel.port1))
+    return channel
+  }
+
   /** Stops the threads; queries under way reject with `error`. */
   async close(error: MylibsqlError): Promise<void> {
     if (this.#closed !== undefined) return
     this.#closed = error
     for (const reject of this.#pending) reject(error)
+    for (const port of this.#ports) port.close()
+    if (this.#running.size > 0) {
+      // A thread that is ended inside SQLite takes the process with it, as soon as SQLite reports an error there.
+      const interrupts = interruptRepeatedly(() => this.#connections.ids())
+      await Promise.allSettled(this.#running)
+      interrupts.stop()
+    }
     await this.#pool?.destroy()
   }
 
@@ -131,13 +167,17 @@ export class ReaderPool {
     if (closed !== undefined) throw closed
     const outcome = await new Promise<Outcome<QueryAnswers | undefined>>((resolve, reject) => {
       this.#pending.add(reject)
-      this.#threads()
+      const running = this.#threads()
         .run(task, { transferList })
         .catch((cause: unknown) => {
           throw this.#closed ?? exited(cause)
         })
         .then(resolve, reject)
-        .finally(() => this.#pending.delete(reject))
+        .finally(() => {
+          this.#pending.delete(reject)
+          this.#running.delete(running)
+        })
+      this.#running.add(running)
     })
     return outcomeOf(outcome)
   }
@@ -177,12 +217,13 @@ class Inbox<T> {
       this.#wake?.()
     })
     const end = (error: unknown) => {
-      // What was posted before the task ended is still on its way.
-      setImmediate(() => {
-        this.#isFinished = true
-        this.#error = error
-        this.#wake?.()
-      })
+      // What was posted before the task ended is here, but not handed out yet: that is another port.
+      for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
+        this.#messages.push(next.message as T)
+      }
+      this.#isFinished = true
+      this.#error = error
+      this.#wake?.()
     }
     finished.then(() => end(undefined), end)
   }

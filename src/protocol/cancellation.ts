@@ -12,19 +12,22 @@
  *
  * A call that was cancelled while it waited is never begun: its caller is told at once. One that was running is
  * interrupted, and its caller told what came of it: rolled back, or done before the interrupt came.
+ *
+ * One word behind the slots is not zero once the database is closing: then no call begins any more.
  */
 export const noSlot = -1
 
 const State = { free: 0, waiting: 1, cancelled: 2, running: 3, interrupted: 4 } as const
 const slotCount = 16_384
 const wordsPerSlot = 2
+const closingWord = slotCount * wordsPerSlot
 
 export class CancelTable {
   readonly buffer: SharedArrayBuffer
   readonly #words: Int32Array
   #nextSlot = 0
 
-  constructor(buffer = new SharedArrayBuffer(slotCount * wordsPerSlot * Int32Array.BYTES_PER_ELEMENT)) {
+  constructor(buffer = new SharedArrayBuffer((closingWord + 1) * Int32Array.BYTES_PER_ELEMENT)) {
     this.buffer = buffer
     this.#words = new Int32Array(buffer)
   }
@@ -56,10 +59,16 @@ export class CancelTable {
 
   /** Called by the thread that runs the call; again when it has to run it again. False: it was given up. */
   begin(slot: number, connectionId: number): boolean {
+    if (Atomics.load(this.#words, closingWord) !== 0) return false
     if (slot === noSlot) return true
     Atomics.store(this.#words, slot * wordsPerSlot + 1, connectionId)
     this.#swap(slot, State.waiting, State.running)
     return Atomics.load(this.#words, slot * wordsPerSlot) === State.running
+  }
+
+  /** Calls that have not begun never do. */
+  close(): void {
+    Atomics.store(this.#words, closingWord, 1)
   }
 
   isGivenUp(slot: number): boolean {

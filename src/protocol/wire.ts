@@ -192,6 +192,8 @@ export interface ReaderStart {
   readonly path: string
   readonly safeIntegers: boolean
   readonly idleTimeoutMs: number
+  /** protocol/connection-list.ts */
+  readonly connectionList: SharedArrayBuffer
 }
 
 /** Queries of one tick, flattened as in a group: for each textNo, paramCount. */

@@ -1,5 +1,6 @@
 /** Runs the queries of one tick on the connection of a reader thread. */
 import type Database from 'better-sqlite3'
+import { noSlot } from '../protocol/cancellation.js'
 import { toWireError, type WireError } from '../protocol/errors.js'
 import { statementCacheSize } from '../protocol/limits.js'
 import { type ColumnarRows, encodeRows } from '../protocol/rows.js'
@@ -19,6 +20,9 @@ export class Queries {
   readonly #interruptible: Interruptible
   readonly #begin: Database.Statement
   readonly #commit: Database.Statement
+  readonly #readSchemaVersion: Database.Statement<unknown[], number | bigint>
+  /** Of the schema that the names of columns in the cache are of. */
+  #schemaVersion: number | bigint | undefined
   readonly #cache = new Map<string, Query>()
 
   constructor(connection: Database.Database, interruptible: Interruptible) {
@@ -26,6 +30,21 @@ export class Queries {
     this.#interruptible = interruptible
     this.#begin = connection.prepare('BEGIN')
     this.#commit = connection.prepare('COMMIT')
+    this.#readSchemaVersion = connection.prepare<unknown[], number | bigint>('PRAGMA schema_version').pluck()
+  }
+
+  /** Begins a read transaction, which stands at the present state of the database until end(). */
+  begin(): void {
+    this.#interruptible.run(noSlot, () => {
+      if (!this.#connection.inTransaction) this.#begin.run()
+      // The first read is what begins it.
+      this.#noteSchema()
+    })
+  }
+
+  end(): void {
+    // SQLite may have ended it by itself.
+    if (this.#connection.inTransaction) this.#commit.run()
   }
 
   /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */
@@ -40,14 +59,32 @@ export class Queries {
 
   /** Several queries share a read transaction: to begin and end one costs more than a point query. */
   answer(batch: QueryBatch): QueryAnswers {
-    if (batch.isGet.length === 1) return this.#answer(batch)
-    this.#begin.run()
+    if (batch.isGet.length === 1) return this.#answerOne(batch)
+    this.begin()
     try {
       return this.#answer(batch)
     } finally {
-      // SQLite may have ended it by itself.
-      if (this.#connection.inTransaction) this.#commit.run()
+      this.end()
     }
+  }
+
+  /** Again when the schema was changed: the names of the columns were those of before, maybe. */
+  #answerOne(batch: QueryBatch): QueryAnswers {
+    for (;;) {
+      const noted = this.#schemaVersion
+      const answers = this.#answer(batch)
+      this.#interruptible.run(noSlot, () => this.#noteSchema())
+      if (this.#schemaVersion === noted) return answers
+    }
+  }
+
+  /** SQLite notices a change of the schema when it runs a statement, not when it prepares one. */
+  #noteSchema(): void {
+    const schemaVersion = this.#readSchemaVersion.get()
+    if (schemaVersion === this.#schemaVersion) return
+    this.#connection.exec('SELECT 1 FROM sqlite_schema LIMIT 1')
+    this.#cache.clear()
+    this.#schemaVersion = schemaVersion
   }
 
   #answer(batch: QueryBatch): QueryAnswers {

@@ -8,6 +8,7 @@ import { workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { move, transferableSymbol, valueSymbol } from 'piscina'
 import { CancelTable } from '../protocol/cancellation.js'
+import { ConnectionList } from '../protocol/connection-list.js'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import { iterateChunkRows } from '../protocol/limits.js'
 import { columnBuffers, encodeRows } from '../protocol/rows.js'
@@ -31,6 +32,7 @@ import { Statements } from './statements.js'
 
 const start = workerData as ReaderStart
 const cancelTable = new CancelTable(start.cancelTable)
+const connectionList = new ConnectionList(start.connectionList)
 let shared: Reader | undefined
 /** Connections of sessions and iterations that have ended, for the next ones. */
 const idleReaders: Reader[] = []
@@ -72,7 +74,9 @@ function connect(): Reader {
   const connection = new Database(start.path, { readonly: true, fileMustExist: true })
   connection.defaultSafeIntegers(start.safeIntegers)
   loadExtension(connection)
-  const interruptible = new Interruptible(cancelTable, native.connectionId())
+  const connectionId = native.connectionId()
+  connectionList.add(connectionId)
+  const interruptible = new Interruptible(cancelTable, connectionId)
   return {
     connection,
     queries: new Queries(connection, interruptible),
@@ -98,6 +102,7 @@ async function iterate(
   { sql, params, slot, port }: Extract<ReaderTask, { kind: 'iterate' }>,
 ): Promise<void> {
   let rows: IterableIterator<SqlValue[]> | undefined
+  queries.begin()
   try {
     const { statement, names } = queries.prepare(sql)
     rows = params === undefined ? statement.iterate() : statement.iterate(params)
@@ -118,28 +123,26 @@ async function iterate(
     }
   } finally {
     rows?.return?.()
+    queries.end()
   }
 }
 
 /** One read transaction: all queries of the session see the same state. */
 async function session(
-  { connection, statements, interruptible }: Reader,
+  { connection, queries, statements, interruptible }: Reader,
   { slot, port }: Extract<ReaderTask, { kind: 'session' }>,
 ): Promise<void> {
   const run = new Session(connection, statements, true)
+  interruptible.begin(slot)
+  queries.begin()
   try {
-    interruptible.begin(slot)
-    connection.exec('BEGIN')
     port.postMessage({ kind: 'ready' } satisfies FromSession)
     for await (const message of requests<ToSession>(port)) {
       if (message.kind === 'end') break
       port.postMessage({ kind: 'reply', outcome: reply(run, message) } satisfies FromSession)
     }
-  } catch (error) {
-    const outcome = { ok: false, error: toWireError(error) } as const
-    port.postMessage({ kind: 'reply', outcome } satisfies FromSession)
   } finally {
-    if (connection.inTransaction) connection.exec('ROLLBACK')
+    queries.end()
   }
 }
 

@@ -4,7 +4,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { type Log, Primary, type PrimaryOptions, Replica, type ReplicaOptions, Snapshot } from 'mylibsql'
+import { Log, Primary, type PrimaryOptions, Replica, type ReplicaOptions, Snapshot } from 'mylibsql'
 import { expect, onTestFinished } from 'vitest'
 
 interface TestPrimaryOptions extends PrimaryOptions {
@@ -26,14 +26,27 @@ export async function openPrimary<P extends object = Record<string, never>>(
   { pageSize = 4096, ...options }: TestPrimaryOptions = {},
 ): Promise<TestPrimary<P>> {
   const blank = await Snapshot.blank({ pageSize })
-  const primary = closedAfterTest(await Primary.open<P>(blank, [], options))
-  const logs: Log[] = []
-  const save = () => primary.checkpoint((log) => void logs.push(log))
-  if (schema !== '') {
+  const logs: Log[] = schema === '' ? [] : [await logOf(schema, blank)]
+  const primary = closedAfterTest(await Primary.open<P>(blank, logs, options))
+  return { primary, blank, logs, save: () => primary.checkpoint((log) => void logs.push(log)) }
+}
+
+const schemaLogs = new Map<string, Log>()
+
+/** What a script writes into the blank database: made once, without the options of the test, which may be narrow. */
+async function logOf(schema: string, blank: Snapshot): Promise<Log> {
+  const key = `${blank.pageSize} ${schema}`
+  let made = schemaLogs.get(key)
+  if (made === undefined) {
+    const primary = await Primary.open(blank)
     await primary.withConnection((connection) => connection.exec(schema))
-    await save()
+    await primary.checkpoint((log) => {
+      made = log
+    })
+    await primary.close()
+    schemaLogs.set(key, made!)
   }
-  return { primary, blank, logs, save }
+  return Log.from(await made!.bytes(), { verify: false })
 }
 
 /** What the checks need of a TestPrimary, whatever its procedures. */

@@ -1,0 +1,464 @@
+import { Primary, Replica, type Row } from 'mylibsql'
+import { describe, expect, it } from 'vitest'
+import { closedAfterTest, openPrimary, openReplica } from './support/database.js'
+import { deferred } from './support/deferred.js'
+import { expectCode, expectSqlite, rejection } from './support/errors.js'
+
+const numbers = `
+  CREATE TABLE numbers (n INTEGER PRIMARY KEY, text TEXT);
+  WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 2000)
+  INSERT INTO numbers SELECT n, 'text ' || n FROM c;`
+
+type Database = Pick<Primary, 'get' | 'all' | 'iterate' | 'close'>
+const count = 'SELECT count(*) AS n FROM numbers'
+const forever = 'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c'
+
+async function openBoth(options?: Parameters<typeof openPrimary>[1]) {
+  const source = await openPrimary(numbers, options)
+  const replica = await openReplica(source, options)
+  return { source, primary: source.primary, replica, databases: [source.primary, replica] as Database[] }
+}
+
+async function collect(rows: AsyncIterable<Row>, limit = Number.POSITIVE_INFINITY): Promise<Row[]> {
+  const list: Row[] = []
+  for await (const row of rows) {
+    list.push(row)
+    if (list.length === limit) break
+  }
+  return list
+}
+
+describe('get and all', () => {
+  it('give the first row and all rows', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      expect(await database.get('SELECT * FROM numbers WHERE n > ? ORDER BY n', [7])).toEqual({
+        n: 8,
+        text: 'text 8',
+      })
+      expect(await database.get('SELECT * FROM numbers WHERE n > :n', { n: 7000 })).toBeUndefined()
+      expect(
+        await database.all('SELECT n FROM numbers WHERE n BETWEEN @low AND @high', { low: 3, high: 5 }),
+      ).toEqual([{ n: 3 }, { n: 4 }, { n: 5 }])
+      expect(await database.all('SELECT n FROM numbers WHERE n < 0')).toEqual([])
+      expect(await database.all('SELECT n FROM numbers')).toHaveLength(2000)
+    }
+  })
+
+  it('give values of every type', async () => {
+    const { databases } = await openBoth()
+    const row = {
+      a: null,
+      b: 1,
+      c: -1.5,
+      d: 'text ä\u0000',
+      e: Uint8Array.of(1, 2),
+      f: new Uint8Array(0),
+      g: '',
+    }
+    const sql = 'SELECT :a AS a, :b AS b, :c AS c, :d AS d, :e AS e, :f AS f, :g AS g'
+    for (const database of databases) {
+      expect(await database.get(sql, row)).toEqual(row)
+      expect(await database.all(`${sql} UNION ALL ${sql}`, row)).toEqual([row, row])
+      expect(await collect(database.iterate(sql, row))).toEqual([row])
+      const { e } = (await database.get(sql, row))!
+      expect(e).toBeInstanceOf(Uint8Array)
+    }
+  })
+
+  it('give columns of the same name as better-sqlite3 does: the last one', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) expect(await database.get('SELECT 1 AS a, 2 AS a')).toEqual({ a: 2 })
+  })
+
+  it('give bigints with safeIntegers', async () => {
+    const { databases } = await openBoth({ safeIntegers: true })
+    for (const database of databases) {
+      expect(await database.get('SELECT max(n) AS n FROM numbers')).toEqual({ n: 2000n })
+      expect(await database.all('SELECT 9223372036854775807 AS n, 1.5 AS f')).toEqual([
+        { n: 2n ** 63n - 1n, f: 1.5 },
+      ])
+      expect(await collect(database.iterate('SELECT 1 AS n'))).toEqual([{ n: 1n }])
+    }
+  })
+
+  it('take parameters as they are when they are called', async () => {
+    const { databases } = await openBoth({ readers: 1 })
+    const sql = 'SELECT ? AS a, ? AS b'
+    for (const database of databases) {
+      const blob = Uint8Array.of(1, 2, 3)
+      const params: [number, Uint8Array] = [1, blob]
+      const plain: [number, string] = [1, 'x']
+      const answers = [
+        database.all(sql, params),
+        collect(database.iterate(sql, params)),
+        database.all(sql, plain),
+      ]
+      const lazy = database.iterate(sql, plain)
+      params[0] = plain[0] = 9
+      blob.fill(9)
+      expect(await Promise.all(answers)).toEqual([
+        [{ a: 1, b: Uint8Array.of(1, 2, 3) }],
+        [{ a: 1, b: Uint8Array.of(1, 2, 3) }],
+        [{ a: 1, b: 'x' }],
+      ])
+      expect(await collect(lazy)).toEqual([{ a: 1, b: 'x' }])
+    }
+  })
+
+  it('fail alone, with the error of SQLite', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      const [bad, good, worse] = await Promise.allSettled([
+        database.get('SELECT * FROM nowhere'),
+        database.get(count),
+        database.all("SELECT json('nonsense')"),
+      ])
+      expect(good).toEqual({ status: 'fulfilled', value: { n: 2000 } })
+      expect(bad).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'SQLITE_ERROR', message: 'no such table: nowhere' },
+      })
+      expect(worse).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'SQLITE_ERROR', message: 'malformed JSON' },
+      })
+      await expectSqlite(database.get('SELECT'), 'SQLITE_ERROR')
+      expect((await rejection(database.all('SELECT 1; SELECT 2'))).message).toContain(
+        'more than one statement',
+      )
+    }
+  })
+
+  it('cannot write', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      await expectSqlite(database.all('INSERT INTO numbers (n) VALUES (-1) RETURNING n'), 'SQLITE_READONLY')
+      expect(await rejection(database.get('DELETE FROM numbers'))).toBeInstanceOf(TypeError)
+      await expectSqlite(collect(database.iterate('DELETE FROM numbers RETURNING n')), 'SQLITE_READONLY')
+      expect(await database.get(count)).toEqual({ n: 2000 })
+    }
+  })
+
+  it('cannot change the WAL, whatever pragma they are given', async () => {
+    const { source, primary, databases } = await openBoth()
+    for (const pragma of ['wal_checkpoint(TRUNCATE)', 'journal_mode = DELETE', 'journal_mode = OFF']) {
+      for (const database of databases) await database.all(`PRAGMA ${pragma}`).catch(() => {})
+      await primary.run('INSERT INTO numbers (text) VALUES (?)', [pragma])
+      await source.save()
+    }
+    const copy = await openReplica(source)
+    expect(await copy.get(count)).toEqual({ n: 2003 })
+  })
+})
+
+describe('what a read sees', () => {
+  it('is every write that was executed before it', async () => {
+    const { primary } = await openBoth({ readers: 2 })
+    for (let n = 1; n <= 50; n++) {
+      await primary.run('UPDATE numbers SET text = ? WHERE n = 1', [`write ${n}`])
+      const [got, all, iterated] = await Promise.all([
+        primary.get('SELECT text FROM numbers WHERE n = 1'),
+        primary.all('SELECT text FROM numbers WHERE n = 1'),
+        collect(primary.iterate('SELECT text FROM numbers WHERE n = 1')),
+      ])
+      expect([got, all[0], iterated[0]]).toEqual(Array.from({ length: 3 }, () => ({ text: `write ${n}` })))
+    }
+  })
+
+  it('is every log that was applied before it', async () => {
+    const { source, primary, replica } = await openBoth({ readers: 2 })
+    for (let n = 1; n <= 20; n++) {
+      await primary.run('UPDATE numbers SET text = ? WHERE n = 1', [`write ${n}`])
+      await source.save()
+      await replica.replicate(source.logs.at(-1)!)
+      const [got, all] = await Promise.all([
+        replica.get('SELECT text FROM numbers WHERE n = 1'),
+        replica.all('SELECT text FROM numbers WHERE n = 1'),
+      ])
+      expect([got, all[0]]).toEqual([{ text: `write ${n}` }, { text: `write ${n}` }])
+    }
+  })
+
+  it('is a new schema too', async () => {
+    const { primary } = await openBoth()
+    expect(await primary.get('SELECT * FROM numbers WHERE n = 1')).toEqual({ n: 1, text: 'text 1' })
+    await primary.run('ALTER TABLE numbers ADD COLUMN more TEXT DEFAULT 1')
+    expect(await primary.get('SELECT * FROM numbers WHERE n = 1')).toEqual({
+      n: 1,
+      text: 'text 1',
+      more: '1',
+    })
+    await primary.run('VACUUM')
+    expect(await primary.get(count)).toEqual({ n: 2000 })
+  })
+})
+
+describe('iterate', () => {
+  it('gives all rows in order, chunk by chunk', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      for (const limit of [0, 1, 255, 256, 257, 512, 2000]) {
+        const rows = await collect(database.iterate('SELECT * FROM numbers ORDER BY n LIMIT ?', [limit]))
+        expect(rows).toEqual(
+          Array.from({ length: limit }, (_, index) => ({ n: index + 1, text: `text ${index + 1}` })),
+        )
+      }
+    }
+  })
+
+  it('sees one state, whatever is written meanwhile', async () => {
+    const { source, primary, replica } = await openBoth()
+    const [ofPrimary, ofReplica] = [
+      primary.iterate('SELECT n FROM numbers'),
+      replica.iterate('SELECT n FROM numbers'),
+    ]
+    expect((await ofPrimary.next()).value).toEqual({ n: 1 })
+    expect((await ofReplica.next()).value).toEqual({ n: 1 })
+    await primary.run('DELETE FROM numbers')
+    await source.save()
+    await replica.replicate(source.logs.at(-1)!)
+    expect(await collect(ofPrimary)).toHaveLength(1999)
+    expect(await collect(ofReplica)).toHaveLength(1999)
+    expect([await primary.get(count), await replica.get(count)]).toEqual([{ n: 0 }, { n: 0 }])
+  })
+
+  it('lets other reads, iterations and sessions go on, with one reader thread too', async () => {
+    const { replica } = await openBoth({ readers: 1 })
+    let seen = 0
+    for await (const { n } of replica.iterate('SELECT n FROM numbers')) {
+      seen += 1
+      if (Number(n) % 500 !== 1) continue
+      expect(await replica.get('SELECT text FROM numbers WHERE n = ?', [n!])).toEqual({ text: `text ${n}` })
+      for await (const inner of replica.iterate('SELECT n FROM numbers WHERE n > ?', [n!])) {
+        expect(inner.n).toBe(Number(n) + 1)
+        break
+      }
+      expect(await replica.withConnection((connection) => connection.get(count))).toEqual({ n: 2000 })
+    }
+    expect(seen).toBe(2000)
+  })
+
+  it('that is left early frees the reader', async () => {
+    const { databases } = await openBoth({ readers: 1 })
+    for (const database of databases) {
+      for (let round = 0; round < 70; round++) {
+        expect(await collect(database.iterate('SELECT n FROM numbers'), 1)).toEqual([{ n: 1 }])
+      }
+      const thrown = new Error('mine')
+      const throwing = (async () => {
+        for await (const _row of database.iterate('SELECT n FROM numbers')) throw thrown
+      })()
+      expect(await rejection(throwing)).toBe(thrown)
+      const rows = database.iterate('SELECT n FROM numbers')
+      await rows.next()
+      expect(await rows.return?.()).toEqual({ done: true, value: undefined })
+      expect((await rows.next()).done).toBe(true)
+      expect(await database.get(count)).toEqual({ n: 2000 })
+    }
+  })
+
+  it('that is never begun costs nothing', async () => {
+    const { databases } = await openBoth({ readers: 1 })
+    for (const database of databases) {
+      for (let round = 0; round < 200; round++) database.iterate('SELECT n FROM numbers')
+      expect(await database.get(count)).toEqual({ n: 2000 })
+    }
+  })
+
+  it('throws the error of SQLite, also in the middle', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      await expectSqlite(collect(database.iterate('SELECT * FROM nowhere')), 'SQLITE_ERROR')
+      const rows = database.iterate(
+        "SELECT CASE n WHEN 600 THEN json('nonsense') ELSE n END AS n FROM numbers",
+      )
+      const seen: Row[] = []
+      const failing = (async () => {
+        for await (const row of rows) seen.push(row)
+      })()
+      const error = await expectSqlite(failing, 'SQLITE_ERROR')
+      expect(error.message).toBe('malformed JSON')
+      expect(seen.length).toBeLessThan(600)
+      expect(await database.get(count)).toEqual({ n: 2000 })
+    }
+  })
+
+  it('that nobody asks for idleTimeoutMs is given up', async () => {
+    const { databases } = await openBoth({ readers: 1, idleTimeoutMs: 30 })
+    for (const database of databases) {
+      const rows = database.iterate('SELECT n FROM numbers')
+      await rows.next()
+      // Rows that are here already are given first.
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      await expectCode(collect(rows), 'ERR_TIMEOUT')
+      expect(await database.get(count)).toEqual({ n: 2000 })
+    }
+  })
+})
+
+describe('replica.withConnection', () => {
+  it('sees one state while logs are applied', async () => {
+    const { source, primary, replica } = await openBoth()
+    const result = await replica.withConnection(async (connection) => {
+      expect(await connection.get(count)).toEqual({ n: 2000 })
+      await primary.run('DELETE FROM numbers WHERE n > 10')
+      await source.save()
+      await replica.replicate(source.logs.at(-1)!)
+      expect(await replica.get(count)).toEqual({ n: 10 })
+      expect(await connection.all(count)).toEqual([{ n: 2000 }])
+      return 'result'
+    })
+    expect(result).toBe('result')
+    expect(await replica.withConnection((connection) => connection.get(count))).toEqual({ n: 10 })
+  })
+
+  it('sees the state of when the callback began, also before its first query', async () => {
+    const { source, primary, replica } = await openBoth()
+    await replica.withConnection(async (connection) => {
+      await primary.run('DELETE FROM numbers WHERE n > 10')
+      await source.save()
+      await replica.replicate(source.logs.at(-1)!)
+      expect(await connection.get(count)).toEqual({ n: 2000 })
+    })
+  })
+
+  it('refuses writes', async () => {
+    const { source, replica } = await openBoth()
+    await replica.withConnection(async (connection) => {
+      await expectSqlite(connection.run('DELETE FROM numbers'), 'SQLITE_READONLY')
+      await expectSqlite(connection.exec('CREATE TABLE t (a)'), 'SQLITE_READONLY')
+      await expectSqlite(connection.all('INSERT INTO numbers (n) VALUES (-1) RETURNING n'), 'SQLITE_READONLY')
+      expect(await connection.get(count)).toEqual({ n: 2000 })
+    })
+    await source.primary.run('DELETE FROM numbers WHERE n = 1')
+    await source.save()
+    await replica.replicate(source.logs.at(-1)!)
+    expect(await replica.get(count)).toEqual({ n: 1999 })
+  })
+
+  it('has no transactions to end, and savepoints', async () => {
+    const { replica } = await openBoth()
+    await replica.withConnection(async (connection) => {
+      await expectCode(connection.run('COMMIT'), 'ERR_REFUSED')
+      await expectCode(connection.exec('SELECT 1; COMMIT'), 'ERR_REFUSED')
+    })
+    await replica.withConnection(async (connection) => {
+      expect(await connection.transaction(() => connection.get(count))).toEqual({ n: 2000 })
+    })
+    expect(await replica.get(count)).toEqual({ n: 2000 })
+  })
+
+  it('throws what the callback throws, and frees the reader', async () => {
+    const { replica } = await openBoth({ readers: 1 })
+    const thrown = new Error('mine')
+    for (let round = 0; round < 70; round++) {
+      const throwing = replica.withConnection(async (connection) => {
+        await connection.get('SELECT 1')
+        throw thrown
+      })
+      expect(await rejection(throwing)).toBe(thrown)
+    }
+    expect(await replica.get(count)).toEqual({ n: 2000 })
+  })
+
+  it('statements in parallel are answered in order', async () => {
+    const { replica } = await openBoth()
+    await replica.withConnection(async (connection) => {
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, (_, n) =>
+          n % 5 === 4
+            ? rejection(connection.get('SELECT * FROM nowhere'))
+            : connection.get('SELECT text FROM numbers WHERE n = ?', [n + 1]),
+        ),
+      )
+      const texts = answers.map((answer) => (answer instanceof Error ? 'error' : answer?.text))
+      expect(texts).toEqual(texts.map((_, n) => (n % 5 === 4 ? 'error' : `text ${n + 1}`)))
+    })
+  })
+
+  it('its connection works only inside the callback', async () => {
+    const { replica } = await openBoth()
+    const connection = await replica.withConnection(async (kept) => kept)
+    await expectCode(connection.get('SELECT 1'), 'ERR_CLOSED')
+  })
+
+  it('is given up after idleTimeoutMs without a statement', async () => {
+    const { replica } = await openBoth({ readers: 1, idleTimeoutMs: 30 })
+    const goOn = deferred()
+    const statement = deferred<Error>()
+    const idle = replica.withConnection(async (connection) => {
+      await connection.get('SELECT 1')
+      await goOn.promise
+      statement.resolve(await rejection(connection.get('SELECT 1')))
+    })
+    await expectCode(idle, 'ERR_TIMEOUT')
+    goOn.resolve()
+    expect(await statement.promise).toMatchObject({ code: 'ERR_CLOSED' })
+    expect(await replica.get(count)).toEqual({ n: 2000 })
+  })
+
+  it('refuses a wrong argument', async () => {
+    const { replica } = await openBoth()
+    const error = await rejection(replica.withConnection('x' as never))
+    expect(error).toBeInstanceOf(TypeError)
+    expect(error.message).toBe("work must be a function, got string 'x'")
+  })
+})
+
+describe('close while reads are under way', () => {
+  it('rejects them with ERR_CLOSED', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      const rows = database.iterate('SELECT n FROM numbers')
+      await rows.next()
+      const long = expectCode(database.get(forever), 'ERR_CLOSED')
+      // It has begun by then, mostly: nothing tells. Either is right.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      await database.close()
+      await long
+      await expectCode(collect(rows), 'ERR_CLOSED')
+    }
+  })
+
+  it('ends a callback of replica.withConnection that never ends', async () => {
+    const { replica } = await openBoth()
+    const begun = deferred()
+    const held = replica.withConnection(async (connection) => {
+      await connection.get('SELECT 1')
+      begun.resolve()
+      await new Promise(() => {})
+    })
+    const closed = expectCode(held, 'ERR_CLOSED')
+    await begun.promise
+    await replica.close()
+    await closed
+  })
+
+  it('an iteration that was not begun', async () => {
+    const { databases } = await openBoth()
+    for (const database of databases) {
+      const rows = database.iterate('SELECT n FROM numbers')
+      await database.close()
+      await expectCode(collect(rows), 'ERR_CLOSED')
+    }
+  })
+})
+
+it('many reads at once, on one thread and on several', async () => {
+  for (const readers of [1, 3]) {
+    const { primary } = await openPrimary(numbers, { readers })
+    closedAfterTest(primary)
+    const rows = await Promise.all(
+      Array.from({ length: 300 }, (_, n) => primary.get('SELECT text FROM numbers WHERE n = ?', [n + 1])),
+    )
+    expect(rows).toEqual(rows.map((_, n) => ({ text: `text ${n + 1}` })))
+  }
+})
+
+it('a primary and a replica read alike', () => {
+  for (const method of ['get', 'all', 'iterate', 'withConnection'] as const) {
+    expect(typeof Primary.prototype[method]).toBe('function')
+    expect(typeof Replica.prototype[method]).toBe('function')
+  }
+})

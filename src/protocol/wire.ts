@@ -11,7 +11,7 @@ import type { FrameNo } from './frame.js'
 import type { LogFile } from './log-format.js'
 import type { ColumnarRows } from './rows.js'
 import type { SnapshotFile } from './snapshot-format.js'
-import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
+import type { Row, RunResult, SqlParams } from './values.js'
 
 /**
  * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
@@ -246,5 +246,3 @@ export type ToSession =
 export type FromSession =
   | { readonly kind: 'ready' }
   | { readonly kind: 'reply'; readonly outcome: Outcome<SessionReply> }
-
-export type { SqlValue }

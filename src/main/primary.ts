@@ -17,7 +17,7 @@ import { checkArguments, checkParams, checkSql, checkStatements } from './parame
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { RequestQueue } from './request-queue.js'
-import { makeReplica, registerPrimary } from './role-change.js'
+import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Sealer } from './sealer.js'
 import { Sessions } from './sessions.js'
 import { Snapshot } from './snapshot.js'
@@ -262,12 +262,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#check('')
     const saved = this.#durability.savedFrameNo
     const position = await this.#database.thread.call('becomeReplica', saved === undefined ? 0 : saved + 1)
-    this.#end(
-      new MylibsqlError(
-        'ERR_CLOSED',
-        'This primary has become a replica: use the object that intoReplica() gave',
-      ),
-    )
+    this.#end(roleChanged('primary', 'replica'))
     return makeReplica(this.#database, position)
   }
 

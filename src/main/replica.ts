@@ -19,7 +19,7 @@ import { Log } from './log.js'
 import { OpenDatabase, type OpenOptions } from './open-database.js'
 import { checkParams, checkSql } from './parameters.js'
 import type { Primary } from './primary.js'
-import { makePrimary, registerReplica } from './role-change.js'
+import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
 import { replicateChannel, traced } from './tracing.js'
@@ -195,12 +195,7 @@ export class Replica {
   async intoPrimary(): Promise<Primary> {
     this.#check()
     const position = await this.#database.thread.call('becomePrimary')
-    this.#end(
-      new MylibsqlError(
-        'ERR_CLOSED',
-        'This replica has become a primary: use the object that intoPrimary() gave',
-      ),
-    )
+    this.#end(roleChanged('replica', 'primary'))
     return makePrimary(this.#database, position)
   }
 

@@ -2,7 +2,8 @@
  * How one role makes the other: Primary and Replica register themselves here, because each can become the other and
  * modules must not import each other in a circle.
  */
-import type { Position } from '../protocol/wire.js'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { Position, Role } from '../protocol/wire.js'
 import type { OpenDatabase } from './open-database.js'
 import type { Primary } from './primary.js'
 import type { Replica } from './replica.js'
@@ -28,4 +29,11 @@ export function makePrimary(database: OpenDatabase, position: Position): Primary
 export function makeReplica(database: OpenDatabase, position: Position): Replica {
   if (replica === undefined) throw new Error('replica.js is not loaded')
   return replica(database, position)
+}
+
+/** What the object of the former role answers. */
+export function roleChanged(from: Role, to: Role): MylibsqlError {
+  const method = to === 'replica' ? 'intoReplica' : 'intoPrimary'
+  const message = `This ${from} has become a ${to}: use the object that ${method}() gave`
+  return new MylibsqlError('ERR_CLOSED', message)
 }

@@ -2,7 +2,7 @@
 
 import { CancelTable, noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
-import { checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
+import { checkBoolean, checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
 import { runTask } from './task-pool.js'
 
 export interface CallOptions {
@@ -10,6 +10,8 @@ export interface CallOptions {
   signal?: AbortSignal
   /** Gives the call up after this long; it rejects with ERR_TIMEOUT. Default: no limit. */
   timeoutMs?: number
+  /** False: a write is refused with ERR_BUSY instead of waiting when the queue is full (`requestsMax`). Default true. */
+  wait?: boolean
 }
 
 /** `givenUp` rejects when the call is given up while it runs: for calls that wait for something else too. */
@@ -17,7 +19,11 @@ type Start<T> = (slot: number, givenUp: Promise<never> | undefined) => Promise<T
 
 /** An interrupt between two statements of a call is not noticed: it is repeated, ever more slowly, until the call ends. */
 const interruptAgainMs = { first: 10, max: 1000 }
-const known = { signal: optional(checkSignal), timeoutMs: optional(checkTimeoutMs) }
+const known = {
+  signal: optional(checkSignal),
+  timeoutMs: optional(checkTimeoutMs),
+  wait: optional(checkBoolean),
+}
 
 /** Interrupts what the connections run, again and again until it is told to stop. */
 export function interruptRepeatedly(connectionIds: () => readonly number[]): { stop(): void } {

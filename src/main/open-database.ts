@@ -6,6 +6,8 @@ import {
   busyTimeoutMsDefault,
   closeTimeoutMsDefault,
   idleTimeoutMsDefault,
+  requestBytesMaxDefault,
+  requestsMaxDefault,
   subscriberBytesMaxDefault,
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
@@ -26,6 +28,7 @@ import {
 import { Cancellations, interruptRepeatedly } from './cancellations.js'
 import { Log } from './log.js'
 import { ReaderPool } from './reader-pool.js'
+import type { RequestLimits } from './request-queue.js'
 import { Snapshot, withLogFiles } from './snapshot.js'
 import { temporaryPath } from './temporary-files.js'
 
@@ -52,6 +55,10 @@ export interface PrimaryOptions extends OpenOptions {
   unsavedBytesMax?: number
   /** Bytes of frames that a subscriber has not taken at which writers are held back. Default 64 MiB. */
   subscriberBytesMax?: number
+  /** Calls that may wait for the writer before `ready()` waits. Default 65,536. */
+  requestsMax?: number
+  /** Bytes of their parameters, likewise. Default 64 MiB. */
+  requestBytesMax?: number
   /** Module of procedures for `call`: `new URL('./procedures.js', import.meta.url)`. */
   procedures?: URL
 }
@@ -68,6 +75,8 @@ const common = {
 const ofPrimary = {
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
   subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
+  requestsMax: withDefault(checkPositiveInteger, requestsMaxDefault),
+  requestBytesMax: withDefault(checkPositiveInteger, requestBytesMaxDefault),
   procedures: optional(checkModuleUrl),
 }
 
@@ -78,6 +87,7 @@ export class OpenDatabase {
   readonly path: string
   readonly pageSize: number
   readonly closeTimeoutMs: number
+  readonly requestLimits: RequestLimits
   readonly #files: OpenFiles
   readonly #connectionId: number
   #closing: Promise<void> | undefined
@@ -89,7 +99,9 @@ export class OpenDatabase {
     files: OpenFiles,
     { pageSize, connectionId }: OpenReply,
     closeTimeoutMs: number,
+    requestLimits: RequestLimits,
   ) {
+    this.requestLimits = requestLimits
     this.thread = thread
     this.readers = readers
     this.cancellations = cancellations
@@ -140,7 +152,7 @@ export class OpenDatabase {
         ),
       )
       const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
-      const database = new OpenDatabase(thread, readers, cancellations, files, opened, closeTimeoutMs)
+      const database = new OpenDatabase(thread, readers, cancellations, files, opened, closeTimeoutMs, limits)
       return { database, position: opened.position }
     } catch (error) {
       await thread.terminate()
@@ -201,7 +213,11 @@ class OpenFiles {
   }
 }
 
-const defaultLimits: { unsavedBytesMax: number; subscriberBytesMax: number; procedures: URL | undefined } = {
+const defaultLimits: Required<Omit<PrimaryOptions, keyof OpenOptions | 'procedures'>> & {
+  procedures: URL | undefined
+} = {
+  requestsMax: requestsMaxDefault,
+  requestBytesMax: requestBytesMaxDefault,
   unsavedBytesMax: unsavedBytesMaxDefault,
   subscriberBytesMax: subscriberBytesMaxDefault,
   procedures: undefined,

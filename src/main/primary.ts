@@ -16,13 +16,12 @@ import { OpenDatabase, type PrimaryOptions } from './open-database.js'
 import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
-import { RequestQueue } from './request-queue.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Sealer } from './sealer.js'
-import { Sessions } from './sessions.js'
 import { Snapshot } from './snapshot.js'
 import { type PrimaryStats, primaryStats } from './stats.js'
-import { checkpointChannel, type TransactionTrace, traced, transactionChannel } from './tracing.js'
+import { checkpointChannel, traced } from './tracing.js'
+import { Writes } from './writes.js'
 
 /**
  * A database that is written to. All writes run in one worker thread, in the order in which they are made; the
@@ -38,11 +37,10 @@ import { checkpointChannel, type TransactionTrace, traced, transactionChannel } 
  */
 export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #database: OpenDatabase
-  readonly #requests: RequestQueue
+  readonly #writes: Writes
   readonly #durability: Durability
   readonly #feed: FrameFeed
   readonly #checkpoints: Checkpoints
-  readonly #sessions: Sessions
   readonly #sealer: Sealer
   #lastFrameNo: FrameNo | undefined
   #ended: MylibsqlError | undefined
@@ -53,18 +51,17 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#database = database
     this.#durability = new Durability(position.nextFrameNo)
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
-    this.#requests = new RequestQueue(
-      (message) => thread.send(message),
-      (value, frameNo) => this.#ack(value, frameNo),
-    )
-    this.#sessions = new Sessions(thread, this.#requests, database.cancellations)
+    this.#writes = new Writes(database, (value, frameNo) => {
+      this.#noteCommitted(frameNo)
+      return new Ack(value, frameNo, this.#durability)
+    })
     this.#feed = new FrameFeed((message) => {
       // The stream begins behind the writes that were asked for before it.
-      this.#requests.flush()
+      this.#writes.requests.flush()
       thread.send(message)
     }, this.#durability)
     this.#sealer = new Sealer(() => {
-      this.#requests.flush()
+      this.#writes.requests.flush()
       thread.send({ kind: 'seal' })
     })
     this.#checkpoints = new Checkpoints({
@@ -129,9 +126,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     // Not async: with a million calls waiting, each promise less counts.
     try {
       this.#check('run')
-      const text = checkSql(sql, 'sql')
-      const checked = checkParams(params, 'params')
-      return this.#traced('run', text, options, (slot) => this.#requests.run(text, checked, slot))
+      return this.#writes.run(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -144,8 +139,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   async batch(statements: readonly Statement[], options?: CallOptions): Promise<Ack<RunResult[]>> {
     this.#check('batch')
-    const checked = checkStatements(statements)
-    return this.#traced('batch', checked[0]?.sql, options, (slot) => this.#requests.batch(checked, slot))
+    return this.#writes.batch(checkStatements(statements), options)
   }
 
   /**
@@ -173,19 +167,33 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   /**
+   * Resolves at once while less than `requestsMax` calls wait, else when half of them are done. Awaited now and then it
+   * slows down a producer that does not await its calls, and bounds its memory.
+   */
+  async ready(): Promise<void> {
+    this.#check()
+    await this.#writes.requests.ready()
+  }
+
+  /**
    * Lends the writing connection to `work`; nobody else writes meanwhile. Each statement commits by itself unless
    * `work` begins a transaction. One that it leaves open is rolled back, and this rejects with
    * ERR_TRANSACTION_OPEN.
    *
    * @throws what `work` throws; ERR_TIMEOUT when it makes no statement for `idleTimeoutMs`; as run
    */
-  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
-    return this.#lend('withConnection', work, options)
+  async withConnection<T>(
+    work: (connection: Connection) => Promise<T>,
+    options?: CallOptions,
+  ): Promise<Ack<T>> {
+    this.#check('withConnection')
+    return this.#writes.lend('withConnection', checkWork(work), options)
   }
 
   /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
-  transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
-    return this.#lend('transaction', work, options)
+  async transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
+    this.#check('transaction')
+    return this.#writes.lend('transaction', checkWork(work), options)
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
@@ -233,7 +241,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws what `saveLog` throws; ERR_REENTRANT when called from within `saveLog`; ERR_IO; ERR_CLOSED
    */
   async checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
-    this.#check('')
+    this.#check()
     checkFunction(saveLog, 'saveLog')
     const context = () => ({ path: this.path })
     return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog))
@@ -246,7 +254,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws ERR_IO, ERR_CLOSED
    */
   async snapshot(path: string | URL): Promise<Snapshot> {
-    this.#check('')
+    this.#check()
     const target = checkPath(path, 'path')
     return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
   }
@@ -258,8 +266,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   async intoReplica(): Promise<Replica> {
     this.#check('intoReplica')
-    await this.#requests.settled()
-    this.#check('')
+    await this.#writes.requests.settled()
+    this.#check()
     const saved = this.#durability.savedFrameNo
     const position = await this.#database.thread.call('becomeReplica', saved === undefined ? 0 : saved + 1)
     this.#end(roleChanged('primary', 'replica'))
@@ -268,10 +276,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   /** Counts and sizes, as of now. */
   async stats(): Promise<PrimaryStats> {
-    this.#check('')
+    this.#check()
     return primaryStats(await this.#database.thread.call('stats'), {
       savedFrameNo: this.savedFrameNo,
-      pendingRequestCount: this.#requests.pendingCount,
+      pendingRequestCount: this.#writes.requests.pendingCount,
       saveUs: this.#checkpoints.saveUs,
     })
   }
@@ -297,9 +305,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#ended ??= closed
     const { closeTimeoutMs } = this.#database
     // A callback of withConnection() that closes the primary is not waited for: it waits for this.
-    if (!this.#sessions.isInside) {
-      const executed = this.#requests.settled().then(() => this.#sessions.settled())
-      await Promise.race([executed, delay(closeTimeoutMs, undefined, { ref: false })])
+    if (!this.#writes.sessions.isInside) {
+      await Promise.race([this.#writes.settled(), delay(closeTimeoutMs, undefined, { ref: false })])
     }
     const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
     const pending = isSaved ? undefined : this.#checkpoints.pendingError(closeTimeoutMs)
@@ -308,30 +315,17 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     if (pending !== undefined) throw pending
   }
 
-  async #lend<T>(
-    method: 'withConnection' | 'transaction',
-    work: (connection: Connection) => Promise<T>,
-    options: CallOptions | undefined,
-  ): Promise<Ack<T>> {
-    this.#check(method)
-    checkFunction(work, 'work')
-    const context = () => ({ method, path: this.path })
-    const run = () => this.#sessions.run(work, method, options)
-    const { value, frameNo } = await traced(transactionChannel, context, run)
-    return this.#ack(value, frameNo)
-  }
-
   #receive(message: FromActor): void {
     switch (message.kind) {
       case 'results':
         this.#noteCommitted(message.frameNo)
-        this.#requests.receiveResults(message)
+        this.#writes.requests.receiveResults(message)
         break
       case 'leased':
-        this.#requests.receiveLease()
+        this.#writes.requests.receiveLease()
         break
       case 'leaseExpired':
-        this.#sessions.expired(message.leaseId, reviveError(message.error))
+        this.#writes.sessions.expired(message.leaseId, reviveError(message.error))
         break
       case 'frames':
         this.#feed.receive(message)
@@ -347,27 +341,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     }
   }
 
-  async #call<T>(options: CallOptions | undefined, name: string, args: readonly unknown[]): Promise<T> {
+  async #call<T>(options: CallOptions | undefined, name: string, args: readonly unknown[]): Promise<Ack<T>> {
     this.#check('call')
     checkString(name, 'name')
-    const checked = checkArguments(name, args)
-    return this.#traced('call', name, options, (slot) => this.#requests.call(name, checked, slot))
-  }
-
-  #traced<T>(
-    method: TransactionTrace['method'],
-    sql: string | undefined,
-    options: CallOptions | undefined,
-    start: (slot: number) => Promise<T>,
-  ): Promise<T> {
-    const context = () => ({ method, ...(sql === undefined ? {} : { sql }), path: this.path })
-    const guarded = () => this.#database.cancellations.guard(options, method, start)
-    return traced(transactionChannel, context, guarded)
-  }
-
-  #ack<T>(value: T, frameNo: FrameNo | undefined): Ack<T> {
-    this.#noteCommitted(frameNo)
-    return new Ack(value, frameNo, this.#durability)
+    return this.#writes.call(name, checkArguments(name, args), options)
   }
 
   #noteCommitted(frameNo: FrameNo | undefined): void {
@@ -375,9 +352,9 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
-  #check(method: string): void {
+  #check(method = ''): void {
     if (this.#ended !== undefined) throw this.#ended
-    if (writes.has(method)) this.#sessions.refuseInside(method)
+    if (writes.has(method)) this.#writes.sessions.refuseInside(method)
   }
 
   /** The thread has ended, or has another role: everything that waits is rejected. */
@@ -388,9 +365,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   #finish(error: MylibsqlError): void {
-    this.#requests.close(error)
+    this.#writes.close(error)
     this.#sealer.close(error)
-    this.#sessions.close(error)
     this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
     this.#checkpoints.close(error)
     this.#durability.close(error)
@@ -398,3 +374,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 }
 
 const writes = new Set<unknown>(['run', 'batch', 'call', 'withConnection', 'transaction', 'intoReplica'])
+
+function checkWork<T>(work: (connection: Connection) => Promise<T>): (connection: Connection) => Promise<T> {
+  checkFunction(work, 'work')
+  return work
+}

@@ -13,12 +13,15 @@ export interface RequestPart {
   readonly values: readonly unknown[]
   readonly cohorts: readonly Cohort[]
   readonly requestCount: number
+  /** Of strings and blobs among the values, about. */
+  readonly byteCount: number
 }
 
 export class RequestGroup {
   #ops: number[] = []
   #values: unknown[] = []
   #requestCount = 0
+  #byteCount = 0
   #cohorts: Cohort[] = []
   /** Where each cohort ends in `#ops` and in `#values`, by turns. */
   #ends: number[] = []
@@ -27,6 +30,10 @@ export class RequestGroup {
   /** Takes no more requests. */
   get isFull(): boolean {
     return this.#requestCount >= groupRequestsMax || this.#isSealed
+  }
+
+  get byteCount(): number {
+    return this.#byteCount
   }
 
   get cohorts(): readonly Cohort[] {
@@ -79,6 +86,7 @@ export class RequestGroup {
       values: this.#values,
       cohorts: this.#cohorts,
       requestCount: this.#requestCount,
+      byteCount: this.#byteCount,
     }
   }
 
@@ -86,11 +94,22 @@ export class RequestGroup {
   halves(): [RequestPart, RequestPart] | undefined {
     const half = this.#cohorts.length >> 1
     if (half === 0) return undefined
+    const halfBytes = Math.round(this.#byteCount / 2)
     const opEnd = this.#ends[2 * half - 2]!
     const valueEnd = this.#ends[2 * half - 1]!
     return [
-      part(this.#ops.slice(0, opEnd), this.#values.slice(0, valueEnd), this.#cohorts.slice(0, half)),
-      part(this.#ops.slice(opEnd), this.#values.slice(valueEnd), this.#cohorts.slice(half)),
+      part(
+        this.#ops.slice(0, opEnd),
+        this.#values.slice(0, valueEnd),
+        this.#cohorts.slice(0, half),
+        halfBytes,
+      ),
+      part(
+        this.#ops.slice(opEnd),
+        this.#values.slice(valueEnd),
+        this.#cohorts.slice(half),
+        this.#byteCount - halfBytes,
+      ),
     ]
   }
 
@@ -99,7 +118,10 @@ export class RequestGroup {
       this.#ops.push(textNo, 0)
     } else if (isPositional(params)) {
       this.#ops.push(textNo, params.length)
-      for (const value of params) this.#values.push(value)
+      for (const value of params) {
+        this.#values.push(value)
+        if (typeof value === 'string' || value instanceof Uint8Array) this.#byteCount += value.length
+      }
     } else {
       this.#ops.push(textNo, namedParams)
       this.#values.push(params)
@@ -107,9 +129,9 @@ export class RequestGroup {
   }
 }
 
-function part(ops: number[], values: unknown[], cohorts: Cohort[]): RequestPart {
+function part(ops: number[], values: unknown[], cohorts: Cohort[], byteCount: number): RequestPart {
   const requestCount = cohorts.reduce((count, cohort) => count + cohort.requestCount, 0)
-  return { ops, values, cohorts, requestCount }
+  return { ops, values, cohorts, requestCount, byteCount }
 }
 
 export function isPositional(

@@ -14,6 +14,11 @@ import { RequestGroup, type RequestPart } from './request-group.js'
 /** What a request resolves with: made of its result and of the last frame that was committed by then. */
 export type MakeAnswer = (value: unknown, frameNo: FrameNo | undefined) => unknown
 
+export interface RequestLimits {
+  readonly requestsMax: number
+  readonly requestBytesMax: number
+}
+
 const messagesUnderWayMax = 2
 /** Texts known by number before both sides forget them. */
 const textsMax = 1024
@@ -21,6 +26,7 @@ const textsMax = 1024
 export class RequestQueue {
   readonly #send: (message: ToActor) => void
   readonly #makeAnswer: MakeAnswer
+  readonly #limits: RequestLimits
   readonly #texts = new Map<string, number>()
   /** Texts that the actor has not been told, for the message that is sent next. */
   #newTexts: string[] = []
@@ -28,13 +34,16 @@ export class RequestQueue {
   /** Groups that wait to be sent; the last one still gathers. */
   #gathered: RequestGroup[] = []
   /** Who waits for the messages that were sent, in order; answered cohorts are taken from the front. */
-  #underWay: Cohort[][] = []
+  #underWay: { readonly cohorts: Cohort[]; readonly byteCount: number }[] = []
+  #underWayBytes = 0
   #pendingCount = 0
   #isScheduled = false
   #closed: unknown
   #idleWaiters: (() => void)[] = []
+  #readyWaiters: (() => void)[] = []
 
-  constructor(send: (message: ToActor) => void, makeAnswer: MakeAnswer) {
+  constructor(send: (message: ToActor) => void, makeAnswer: MakeAnswer, limits: RequestLimits) {
+    this.#limits = limits
     this.#send = send
     this.#makeAnswer = makeAnswer
   }
@@ -107,6 +116,20 @@ export class RequestQueue {
     this.#goOn()
   }
 
+  /** Throws ERR_BUSY when more waits than `requestsMax` and `requestBytesMax` allow. */
+  refuseWhenFull(): void {
+    if (!this.#isOver(1)) return
+    const message = `${this.#pendingCount} calls wait to be executed, and this one was not to wait: await ready() first`
+    throw new MylibsqlError('ERR_BUSY', message)
+  }
+
+  /** Resolves at once while the queue is not full, else when half of it is answered. Rejects when it is closed. */
+  async ready(): Promise<void> {
+    if (!this.#isOver(1)) return
+    while (this.#isOver(0.5)) await new Promise<void>((resolve) => this.#readyWaiters.push(resolve))
+    if (this.#closed !== undefined) throw this.#closed
+  }
+
   /** Resolves when all requests made until now are answered. */
   async settled(): Promise<void> {
     while (this.#pendingCount > 0) {
@@ -118,11 +141,16 @@ export class RequestQueue {
   close(error: unknown): void {
     if (this.#closed !== undefined) return
     this.#closed = error
-    const unanswered = [...this.#underWay.flat(), ...this.#gathered.flatMap((group) => group.cohorts)]
+    const unanswered = [
+      ...this.#underWay.flatMap((part) => part.cohorts),
+      ...this.#gathered.flatMap((group) => group.cohorts),
+    ]
     this.#underWay = []
     this.#gathered = []
     this.#pendingCount = 0
+    this.#underWayBytes = 0
     for (const cohort of unanswered) cohort.failRest(error)
+    this.#wakeReady()
     this.#wakeIdle()
   }
 
@@ -168,11 +196,12 @@ export class RequestQueue {
     for (const part of parts) this.#sendPart(part)
   }
 
-  #sendPart({ ops, values, cohorts, requestCount }: RequestPart): void {
+  #sendPart({ ops, values, cohorts, requestCount, byteCount }: RequestPart): void {
     const texts = this.#newTexts
     const sentAtMs = performance.timeOrigin + performance.now()
     this.#send({ kind: 'group', resetTexts: this.#resetTexts, texts, ops, values, requestCount, sentAtMs })
-    this.#underWay.push([...cohorts])
+    this.#underWay.push({ cohorts: [...cohorts], byteCount })
+    this.#underWayBytes += byteCount
     this.#newTexts = []
     this.#resetTexts = false
   }
@@ -188,7 +217,7 @@ export class RequestQueue {
 
   /** Who gets the next answer. */
   #answering(): Cohort {
-    const cohort = this.#underWay[0]?.[0]
+    const cohort = this.#underWay[0]?.cohorts[0]
     if (cohort !== undefined) return cohort
     throw new MylibsqlError('ERR_WORKER_EXITED', 'An answer came that nobody asked for')
   }
@@ -196,13 +225,30 @@ export class RequestQueue {
   #noteAnswer(cohort: Cohort): void {
     this.#pendingCount -= 1
     if (!cohort.isAnswered) return
-    this.#underWay[0]!.shift()
-    if (this.#underWay[0]!.length === 0) this.#underWay.shift()
+    const part = this.#underWay[0]!
+    part.cohorts.shift()
+    if (part.cohorts.length > 0) return
+    this.#underWay.shift()
+    this.#underWayBytes -= part.byteCount
   }
 
   #goOn(): void {
     if (this.#gathered.length > 0) this.#schedule()
     if (this.#pendingCount === 0) this.#wakeIdle()
+    if (this.#readyWaiters.length > 0 && !this.#isOver(0.5)) this.#wakeReady()
+  }
+
+  #isOver(share: number): boolean {
+    const gatheredBytes = this.#gathered.reduce((sum, group) => sum + group.byteCount, 0)
+    const { requestsMax, requestBytesMax } = this.#limits
+    return (
+      this.#pendingCount >= share * requestsMax ||
+      gatheredBytes + this.#underWayBytes >= share * requestBytesMax
+    )
+  }
+
+  #wakeReady(): void {
+    for (const wake of this.#readyWaiters.splice(0)) wake()
   }
 
   #wakeIdle(): void {

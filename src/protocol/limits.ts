@@ -14,6 +14,12 @@ export const unsavedBytesMaxDefault = 1024 * 1024 * 1024
 /** Bytes sent to one Frames subscriber and not yet taken before writers are held (option `bufferBytesMax`). */
 export const subscriberBytesMaxDefault = 64 * 1024 * 1024
 
+/** Requests that may wait for the actor before `ready()` waits (option `requestsMax`). */
+export const requestsMaxDefault = 65_536
+
+/** Bytes of parameters of the requests that wait, likewise (option `requestBytesMax`). */
+export const requestBytesMaxDefault = 64 * 1024 * 1024
+
 /** How long a held writer waits before it is refused with ERR_BUSY (option `busyTimeoutMs`). */
 export const busyTimeoutMsDefault = 30_000
 

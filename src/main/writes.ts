@@ -1,0 +1,73 @@
+/** The ways to write to a primary: requests that share transactions, and callbacks that hold the connection. */
+import type { RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { Ack } from './ack.js'
+import type { CallOptions } from './cancellations.js'
+import type { Connection } from './connection.js'
+import type { OpenDatabase } from './open-database.js'
+import { type MakeAnswer, RequestQueue } from './request-queue.js'
+import { Sessions } from './sessions.js'
+import { type TransactionTrace, traced, transactionChannel } from './tracing.js'
+
+export class Writes {
+  readonly requests: RequestQueue
+  readonly sessions: Sessions
+  readonly #database: OpenDatabase
+  readonly #makeAck: MakeAnswer
+
+  constructor(database: OpenDatabase, makeAck: MakeAnswer) {
+    const { thread, requestLimits, cancellations } = database
+    this.#database = database
+    this.#makeAck = makeAck
+    this.requests = new RequestQueue((message) => thread.send(message), makeAck, requestLimits)
+    this.sessions = new Sessions(thread, this.requests, cancellations)
+  }
+
+  run(sql: string, params: SqlParams | undefined, options: CallOptions | undefined): Promise<Ack<RunResult>> {
+    return this.#guarded('run', sql, options, (slot) => this.requests.run(sql, params, slot))
+  }
+
+  batch(statements: readonly Statement[], options: CallOptions | undefined): Promise<Ack<RunResult[]>> {
+    return this.#guarded('batch', statements[0]?.sql, options, (slot) =>
+      this.requests.batch(statements, slot),
+    )
+  }
+
+  call<T>(name: string, args: readonly unknown[], options: CallOptions | undefined): Promise<Ack<T>> {
+    return this.#guarded('call', name, options, (slot) => this.requests.call(name, args, slot))
+  }
+
+  async lend<T>(
+    method: 'withConnection' | 'transaction',
+    work: (connection: Connection) => Promise<T>,
+    options: CallOptions | undefined,
+  ): Promise<Ack<T>> {
+    const context = () => ({ method, path: this.#database.path })
+    const run = () => this.sessions.run(work, method, options)
+    const { value, frameNo } = await traced(transactionChannel, context, run)
+    return this.#makeAck(value, frameNo) as Ack<T>
+  }
+
+  /** Resolves when everything that was asked for has been executed, callbacks too. */
+  async settled(): Promise<void> {
+    await this.requests.settled()
+    await this.sessions.settled()
+  }
+
+  close(error: unknown): void {
+    this.requests.close(error)
+    this.sessions.close(error)
+  }
+
+  #guarded<T>(
+    method: TransactionTrace['method'],
+    sql: string | undefined,
+    options: CallOptions | undefined,
+    start: (slot: number) => Promise<T>,
+  ): Promise<T> {
+    if (options?.wait === false) this.requests.refuseWhenFull()
+    const context = () => ({ method, ...(sql === undefined ? {} : { sql }), path: this.#database.path })
+    return traced(transactionChannel, context, () =>
+      this.#database.cancellations.guard(options, method, start),
+    )
+  }
+}

@@ -1,0 +1,76 @@
+// What a running database tells: counts, histograms with units, tracing channels without bound parameters.
+import { tracingChannel } from 'node:diagnostics_channel'
+import { init, type Log, Primary, Replica } from 'mylibsql'
+import { expect, it } from 'vitest'
+
+const secret = 'a parameter that nobody is told'
+
+it('counts requests and transactions, and measures where time goes', async () => {
+  const { snapshot } = await init('CREATE TABLE t (a)')
+  const primary = await Primary.open(snapshot)
+  const replica = await Replica.open(snapshot)
+  await Promise.all(Array.from({ length: 100 }, () => primary.run('INSERT INTO t VALUES (1)')))
+  await primary.checkpoint((log: Log) => replica.replicate(log))
+  const stats = await primary.stats()
+  expect(stats).toMatchObject({
+    requestCount: 100,
+    pendingRequestCount: 0,
+    unsavedBytes: 0,
+    walError: undefined,
+  })
+  expect(stats.transactionCount).toBeLessThan(100)
+  for (const histogram of [stats.queueWaitUs, stats.executeUs, stats.commitUs, stats.saveUs]) {
+    expect(histogram.count).toBeGreaterThan(0)
+    expect(histogram.percentile(99)).toBeGreaterThan(0)
+  }
+  expect(stats.commitUs.count).toBe(stats.transactionCount)
+  expect((await replica.stats()).applyUs.count).toBe(1)
+  await primary.close()
+  await replica.close()
+})
+
+it('traces transactions, checkpoints and replication', async () => {
+  const { snapshot } = await init('CREATE TABLE t (a)')
+  const primary = await Primary.open(snapshot)
+  const replica = await Replica.open(snapshot)
+  const events: [string, object][] = []
+  const subscriptions = ['transaction', 'checkpoint', 'replicate'].map((name) => {
+    const channel = tracingChannel(`mylibsql.${name}`)
+    const note = (event: string) => (message: object) =>
+      void events.push([`${name} ${event}`, { ...message }])
+    const subscribers = {
+      start: note('start'),
+      end: () => {},
+      asyncStart: () => {},
+      asyncEnd: note('end'),
+      error: note('error'),
+    }
+    channel.subscribe(subscribers)
+    return () => channel.unsubscribe(subscribers)
+  })
+  await primary.run('INSERT INTO t VALUES (?)', [secret])
+  await primary.transaction((connection) => connection.run('INSERT INTO t VALUES (?)', [secret]))
+  await primary.run('INSERT INTO nowhere VALUES (?)', [secret]).catch(() => {})
+  await primary.checkpoint((log: Log) => replica.replicate(log))
+  for (const unsubscribe of subscriptions) unsubscribe()
+  await primary.run('INSERT INTO t VALUES (2)')
+  expect(events.map(([name]) => name)).toEqual([
+    'transaction start',
+    'transaction end',
+    'transaction start',
+    'transaction end',
+    'transaction start',
+    'transaction error',
+    'transaction end',
+    'checkpoint start',
+    'replicate start',
+    'replicate end',
+    'checkpoint end',
+  ])
+  expect(events[0]![1]).toMatchObject({ method: 'run', sql: 'INSERT INTO t VALUES (?)', path: primary.path })
+  expect(events[8]![1]).toMatchObject({ frameCount: expect.any(Number), path: replica.path })
+  const told = events.filter(([name]) => name.endsWith('start')).map(([, message]) => JSON.stringify(message))
+  expect(told.join()).not.toContain(secret)
+  await primary.close()
+  await replica.close()
+})

@@ -72,3 +72,16 @@ it('a hundred thousand calls at once all settle, in order', async () => {
     Array.from({ length: count }, (_, n) => n + 1),
   )
 })
+
+it('an actor that spins does the same, and calls have their turn', async () => {
+  const writer = await open({ spin: true })
+  let isLoaded = true
+  const load = Array.from({ length: 8 }, async () => {
+    while (isLoaded) await writer.run(insert, ['x'])
+  })
+  for (let call = 0; call < 5; call += 1) expect((await writer.stats()).pageSize).toBe(4096)
+  isLoaded = false
+  await Promise.all(load)
+  const { n } = (await writer.get('SELECT count(*) AS n FROM t'))!
+  expect((await writer.stats()).requestCount).toBe(n)
+})

@@ -15,6 +15,7 @@ export class ActorThread {
   readonly #invoke: Invoke
   readonly #control: MessagePort
   readonly #data: MessagePort
+  #doorbell: Int32Array | undefined
   readonly #pending = new Set<(error: unknown) => void>()
   #receive: (message: FromActor) => void = () => {}
   #onExit: (error: MylibsqlError) => void = () => {}
@@ -55,7 +56,14 @@ export class ActorThread {
   }
 
   send(message: ToActor, transferList: ArrayBuffer[] = []): void {
-    if (this.#ended === undefined) this.#data.postMessage(message, transferList)
+    if (this.#ended !== undefined) return
+    this.#data.postMessage(message, transferList)
+    if (this.#doorbell !== undefined) Atomics.add(this.#doorbell, 0, 1)
+  }
+
+  /** Messages ring this bell from now on, for an actor that polls instead of sleeping. */
+  ringWith(doorbell: SharedArrayBuffer): void {
+    this.#doorbell = new Int32Array(doorbell)
   }
 
   /** Calls a method of the actor's control plane. Throws what it throws, or ERR_WORKER_EXITED. */

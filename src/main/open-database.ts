@@ -59,6 +59,11 @@ export interface PrimaryOptions extends OpenOptions {
   requestsMax?: number
   /** Bytes of their parameters, likewise. Default 64 MiB. */
   requestBytesMax?: number
+  /**
+   * Low latency: the writer's thread polls for a few microseconds before it sleeps. Costs processor time while there is
+   * something to do. Default false.
+   */
+  spin?: boolean
   /** Module of procedures for `call`: `new URL('./procedures.js', import.meta.url)`. */
   procedures?: URL
 }
@@ -76,6 +81,7 @@ const ofPrimary = {
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
   subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
   requestsMax: withDefault(checkPositiveInteger, requestsMaxDefault),
+  spin: withDefault(checkBoolean, false),
   requestBytesMax: withDefault(checkPositiveInteger, requestBytesMaxDefault),
   procedures: optional(checkModuleUrl),
 }
@@ -131,6 +137,8 @@ export class OpenDatabase {
     const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const thread = new ActorThread()
+    const doorbell = limits.spin ? new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT) : undefined
+    if (doorbell !== undefined) thread.ringWith(doorbell)
     try {
       const opened = await snapshot.use((snapshotFile) =>
         withLogFiles(list, (logFiles) =>
@@ -148,6 +156,7 @@ export class OpenDatabase {
             subscriberBytesMax: limits.subscriberBytesMax,
             proceduresUrl: limits.procedures?.href,
             cancelTable: cancellations.table.buffer,
+            doorbell,
           }),
         ),
       )
@@ -217,6 +226,7 @@ const defaultLimits: Required<Omit<PrimaryOptions, keyof OpenOptions | 'procedur
   procedures: URL | undefined
 } = {
   requestsMax: requestsMaxDefault,
+  spin: false,
   requestBytesMax: requestBytesMaxDefault,
   unsavedBytesMax: unsavedBytesMaxDefault,
   subscriberBytesMax: subscriberBytesMaxDefault,

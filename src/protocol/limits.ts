@@ -41,6 +41,12 @@ export const walTailBytesMax = 1024 * 1024
 /** ... or, however much it is, when the WAL has grown beyond this: it is written to faster than it is folded. */
 export const walForcedBytes = 48 * 1024 * 1024
 
+/** How long an actor with `spin` polls for the next message before it sleeps. */
+export const spinUs = 50
+
+/** How long it does so at most before the rest of its event loop has its turn. */
+export const spinTurnMaxMs = 1
+
 /** Rows that one chunk of iterate() carries. */
 export const iterateChunkRows = 256
 

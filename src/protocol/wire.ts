@@ -125,6 +125,8 @@ export interface OpenRequest {
   readonly subscriberBytesMax: number
   readonly proceduresUrl: string | undefined
   readonly cancelTable: SharedArrayBuffer
+  /** One 32-bit word, counted up with each message on the data port; undefined: the actor does not poll. */
+  readonly doorbell: SharedArrayBuffer | undefined
 }
 
 export interface OpenReply {

@@ -3,7 +3,7 @@
  * The task ends when the database is closed.
  */
 import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs'
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
@@ -28,6 +28,7 @@ import type {
   ToActor,
 } from '../protocol/wire.js'
 import { attempt, besides, commitFile, writeAll } from './file-io.js'
+import { Inbox } from './inbox.js'
 import { PrimaryRole } from './primary-role.js'
 import { Procedures } from './procedures.js'
 import { ReplicaRole } from './replica-role.js'
@@ -69,13 +70,11 @@ class Actor implements Control {
   readonly #ended: () => void
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
-  /** A message was dealt with in this turn of the event loop. */
-  #isTurnTaken = false
-  /** Messages that came later in the same turn. */
-  #inbox: ToActor[] = []
+  readonly #inbox: Inbox
 
   constructor(data: MessagePort, ended: () => void) {
     this.#data = data
+    this.#inbox = new Inbox(data, (message) => this.#receive(message))
     this.#ended = ended
   }
 
@@ -90,42 +89,12 @@ class Actor implements Control {
       this.#open = undefined
       throw error
     }
-    // Only now: whatever is posted to a port waits there until somebody listens.
-    this.#data.on('message', (message: ToActor) => this.#takeTurn(message))
+    this.#inbox.listen(request.doorbell)
     return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.connectionId }
   }
 
-  /** Two ports keep no order between them: what was posted to the data port before a call comes before it. */
   receiveWaiting(): void {
-    if (this.#role === undefined) return
-    // First all are fetched, then dealt with: each answer brings the next group.
-    for (let next = receiveMessageOnPort(this.#data); next; next = receiveMessageOnPort(this.#data)) {
-      this.#inbox.push(next.message as ToActor)
-    }
-    this.#emptyInbox()
-  }
-
-  /**
-   * One message in each turn of the event loop, at once; what else comes waits for the next turn. A port hands over
-   * messages as long as there are any (up to a thousand) before anything else has its turn, and under load another
-   * group is always there by the time one is answered: calls, and folds and copies that have ended, would have to
-   * wait for seconds.
-   */
-  #takeTurn(message: ToActor): void {
-    if (this.#isTurnTaken) {
-      this.#inbox.push(message)
-      return
-    }
-    this.#isTurnTaken = true
-    setImmediate(() => {
-      this.#isTurnTaken = false
-      this.#emptyInbox()
-    })
-    this.#receive(message)
-  }
-
-  #emptyInbox(): void {
-    for (const message of this.#inbox.splice(0)) this.#receive(message)
+    if (this.#role !== undefined) this.#inbox.receiveWaiting()
   }
 
   async sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {

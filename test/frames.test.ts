@@ -304,6 +304,9 @@ describe('as an Observable', () => {
     subscription.unsubscribe()
     const ack = await insert(primary, 1)
     expect(last(frames.tryNext()!)).toBe(ack.frameNo)
+    const taken = frames.next()
+    expect(await rejection(firstValueFrom(frames))).toBeInstanceOf(TypeError)
+    expect(last((await insert(primary, 2).then(() => taken))!)).toBe(ack.frameNo! + 1)
   })
 
   it('completes when the primary closes', async () => {

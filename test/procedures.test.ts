@@ -265,11 +265,13 @@ describe('the module', () => {
     await (await Primary.open(blank, [], { path: working })).close()
   })
 
-  it('stays through a change of role and back', async () => {
+  it('stays, in the same thread, through a change of role and back', async () => {
     const { primary, save } = await open()
+    const thread = (await primary.call('thread')).peek()
     await save()
     const again = (await (await primary.intoReplica()).intoPrimary()) as unknown as Primary<Module>
     try {
+      expect((await again.call('thread')).peek()).toBe(thread)
       await again.call('add', 1)
       expect(await all(again)).toEqual([1])
     } finally {

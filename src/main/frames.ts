@@ -213,6 +213,10 @@ export class Frames extends Observable<FrameBatch> {
       else subscriber.error(this.#error)
       return () => {}
     }
+    if (this.#pulls.length > 0) {
+      subscriber.error(new TypeError('These Frames are taken by next(): capture others to observe them'))
+      return () => {}
+    }
     this.#observers.add(subscriber)
     // One that has enough (take, first) leaves the rest to the next one.
     while (this.#waiting.length > 0 && !subscriber.closed) subscriber.next(this.#take(this.#waiting.shift()!))

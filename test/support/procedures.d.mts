@@ -3,6 +3,7 @@ import type Database from 'better-sqlite3'
 type Connection = Database.Database
 
 export declare const notAFunction: number
+export declare function thread(): number
 export declare function add(db: Connection, n: number): number
 export declare function transfer(db: Connection, from: number, to: number, amount: number): { left: number }
 export declare function echo(db: Connection, ...values: unknown[]): unknown[]

@@ -1,9 +1,14 @@
 // Procedures of the tests: functions of a better-sqlite3 connection, run inside the worker.
 import { createRequire } from 'node:module'
+import { threadId } from 'node:worker_threads'
 
 const Database = createRequire(import.meta.url)('better-sqlite3')
 
 export const notAFunction = 7
+
+export function thread() {
+  return threadId
+}
 
 export function add(db, n) {
   return db.prepare('INSERT INTO numbers (n) VALUES (?)').run(n).changes

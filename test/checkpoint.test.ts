@@ -288,7 +288,7 @@ it('a log file goes when its log is closed after saveLog, and when it was closed
 
 describe('a saveLog that does not settle', () => {
   it('keeps writers and readers going, and the checkpoints behind it waiting', async () => {
-    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 20 })
+    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 200 })
     await insert(primary, 1)
     const saving = deferred()
     const stuck = primary.checkpoint(() => {
@@ -304,7 +304,7 @@ describe('a saveLog that does not settle', () => {
     expect(await isSettled(behind)).toBe(false)
 
     const error = await expectCode(primary.close(), 'ERR_SAVE_PENDING')
-    expect(error.message).toContain('20 ms')
+    expect(error.message).toContain('200 ms')
     expect(error.details.frameNo).toBeLessThan(ack.frameNo!)
     await expectCode(stuck, 'ERR_CLOSED')
     await expectCode(behind, 'ERR_CLOSED')
@@ -332,7 +332,7 @@ describe('a saveLog that does not settle', () => {
   })
 
   it('that settles after close changes nothing', async () => {
-    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 20 })
+    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 200 })
     const ack = await insert(primary, 1)
     const [saving, saved] = [deferred(), deferred()]
     const checkpoint = primary.checkpoint(async (log) => {

@@ -390,7 +390,7 @@ describe('re-entrant', () => {
 
 describe('a connection that is idle', () => {
   it('for idleTimeoutMs is taken back and rolled back; later requests go on', async () => {
-    const source = await openPrimary(numbers, { idleTimeoutMs: 30 })
+    const source = await openPrimary(numbers, { idleTimeoutMs: 250 })
     const { primary } = source
     const goOn = deferred()
     const statement = deferred<Error>()
@@ -402,7 +402,7 @@ describe('a connection that is idle', () => {
     })
     const behind = primary.run(insert, [4])
     const error = await expectCode(session, 'ERR_TIMEOUT')
-    expect(error.message).toContain('30 ms')
+    expect(error.message).toContain('250 ms')
     await behind
     expect(await all(primary)).toEqual([1, 4])
     goOn.resolve()
@@ -411,7 +411,7 @@ describe('a connection that is idle', () => {
   })
 
   it('of a transaction too', async () => {
-    const { primary } = await openPrimary(numbers, { idleTimeoutMs: 30 })
+    const { primary } = await openPrimary(numbers, { idleTimeoutMs: 250 })
     const session = primary.transaction(async (connection) => {
       await connection.run(insert, [1])
       await new Promise(() => {})
@@ -424,7 +424,7 @@ describe('a connection that is idle', () => {
 
 describe('close', () => {
   it('while a callback holds the connection rejects both with ERR_CLOSED', async () => {
-    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 20 })
+    const { primary } = await openPrimary(numbers, { closeTimeoutMs: 200 })
     const [begun, goOn] = [deferred(), deferred()]
     const statement = deferred<Error>()
     const session = primary.transaction(async (connection) => {

@@ -338,7 +338,7 @@ describe('a slow subscriber', () => {
   })
 
   it('holds them no longer than busyTimeoutMs', async () => {
-    const source = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 20 })
+    const source = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 250 })
     const { primary } = source
     const frames = primary.captureFrames()
     await insert(primary, 1)
@@ -355,7 +355,7 @@ describe('a slow subscriber', () => {
   })
 
   it('holds an interactive connection between its statements', async () => {
-    const { primary } = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 20 })
+    const { primary } = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 250 })
     const frames = primary.captureFrames()
     await primary.withConnection(async (connection) => {
       await connection.run('INSERT INTO numbers (n) VALUES (1)')
@@ -429,7 +429,7 @@ it('writers held for unsaved bytes go on after a checkpoint', async () => {
 })
 
 it('writers held for unsaved bytes are refused after busyTimeoutMs', async () => {
-  const { primary, save } = await openPrimary(numbers, { unsavedBytesMax: 4120, busyTimeoutMs: 20 })
+  const { primary, save } = await openPrimary(numbers, { unsavedBytesMax: 4120, busyTimeoutMs: 250 })
   await insert(primary, 1)
   const error = await expectCode(insert(primary, 2), 'ERR_BUSY')
   expect(error.message).toContain('unsavedBytesMax')

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
 import { init, Log, Primary, type PrimaryOptions, Replica, Snapshot, type SqlParams } from 'mylibsql'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
   closedAfterTest,
   expectReplicated,
@@ -373,7 +373,7 @@ describe('close', () => {
   })
 
   it('ends a callback that does not end in time', async () => {
-    const { primary } = await openPrimary(users, { closeTimeoutMs: 50 })
+    const { primary } = await openPrimary(users, { closeTimeoutMs: 200 })
     const held = primary.withConnection(() => new Promise<void>(() => {}))
     const queued = primary.run("INSERT INTO users (name) VALUES ('x')")
     held.catch(() => {})
@@ -384,7 +384,7 @@ describe('close', () => {
   })
 
   it('interrupts statements that do not end in time', async () => {
-    const { primary } = await openPrimary(users, { closeTimeoutMs: 50 })
+    const { primary } = await openPrimary(users, { closeTimeoutMs: 200 })
     const forever = 'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c'
     const calls = [
       primary.run(forever),
@@ -405,6 +405,13 @@ describe('close', () => {
 })
 
 describe('arguments', () => {
+  let primary: Primary
+  beforeAll(async () => {
+    primary = await Primary.open(await Snapshot.blank())
+    await primary.run('CREATE TABLE v (a, b)')
+  })
+  afterAll(() => primary.close())
+
   const notBindable: [unknown, string][] = [
     [true, 'boolean true'],
     [undefined, 'undefined'],
@@ -417,7 +424,6 @@ describe('arguments', () => {
   ]
 
   it.each(notBindable)('names a parameter that cannot be bound: %s', async (value, got) => {
-    const { primary } = await openPrimary('CREATE TABLE v (a, b)')
     const must = `must be null, a number, a bigint, a string or a Uint8Array, got ${got}`
     const positional = [1, value] as unknown as SqlParams
     const named = { a: 1, b: value } as unknown as SqlParams
@@ -444,7 +450,6 @@ describe('arguments', () => {
   })
 
   it('names a hole among the parameters', async () => {
-    const { primary } = await openPrimary()
     // biome-ignore lint/suspicious/noSparseArray: what is tested
     const error = await rejection(primary.run('SELECT ?, ?, ?', [1, , true] as unknown as SqlParams))
     expect(error.message).toContain('params[1] must be')
@@ -457,14 +462,12 @@ describe('arguments', () => {
     ['a blob', new Uint8Array(2), 'an instance of Uint8Array'],
     ['null', null, 'null'],
   ])('%s is no list of parameters', async (_name, params, got) => {
-    const { primary } = await openPrimary()
     const error = await rejection(primary.run('SELECT 1', params as unknown as SqlParams))
     expect(error).toBeInstanceOf(TypeError)
     expect(error.message).toBe(`params must be an array, or an object of named parameters, got ${got}`)
   })
 
   it('tells of too many, too few and unknown parameters what better-sqlite3 tells', async () => {
-    const { primary } = await openPrimary()
     const [few, many, unknown] = [
       await rejection(primary.run('SELECT ?, ?', [1])),
       await rejection(primary.run('SELECT ?', [1, 2])),
@@ -509,7 +512,6 @@ describe('arguments', () => {
       `Option "credit" of captureFrames must be one of 'taken', 'acknowledged', got string 'x'`,
     ],
   ])('%s refuses a wrong argument', async (_name, call, message) => {
-    const { primary } = await openPrimary()
     const error = await rejection((async () => call(primary))())
     expect(error).toBeInstanceOf(TypeError)
     expect(error.message).toBe(message)

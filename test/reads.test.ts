@@ -285,12 +285,12 @@ describe('iterate', () => {
   })
 
   it('that nobody asks for idleTimeoutMs is given up', async () => {
-    const { databases } = await openBoth({ readers: 1, idleTimeoutMs: 30 })
+    const { databases } = await openBoth({ readers: 1, idleTimeoutMs: 250 })
     for (const database of databases) {
       const rows = database.iterate('SELECT n FROM numbers')
       await rows.next()
       // Rows that are here already are given first.
-      await new Promise((resolve) => setTimeout(resolve, 60))
+      await new Promise((resolve) => setTimeout(resolve, 500))
       await expectCode(collect(rows), 'ERR_TIMEOUT')
       expect(await database.get(count)).toEqual({ n: 2000 })
     }
@@ -384,7 +384,7 @@ describe('replica.withConnection', () => {
   })
 
   it('is given up after idleTimeoutMs without a statement', async () => {
-    const { replica } = await openBoth({ readers: 1, idleTimeoutMs: 30 })
+    const { replica } = await openBoth({ readers: 1, idleTimeoutMs: 250 })
     const goOn = deferred()
     const statement = deferred<Error>()
     const idle = replica.withConnection(async (connection) => {

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
 import { FrameBatch, init, Log, type Primary, Replica, Snapshot } from 'mylibsql'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
   closedAfterTest,
   expectSameBytes,
@@ -237,6 +237,12 @@ describe('replicateFrames', () => {
 })
 
 describe('waitFor', () => {
+  let shared: Replica
+  beforeAll(async () => {
+    shared = await Replica.open(await Snapshot.blank())
+  })
+  afterAll(() => shared.close())
+
   it('resolves when the frame is applied: read your writes', async () => {
     const { source, primary, replica } = await openWithLogs(0)
     const ack = await insert(primary, 1)
@@ -308,8 +314,7 @@ describe('waitFor', () => {
     [[1, { signal: {} }], 'Option "signal" of waitFor must be an AbortSignal, got an instance of Object'],
     [[1, { timeout: 1 }], 'Unknown option "timeout" of waitFor; did you mean "timeoutMs"?'],
   ])('refuses arguments %j', async (args, message) => {
-    const { replica } = await openWithLogs(0)
-    const error = await rejection(replica.waitFor(...(args as Parameters<Replica['waitFor']>)))
+    const error = await rejection(shared.waitFor(...(args as Parameters<Replica['waitFor']>)))
     expect(error).toBeInstanceOf(TypeError)
     expect(error.message).toBe(message)
   })

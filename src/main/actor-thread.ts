@@ -19,6 +19,7 @@ export class ActorThread {
   readonly #pending = new Set<(error: unknown) => void>()
   #receive: (message: FromActor) => void = () => {}
   #onExit: (error: MylibsqlError) => void = () => {}
+  #destroyed: Promise<void> | undefined
   /** Why nothing can be sent any more. */
   #ended: MylibsqlError | undefined
 
@@ -81,7 +82,7 @@ export class ActorThread {
   /** Ends the thread, whatever it is doing. */
   async terminate(): Promise<void> {
     this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed'))
-    await this.#pool.destroy()
+    await this.#destroyed
   }
 
   #receiveWaiting(): void {
@@ -99,7 +100,8 @@ export class ActorThread {
     for (const reject of this.#pending) reject(error)
     this.#pending.clear()
     this.#onExit(error)
-    void this.#pool.destroy()
+    // Only once: a second call would end at once and let Piscina start a thread in place of the one that exits.
+    this.#destroyed = this.#pool.destroy()
   }
 
   #settling<T>(answer: Promise<T>): Promise<T> {

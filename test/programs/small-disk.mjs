@@ -1,0 +1,116 @@
+// What happens on a disk of 4 MiB that runs full, and when there is room again. Prints what it saw as JSON.
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { init, Log, Primary, Replica, Snapshot } from '../../dist/main/index.js'
+
+const [folder, scenario] = process.argv.slice(2)
+const mebibyte = 1024 * 1024
+const filler = join(folder, 'filler')
+const fill = (byteLength) => writeFileSync(filler, new Uint8Array(byteLength))
+const makeRoom = () => rmSync(filler)
+const insert = 'INSERT INTO t (bytes) VALUES (?)'
+const codeOf = (promise) =>
+  promise.then(
+    () => 'ok',
+    (error) => `${error.constructor.name} ${error.code}`,
+  )
+const pagesOf = async (database, name) => {
+  const snapshot = await database.snapshot(join('/tmp', `small-disk-${process.pid}-${name}`))
+  const bytes = readFileSync(snapshot.path).subarray(0, snapshot.pageCount * snapshot.pageSize)
+  rmSync(snapshot.path)
+  return bytes
+}
+
+const { snapshot } = await init('CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB)')
+const seen = {}
+
+const scenarios = {
+  /** The working file is on the small disk. */
+  async writes() {
+    fill(2 * mebibyte)
+    const primary = await Primary.open(snapshot, [], { path: join(folder, 'working.sqlite') })
+    const large = new Uint8Array(3 * mebibyte)
+    const ask = [
+      primary.run(insert, [new Uint8Array(10)]),
+      primary.run(insert, [large]),
+      primary.run(insert, [null]),
+    ]
+    seen.group = await Promise.all(ask.map(codeOf))
+    seen.rows = (await primary.get('SELECT count(*) AS n FROM t')).n
+    makeRoom()
+    seen.again = await codeOf(primary.run(insert, [new Uint8Array(mebibyte)]))
+    const logs = []
+    await primary.checkpoint((log) => logs.push(log))
+    const replica = await Replica.open(snapshot, logs)
+    seen.isSame = (await pagesOf(primary, 'a')).equals(await pagesOf(replica, 'b'))
+    seen.integrity = (await primary.get('PRAGMA integrity_check')).integrity_check
+    await primary.close()
+    await replica.close()
+  },
+
+  /** Temporary files are on the small disk, the working file is not. */
+  async seals() {
+    const path = join('/tmp', `small-disk-${process.pid}.sqlite`)
+    const primary = await Primary.open(snapshot, [], { path })
+    await primary.run(insert, [new Uint8Array(2.5 * mebibyte)])
+    fill(2 * mebibyte)
+    const logs = []
+    const save = (log) => void logs.push(log)
+    seen.checkpoint = await codeOf(primary.checkpoint(save))
+    seen.savedWhenFull = logs.length
+    const ack = await primary.run(insert, [null])
+    makeRoom()
+    seen.again = await codeOf(primary.checkpoint(save))
+    await ack.durable()
+    seen.frameCount = logs.reduce((sum, log) => sum + log.frameCount, 0)
+    seen.expectedFrameCount = primary.lastFrameNo - snapshot.lastFrameNo
+    await primary.close()
+    for (const suffix of ['', '-mylibsql']) rmSync(`${path}${suffix}`)
+  },
+
+  /** A replica, and files that are made, on the small disk. */
+  async replicates() {
+    const primary = await Primary.open(snapshot)
+    await primary.run(insert, [new Uint8Array(2.5 * mebibyte)])
+    const logs = []
+    await primary.checkpoint((log) => logs.push(log))
+    const replica = await Replica.open(snapshot, [], { path: join(folder, 'replica.sqlite') })
+    fill(2 * mebibyte)
+    seen.replicate = await codeOf(replica.replicate(logs[0]))
+    seen.rows = (await replica.get('SELECT count(*) AS n FROM t')).n
+    seen.snapshot = await codeOf(primary.snapshot(join(folder, 'copy.db')))
+    seen.copyTo = await codeOf(logs[0].copyTo(join(folder, 'copy.log')))
+    seen.left = readdirSync(folder).filter((name) => name.startsWith('copy'))
+    makeRoom()
+    seen.again = await codeOf(replica.replicate(logs[0]))
+    seen.isSame = (await pagesOf(primary, 'a')).equals(await pagesOf(replica, 'b'))
+    await primary.close()
+    await replica.close()
+  },
+
+  /** A disk that cannot be written to. */
+  async refuses() {
+    const readOnly = join(folder, 'read-only')
+    const primary = await Primary.open(snapshot)
+    await primary.run(insert, [null])
+    const logs = []
+    await primary.checkpoint((log) => logs.push(log))
+    seen.codes = await Promise.all(
+      [
+        Primary.open(snapshot, [], { path: join(readOnly, 'working.sqlite') }),
+        Replica.open(snapshot, [], { path: join(readOnly, 'working.sqlite') }),
+        primary.snapshot(join(readOnly, 'copy.db')),
+        logs[0].copyTo(join(readOnly, 'copy.log')),
+        snapshot.copyTo(join(readOnly, 'snapshot.db')),
+        Snapshot.open(join(readOnly, 'nothing.db')),
+        Log.open(join(readOnly, 'nothing.log')),
+      ].map(codeOf),
+    )
+    seen.left = readdirSync(readOnly)
+    seen.goesOn = await codeOf(primary.run(insert, [null]))
+    await primary.close()
+  },
+}
+
+await scenarios[scenario]()
+console.log(JSON.stringify(seen))

@@ -59,9 +59,12 @@ Connection::Connection(const SqliteHandle& handle) : id(registerForInterrupts(ha
 
 void Connection::prepare(bool guarded) {
   handle();  // not after close(): jobs of before may still be queued
+  handle_.requireWritable();
   handle_.api->wal_hook(handle_.db, onCommit, this);
   handle_.api->db_config(handle_.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   guard.install(handle_, guarded);
+  // Open it now: when it cannot be, nothing has been committed yet.
+  if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") walFile();
 }
 
 void Connection::noticeInterrupts(bool on) {

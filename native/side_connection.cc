@@ -16,6 +16,7 @@ SideConnection::SideConnection(const sqlite3_api_routines* api, const std::strin
   const int result = api->open_v2(path.c_str(), &handle_.db, flags, nullptr);
   try {
     if (result != SQLITE_OK) throw sqliteFailure(handle_, result, "opening a second connection");
+    handle_.requireWritable();
     api->busy_timeout(handle_.db, 0);
     // The last connection to close must not fold the WAL, nor may a commit.
     api->db_config(handle_.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);

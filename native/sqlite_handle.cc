@@ -25,6 +25,13 @@ std::string SqliteHandle::queryText(const char* sql, const char* action) const {
   return text;
 }
 
+void SqliteHandle::requireWritable() const {
+  if (api->db_readonly(db, "main") != 1) return;
+  Failure failure("SQLITE_READONLY", "the database file could be opened for reading only");
+  failure.fromSqlite = true;
+  throw failure;
+}
+
 sqlite3_file* SqliteHandle::databaseFile() const {
   sqlite3_file* file = nullptr;
   const int result = api->file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { pageSizeDefaultBytes } from '../protocol/limits.js'
 import { checkOptions, checkPageSize, withDefault, wrong } from './arguments.js'
 import type { Connection } from './connection.js'
@@ -38,8 +39,10 @@ export async function init(
   const known = { pageSize: withDefault(checkPageSize, pageSizeDefaultBytes) }
   const { pageSize } = checkOptions(options, known, 'init')
   const blank = await Snapshot.blank({ pageSize })
-  const primary = await Primary.open(blank)
+  let primary: Primary | undefined
+  const path = await temporaryPath('.db')
   try {
+    primary = await Primary.open(blank)
     await primary.withConnection(
       typeof script === 'string' ? (connection) => connection.exec(script) : script,
     )
@@ -47,14 +50,16 @@ export async function init(
     await primary.checkpoint((sealed) => {
       log = sealed
     })
-    const path = await temporaryPath('.db')
     const written = await primary.snapshot(path)
     return {
       snapshot: Snapshot.fromFile(written.file, { temporary: true }),
       log: log ?? (await Log.create(0, { pageSize })),
     }
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
   } finally {
-    await primary.close()
+    await primary?.close()
     await blank.close()
   }
 }

@@ -180,11 +180,11 @@ export class Snapshot {
     const target = checkPath(path, 'path')
     return this.#gate.exclusive(async () => {
       const file = this.#file
-      if (target === file.path) return
-      await this.#move(file, target)
-      this.#file = { ...file, path: target }
-      if (this.#isTemporary) keepWhenCollected(this)
-      this.#isTemporary = false
+      if (target !== file.path) await this.#move(file, target)
+      // Again when it failed the last time, though the file was there already.
+      await syncPath(dirname(target)).catch((error) => {
+        throw ioError(error, 'sync the folder of', target)
+      })
     })
   }
 
@@ -235,13 +235,15 @@ export class Snapshot {
     try {
       await syncPath(file.path)
       await rename(file.path, target)
-      await syncPath(dirname(target))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EXDEV')
         throw ioError(error, 'move the snapshot to', target)
       await runTask({ kind: 'copySnapshot', file, path: target })
       await rm(file.path, { force: true })
     }
+    this.#file = { ...file, path: target }
+    if (this.#isTemporary) keepWhenCollected(this)
+    this.#isTemporary = false
   }
 }
 

@@ -122,7 +122,8 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   if (wire.stack !== undefined) Object.defineProperty(error, 'stack', hidden(wire.stack))
   if (options !== undefined && error.cause === undefined)
     Object.defineProperty(error, 'cause', hidden(options.cause))
-  if (wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
+  const hasOwnName = wire.type !== 'MylibsqlError' && wire.type !== 'SqliteError'
+  if (hasOwnName && wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
   if (wire.code !== undefined && (error as { code?: string }).code === undefined)
     Object.assign(error, { code: wire.code })
   return error

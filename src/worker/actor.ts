@@ -2,18 +2,13 @@
  * Entry point of an actor thread: one long task that owns one working database and plays one role at a time.
  * The task ends when the database is closed.
  */
-import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { LogFile } from '../protocol/log-format.js'
-import {
-  encodeSnapshotTrailer,
-  type SnapshotFile,
-  type SnapshotTrailer,
-} from '../protocol/snapshot-format.js'
+import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStart,
   ActorStats,
@@ -27,8 +22,8 @@ import type {
   SessionStatement,
   ToActor,
 } from '../protocol/wire.js'
-import { attempt, besides, commitFile, writeAll } from './file-io.js'
 import { Inbox } from './inbox.js'
+import { writeSnapshot } from './live-snapshot.js'
 import { PrimaryRole } from './primary-role.js'
 import { Procedures } from './procedures.js'
 import { ReplicaRole } from './replica-role.js'
@@ -71,6 +66,7 @@ class Actor implements Control {
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
   readonly #inbox: Inbox
+  readonly #snapshots = new Set<Promise<unknown>>()
 
   constructor(data: MessagePort, ended: () => void) {
     this.#data = data
@@ -105,39 +101,12 @@ class Actor implements Control {
     return this.#primary().endSession(leaseId, outcome)
   }
 
-  /** Written beside `path` and renamed, so that a snapshot is there complete or not at all. */
-  async snapshot(path: string): Promise<SnapshotFile> {
-    const { database } = this.#opened()
-    const { nextFrameNo, checksum } = this.#position()
-    const temporaryPath = besides(path)
-    const fd = attempt('write', path, () => openSync(temporaryPath, 'wx', 0o644))
-    try {
-      let trailer: SnapshotTrailer
-      try {
-        // Begins its read transaction now, at the position that was just read.
-        const copy = await database.wal.copyDatabase(fd)
-        trailer = {
-          version: 1,
-          pageSize: copy.pageSize,
-          pageCount: copy.pageCount,
-          lastFrameNo: nextFrameNo === 0 ? undefined : nextFrameNo - 1,
-          checksum,
-          createdAtMs: Date.now(),
-          fileChecksum: copy.checksum,
-        }
-        attempt('write', path, () => {
-          writeAll(fd, encodeSnapshotTrailer(trailer), trailer.pageCount * trailer.pageSize)
-          fsyncSync(fd)
-        })
-      } finally {
-        closeSync(fd)
-      }
-      commitFile(temporaryPath, path)
-      return { path, trailer, format: 'mylibsql' }
-    } catch (error) {
-      rmSync(temporaryPath, { force: true })
-      throw error
-    }
+  snapshot(path: string): Promise<SnapshotFile> {
+    const snapshot = writeSnapshot(this.#opened().database, this.#position(), path)
+    this.#snapshots.add(snapshot)
+    const done = () => this.#snapshots.delete(snapshot)
+    snapshot.then(done, done)
+    return snapshot
   }
 
   async applyLog(file: LogFile): Promise<Position> {
@@ -192,6 +161,8 @@ class Actor implements Control {
       await role?.close()
     } finally {
       state?.database.close()
+      // Those under way have failed by that: what they wrote has to go before this thread does.
+      await Promise.allSettled(this.#snapshots)
       this.#ended()
     }
   }

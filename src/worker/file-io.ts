@@ -36,6 +36,25 @@ export function attempt<T>(action: string, path: string, operation: () => T): T 
   }
 }
 
+/** The same for one that opens a database, of which SQLite says that the system refused it. */
+export function attemptOpen<T>(path: string, operation: () => T): T {
+  try {
+    return operation()
+  } catch (error) {
+    const code = String((error as { code?: unknown }).code)
+    throw /^SQLITE_(CANTOPEN|FULL|IOERR|READONLY)/.test(code) ? ioError(error, 'open', path) : error
+  }
+}
+
+/** The same for an operation that goes on in another thread. */
+export async function attemptAsync<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation()
+  } catch (error) {
+    throw named(error, action, path)
+  }
+}
+
 export function fileBytes(fd: number): number {
   return fstatSync(fd).size
 }
@@ -99,6 +118,16 @@ export function replaceDurably<T>(path: string, write: (temporaryPath: string) =
   }
 }
 
+/** Makes a temporary database, which nobody knows of before it is complete: there or not, but not synced. */
+export function makeTemporary<T>(path: string, write: () => T): T {
+  try {
+    return write()
+  } catch (error) {
+    for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true })
+    throw error
+  }
+}
+
 /** Name for a file that is to become `path`. */
 export function besides(path: string): string {
   return `${path}.${randomBytes(6).toString('hex')}.tmp`
@@ -106,9 +135,20 @@ export function besides(path: string): string {
 
 /** Syncs a finished file and gives it its name. */
 export function commitFile(temporaryPath: string, path: string): void {
-  withFile(temporaryPath, 'r', fsyncSync)
-  attempt('write', path, () => renameSync(temporaryPath, path))
-  withFile(dirname(path), 'r', fsyncSync)
+  attempt('write', path, () => {
+    syncPath(temporaryPath)
+    renameSync(temporaryPath, path)
+    syncPath(dirname(path))
+  })
+}
+
+function syncPath(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 export function truncateFile(fd: number, byteLength: number): void {
@@ -117,7 +157,9 @@ export function truncateFile(fd: number, byteLength: number): void {
 
 function named(error: unknown, action: string, path: string): unknown {
   if (!(error instanceof Error) || error instanceof MylibsqlError) return error
-  const { code } = error as { code?: unknown }
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown }
+  // A copy reads from one file and writes to another one, whose name its opener knows.
+  if (action === 'read' && (syscall === 'write' || syscall === 'pwrite')) return error
   if ('syscall' in error || code === 'ERR_IO') return ioError(error, action, path)
   if (code === 'ERR_CORRUPT')
     return new MylibsqlError(code, `${path}: ${error.message}`, { path }, { cause: error })

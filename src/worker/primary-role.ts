@@ -320,7 +320,7 @@ export class PrimaryRole {
   /** The end of this primary: what it has committed cannot be had any more. */
   #lose(error: unknown): unknown {
     const code = (error as { code?: unknown } | null)?.code
-    const isOurs = typeof code === 'string' && code in errorCodes
+    const isOurs = typeof code === 'string' && code in errorCodes && code !== 'ERR_IO'
     this.#failure = isOurs ? error : ioError(error, 'read the WAL of', this.#database.path)
     this.#post({ kind: 'failed', error: toWireError(this.#failure) })
     return this.#failure

@@ -15,7 +15,16 @@ import {
 } from '../protocol/snapshot-format.js'
 import type { TaskOf } from '../protocol/tasks.js'
 import type { Position } from '../protocol/wire.js'
-import { attempt, fileBytes, readUpTo, replaceDurably, withFile, writeAll, writeDurably } from './file-io.js'
+import {
+  attempt,
+  attemptOpen,
+  fileBytes,
+  makeTemporary,
+  readUpTo,
+  withFile,
+  writeAll,
+  writeDurably,
+} from './file-io.js'
 import { native } from './native.js'
 import { checkFileChecksum, layDatabase } from './working-copy.js'
 
@@ -50,25 +59,28 @@ export function copySnapshot({ file, path }: TaskOf<'copySnapshot'>): void {
 
 /** A new snapshot with the frames of `logs` in it. All of them are checked before the first is applied. */
 export function appendLogs({ file, logs, path }: TaskOf<'appendLogs'>): SnapshotFile {
-  return replaceDurably(path, (temporaryPath) => {
-    const laid = withFile(temporaryPath, 'wx+', (fd) => layDatabase(file, logs, fd))
+  return makeTemporary(path, () => {
+    const laid = withFile(path, 'wx+', (fd) => layDatabase(file, logs, fd))
     const { pageSize } = file.trailer
-    const trailer = sealSnapshot(temporaryPath, { pageSize, pageCount: laid.pageCount }, laid.position)
+    const trailer = sealSnapshot(path, { pageSize, pageCount: laid.pageCount }, laid.position)
     return { path, trailer, format: 'mylibsql' }
   })
 }
 
 /** The database that SQLite makes of nothing: one page, WAL mode. */
 export function blankSnapshot({ pageSize, path }: TaskOf<'blankSnapshot'>): SnapshotFile {
-  return replaceDurably(path, (temporaryPath) => {
-    const database = attempt('write', path, () => new Database(temporaryPath))
-    try {
-      database.pragma(`page_size = ${pageSize}`)
-      database.pragma('journal_mode = WAL')
-    } finally {
-      database.close()
-    }
-    return { path, trailer: sealDatabase(temporaryPath), format: 'mylibsql' }
+  return makeTemporary(path, () => {
+    attemptOpen(path, () => {
+      const database = new Database(path)
+      try {
+        database.pragma('synchronous = OFF')
+        database.pragma(`page_size = ${pageSize}`)
+        database.pragma('journal_mode = WAL')
+      } finally {
+        database.close()
+      }
+    })
+    return { path, trailer: sealDatabase(path), format: 'mylibsql' }
   })
 }
 

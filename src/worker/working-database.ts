@@ -7,7 +7,7 @@ import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
-import { attempt, withFile } from './file-io.js'
+import { attempt, attemptOpen, withFile } from './file-io.js'
 import { loadExtension } from './load-extension.js'
 import { native, type WalConnection } from './native.js'
 import { layDatabase } from './working-copy.js'
@@ -33,9 +33,10 @@ export class WorkingDatabase {
       this.openedAt = attempt('write', request.path, () =>
         withFile(request.path, 'wx+', (fd) => layDatabase(request.snapshot, request.logs, fd).position),
       )
-      this.connection = connect(request)
+      const { connection, wal } = attemptOpen(request.path, () => connect(request))
+      this.connection = connection
       this.connectionId = native.connectionId()
-      this.wal = native.attach({ guard: true })
+      this.wal = wal
     } catch (error) {
       removeFiles(request.path)
       this.#unlock(true)
@@ -64,7 +65,8 @@ export class WorkingDatabase {
   }
 }
 
-function connect(request: OpenRequest): Database.Database {
+/** Fails when SQLite can open the file for reading only. */
+function connect(request: OpenRequest): Pick<WorkingDatabase, 'connection' | 'wal'> {
   const connection = new Database(request.path, { timeout: request.busyTimeoutMs, fileMustExist: true })
   try {
     connection.pragma('synchronous = OFF')
@@ -72,7 +74,7 @@ function connect(request: OpenRequest): Database.Database {
     // Has SQLite make the WAL and its index, which the addon reads from the start.
     connection.exec('BEGIN IMMEDIATE; COMMIT')
     loadExtension(connection)
-    return connection
+    return { connection, wal: native.attach({ guard: true }) }
   } catch (error) {
     connection.close()
     throw error

@@ -44,11 +44,15 @@ async function store(version: 2 | 3): Promise<Stored> {
   return { folder, snapshot: closedAfterTest(await Snapshot.open(base.path)), logs, primary, pages }
 }
 
-/** Damages the file; returns what mends it, and whether the format promises that it is noticed. */
+/**
+ * Damages the file; returns what mends it, and whether it must be noticed: damage to its beginning, which has been read,
+ * need not be. Version 2 knows no way to notice that a page number or the size of the database (bytes 16 to 23 of a
+ * record) has changed: those are left alone.
+ */
 function damage(
   random: Random,
   path: string,
-  protects: (offset: number) => boolean,
+  { headerBytes, unprotected }: { headerBytes: number; unprotected: (offset: number) => boolean },
 ): [() => void, boolean, string] {
   const whole = readFileSync(path)
   const bytes = Buffer.from(whole)
@@ -58,30 +62,34 @@ function damage(
     writeFileSync(path, whole.subarray(0, byteLength))
     return [mend, false, `cut to ${byteLength} bytes`]
   }
-  const offset = random.integer(0, bytes.length - 1)
+  let offset = random.integer(0, bytes.length - 1)
+  while (unprotected(offset)) offset = random.integer(0, bytes.length - 1)
   bytes[offset]! ^= 1 << random.integer(0, 7)
   writeFileSync(path, bytes)
-  return [mend, protects(offset), `byte ${offset} changed`]
+  return [mend, offset >= headerBytes, `byte ${offset} changed`]
 }
 
 it.each([3, 2] as const)('is noticed, or does no harm (logs of version %i)', (version) =>
   withSeed(`version ${version}`, async (random) => {
     const { folder, snapshot, logs, primary, pages } = await store(version)
-    const [headerBytes, recordBytes] = version === 3 ? [112, 4120] : [48, 4120]
-    // Version 2 leaves the page number and the size of the database unprotected, and what is before the records was read.
-    const protectsLog = (offset: number) =>
-      offset >= headerBytes && (version === 3 || (offset - headerBytes) % recordBytes >= 24)
+    const headerBytes = version === 3 ? 112 : 48
+    const inRecord = (offset: number) => (offset - headerBytes) % 4120
+    const ofLog = {
+      headerBytes,
+      unprotected: (offset: number) => version === 2 && inRecord(offset) >= 16 && inRecord(offset) < 24,
+    }
+    const trailerOffset = snapshot.pageCount * 4096
+    const ofSnapshot = { headerBytes: 0, unprotected: (offset: number) => offset >= trailerOffset }
     for (let round = 0; round < 40; round += 1) {
       const target = random.pick(version === 3 ? ['log', 'log', 'snapshot'] : ['log'])
       const path = target === 'log' ? join(folder, `${random.integer(0, 2)}.log`) : join(folder, 'base.db')
-      const protects = target === 'log' ? protectsLog : (offset: number) => offset < snapshot.pageCount * 4096
-      const [mend, isPromised, what] = damage(random, path, protects)
+      const [mend, mustBeNoticed, what] = damage(random, path, target === 'log' ? ofLog : ofSnapshot)
       const way = random.pick(['Primary.open', 'Replica.open', 'append', 'replicate'] as const)
       const context = `${what} of ${path}, then ${way}`
       const isUsed = target === 'log' || way !== 'replicate'
       const result = await attempt(way, snapshot, logs, mend, pages, context)
-      if (version === 3) expect(['same', 'ERR_CORRUPT', 'ERR_LINEAGE'], context).toContain(result)
-      if (isPromised && isUsed) expect(result, context).not.toBe('same')
+      expect(['same', 'ERR_CORRUPT', 'ERR_LINEAGE'], context).toContain(result)
+      if (mustBeNoticed && isUsed) expect(result, context).not.toBe('same')
       mend()
     }
     await expectSameBytes(primary, closedAfterTest(await Replica.open(snapshot, logs)))

@@ -116,8 +116,17 @@ export class Snapshot {
     if (targetPath === source) throw wrong('target', 'another file than the database', target)
     const known = { onProgress: optional(checkFunction) }
     const { onProgress } = checkOptions(options, known, 'Snapshot.fromDatabase')
-    const file = await importDatabase(source, targetPath ?? (await temporaryPath('.db')), onProgress)
-    return new Snapshot(file, targetPath === undefined)
+    if (targetPath !== undefined) {
+      return new Snapshot(await importDatabase(source, targetPath, onProgress), false)
+    }
+    const temporary = await temporaryPath('.db')
+    try {
+      return new Snapshot(await importDatabase(source, temporary, onProgress), true)
+    } catch (error) {
+      // The import may have been done, and only the callback have thrown.
+      await rm(temporary, { force: true })
+      throw error
+    }
   }
 
   /** @internal A snapshot that a worker of this library has written. */

@@ -8,7 +8,7 @@ import { existsSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { notASnapshot, type SnapshotFile } from '../protocol/snapshot-format.js'
 import type { ImportProgress, TaskOf } from '../protocol/tasks.js'
-import { attempt, besides, commitFile } from './file-io.js'
+import { attempt, besides, commitFile, withFile } from './file-io.js'
 import { sealDatabase, statFile } from './snapshot-tasks.js'
 
 /** Pages per step: some megabytes, so that progress is told now and then. */
@@ -20,6 +20,8 @@ export async function importDatabase(task: TaskOf<'importDatabase'>): Promise<Sn
   const temporaryPath = besides(path)
   const hadWal = existsSync(`${source}-wal`)
   try {
+    // Says what the system says, which SQLite's backup does not.
+    withFile(temporaryPath, 'wx', () => {})
     await copyDatabase(source, temporaryPath, (report) => progress?.postMessage(report))
     if (!hadWal) tidy(source)
     foldIntoFile(temporaryPath)

@@ -1,6 +1,8 @@
 /** The addon by itself: committed frames out of one WAL and into another, 64 to a batch, in this thread. */
+
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { Snapshot } from '../dist/main/index.js'
+import { native } from '../dist/worker/native.js'
 import { WorkingDatabase } from '../dist/worker/working-database.js'
 import { newPath } from './databases.mjs'
 import { perSecond } from './harness.mjs'
@@ -35,16 +37,27 @@ function fillWal({ connection, wal }, frameCount) {
   while (wal.position().frameCount < frameCount) insertMany()
 }
 
-/** Frames of the WAL as records; each batch is made to end with a commit, as the injector needs it. */
+/**
+ * Frames of the WAL as records, 64 to a run; each run is made to end with a commit, as the injector needs it, and the
+ * checksum of that frame is made to match.
+ */
 function readBatches(wal, batchCount) {
   const { pageCount } = wal.position()
   let checksum = 0n
   return Array.from({ length: batchCount }, (_, batchNo) => {
-    const batch = new Uint8Array(batchBytes)
-    const firstFrameNo = batchNo * framesPerBatch
-    checksum = wal.readFrames(batch, firstFrameNo + 1, framesPerBatch, firstFrameNo, checksum)
-    new DataView(batch.buffer).setUint32(batchBytes - recordBytes + 20, pageCount, true)
-    return batch
+    const bytes = new Uint8Array(batchBytes)
+    const startFrameNo = batchNo * framesPerBatch
+    const startChecksum = checksum
+    wal.readFrames(bytes, startFrameNo + 1, framesPerBatch, startFrameNo, startChecksum)
+    const view = new DataView(bytes.buffer)
+    const last = batchBytes - recordBytes
+    view.setUint32(last + 20, pageCount, true)
+    const before = view.getBigUint64(last - recordBytes + 8, true)
+    const withNumber = native.crc64(bytes.subarray(last, last + 8), before)
+    checksum = native.crc64(bytes.subarray(last + 16), withNumber)
+    view.setBigUint64(last + 8, checksum, true)
+    const chain = { fileStartChecksum: startChecksum, startChecksum }
+    return { bytes, run: { frameCount: framesPerBatch, pageSize, startFrameNo, version: 3, ...chain } }
   })
 }
 
@@ -79,7 +92,7 @@ const read = {
 
 const inject = {
   name: 'native.inject',
-  about: 'frames into the WAL and its index, published, 64 to a batch',
+  about: 'frames checked, into the WAL and its index, published, 64 to a batch',
   reference: 'fs.writeSync of the same batches',
   unit: 'GB/s',
   goal: { of: 'value', atLeast: 0.7 },
@@ -95,7 +108,10 @@ const inject = {
     return {
       async measure() {
         const value = await perSecond(gigabytes, () => {
-          for (const bytes of batches) database.wal.inject({ bytes }, framesPerBatch, pageSize)
+          for (const { bytes, run } of batches) {
+            const { badIndex } = database.wal.inject({ bytes }, run)
+            if (badIndex !== -1) throw new Error(`frame ${badIndex} is bad`)
+          }
         })
         // The next round starts over at the beginning of the file, as the reference does.
         database.wal.foldSync('passive')
@@ -103,7 +119,7 @@ const inject = {
       },
       measureReference: () =>
         perSecond(gigabytes, () => {
-          for (const [index, bytes] of batches.entries())
+          for (const [index, { bytes }] of batches.entries())
             writeSync(fd, bytes, 0, batchBytes, index * batchBytes)
         }),
       close() {

@@ -117,14 +117,14 @@ describe('a process that is killed', () => {
     ({ isReplicated }) =>
       withSeed(`kills, replicated: ${isReplicated}`, async (random) => {
         const survivor = await Survivor.make(random)
-        for (let round = 0; round < 5; round += 1) await survivor.round(isReplicated)
+        for (let round = 0; round < 4; round += 1) await survivor.round(isReplicated)
       }),
   )
 
   it('leaves temporary files to the next process, which leaves those of the living alone', () =>
     withSeed('temporary files', async (random) => {
       const tmp = temporaryFolder()
-      const start = async () => (await Survivor.make(random, tmp)).start(random.integer(0, 1000), false)
+      const start = async () => (await Survivor.make(random, tmp)).start(2 * random.integer(0, 500), false)
       const folderOf = async (child: Child<Message>) => {
         const opened = await child.expect()
         return dirname(opened.kind === 'open' ? opened.path : '')
@@ -140,6 +140,27 @@ describe('a process that is killed', () => {
       await living.kill()
       await next.kill()
     }))
+})
+
+it('a close in the middle of a snapshot leaves no half file', async () => {
+  const folder = temporaryFolder()
+  for (let round = 0; round < 6; round += 1) {
+    const { primary } = await openPrimary('CREATE TABLE t (bytes BLOB)')
+    await primary.run('INSERT INTO t VALUES (zeroblob(?))', [20_000_000])
+    const path = join(folder, `${round}.db`)
+    const outcome = primary.snapshot(path).then(
+      () => true,
+      (error: MylibsqlError) => error.code,
+    )
+    await delay(round * 3)
+    await primary.close()
+    const isWritten = (await outcome) === true
+    expect([true, 'ERR_CLOSED']).toContain(await outcome)
+    expect(readdirSync(folder).filter((name) => name.startsWith(`${round}.db`))).toEqual(
+      isWritten ? [`${round}.db`] : [],
+    )
+    if (isWritten) await Snapshot.open(path)
+  }
 })
 
 describe('a thread that dies', () => {

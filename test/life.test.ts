@@ -5,8 +5,9 @@ import Database from 'better-sqlite3'
 import { init, Log, Primary, Replica, Snapshot } from 'mylibsql'
 import { expect, it } from 'vitest'
 import { contentsOf, contentsOfOpen } from './support/contents.js'
-import { closedAfterTest, expectSameBytes, pagesOf } from './support/database.js'
+import { closedAfterTest, expectSameBytes, openPrimary, openReplica, pagesOf } from './support/database.js'
 import { temporaryFolder } from './support/folder.js'
+import { withSeed } from './support/random.js'
 
 const schema = `
   CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE, visits INTEGER NOT NULL DEFAULT 0);
@@ -138,3 +139,47 @@ it('goes on from the snapshot of a replica', async () => {
     { name: 'Bob' },
   ])
 })
+
+it('goes on from any snapshot that was taken while it was written to, vacuumed and folded', () =>
+  withSeed('snapshots under load', async (random) => {
+    const source = await openPrimary('CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB)')
+    const { primary, logs } = source
+    const folder = temporaryFolder()
+    const replica = await openReplica(source)
+    let isWriting = true
+    const write = async () => {
+      while (isWriting) {
+        const bytes = new Uint8Array(random.skewed(300_000)).fill(random.integer(0, 255))
+        const kind = random.integer(0, 99)
+        if (kind < 90) await primary.run('INSERT INTO t (bytes) VALUES (?)', [bytes])
+        else if (kind < 99) await primary.run('DELETE FROM t WHERE id % 3 = ?', [random.integer(0, 2)])
+        else await primary.run('VACUUM')
+      }
+    }
+    const checkpoints = async () => {
+      while (isWriting) {
+        await primary.checkpoint(async (log) => {
+          await replica.replicate(log)
+          logs.push(log)
+        })
+      }
+    }
+    const load = Promise.all([write(), write(), checkpoints()])
+    const snapshots: Snapshot[] = []
+    for (let n = 0; n < 12; n += 1) {
+      const from = random.chance(0.5) ? primary : replica
+      snapshots.push(await from.snapshot(join(folder, `${n}.db`)))
+    }
+    isWriting = false
+    await load
+    await primary.checkpoint(async (log) => {
+      await replica.replicate(log)
+      logs.push(log)
+    })
+    await expectSameBytes(primary, replica)
+    for (const snapshot of snapshots) {
+      const again = closedAfterTest(await Replica.open(await Snapshot.open(snapshot.path), logs))
+      await expectSameBytes(primary, again)
+      await again.close()
+    }
+  }))

@@ -81,11 +81,13 @@ export class OpenLog {
     return { location: { path }, header }
   }
 
-  /** Removes its file, if it has one. */
+  /** Removes its file, if it has one. What the system says to that is passed over: it is removed at the end again. */
   discard(): void {
     if (this.#fd === undefined) return
-    this.#close()
-    rmSync(this.#path, { force: true })
+    try {
+      this.#close()
+      rmSync(this.#path, { force: true })
+    } catch {}
   }
 
   #byteOffset(): number {
@@ -99,7 +101,8 @@ export class OpenLog {
   }
 
   #close(): void {
-    if (this.#fd !== undefined) closeSync(this.#fd)
+    const fd = this.#fd
     this.#fd = undefined
+    if (fd !== undefined) closeSync(fd)
   }
 }

@@ -12,7 +12,9 @@ const names = readdirSync(join(folder, 'logs'))
   .filter((name) => name.endsWith('.log'))
   .sort()
 const logs = await Promise.all(names.map((name) => Log.open(join(folder, 'logs', name))))
-const primary = await Primary.open(await Snapshot.open(join(folder, 'base.db')), logs)
+// Half of them keep their working file, which the next one finds.
+const options = seed % 2 === 0 ? {} : { path: join(folder, 'working.sqlite') }
+const primary = await Primary.open(await Snapshot.open(join(folder, 'base.db')), logs, options)
 const { last } = await primary.get('SELECT coalesce(max(id), 0) AS last FROM writes')
 say({ kind: 'open', last, path: primary.path })
 

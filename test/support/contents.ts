@@ -21,7 +21,9 @@ export function contentsOf(database: Database.Database): unknown {
   const tables = objects.filter(({ type }) => type === 'table')
   const rows = tables.map(({ name }) => {
     const select = database.prepare<[], unknown[]>(`SELECT * FROM "${name.replaceAll('"', '""')}"`).raw()
-    return select.all().map((row) => row.map(comparable).join())
+    const texts = select.all().map((row) => row.map(comparable).join())
+    // ANALYZE takes tables in the order in which a hash table has them.
+    return name.startsWith('sqlite_stat') ? texts.sort() : texts
   })
   const [userVersion, applicationId] = ['user_version', 'application_id'].map((name) =>
     database.pragma(name, { simple: true }),

@@ -138,8 +138,8 @@ export class Writer {
 
   /**
    * Runs each; those that fail are backed out alone. Returns the index of one that cannot share the transaction: SQLite
-   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK), or a foreign key is violated as yet. Returns `unclean`
-   * when one may have left changes.
+   * rolled it back (disk full, interrupt, ON CONFLICT ROLLBACK), lets nobody write in it any more (damage that a neighbour
+   * may have met), or a foreign key is violated as yet. Returns `unclean` when one may have left changes.
    */
   #runEach(requests: readonly GroupRequest[], isCareful: boolean): number {
     for (const [index, request] of requests.entries()) {
@@ -150,7 +150,7 @@ export class Writer {
         request.result = this.#run(request)
         if (needsSavepoint) this.#release.run()
       } catch (error) {
-        if (this.#interruptible.isStray(error, request.slot)) return index
+        if (this.#interruptible.isStray(error, request.slot) || isCorrupt(error)) return index
         fail(request, this.#explain(error))
         if (!this.#connection.inTransaction) return index
         if (needsSavepoint && !this.#backOut()) return index
@@ -223,6 +223,10 @@ export class Writer {
 
 const none = -1
 const unclean = -2
+
+function isCorrupt(error: unknown): boolean {
+  return String((error as { code?: unknown } | null)?.code).startsWith('SQLITE_CORRUPT')
+}
 
 /** Not with the conflict clause FAIL, which may stand in the statement, in a table or in a trigger: RAISE(FAIL). */
 function mayLeaveChanges(error: unknown): boolean {

@@ -95,7 +95,7 @@ void readVersion(const WalFile& wal, const WalIndexHeader& header, const PageVer
                  uint8_t* page) {
   const uint32_t pageSize = header.pageSize();
   const size_t frameBytes = kWalFrameHeaderBytes + pageSize;
-  if (readAt(wal.fd(), frame, frameBytes, walFrameOffset(version.walIndex, pageSize)) != frameBytes) {
+  if (wal.read(frame, frameBytes, walFrameOffset(version.walIndex, pageSize)) != frameBytes) {
     throw corruptFailure("the WAL ends before frame " + std::to_string(version.walIndex));
   }
   const bool isExpected = loadBig32(frame) == version.pageNo &&

@@ -15,14 +15,16 @@ Failure walResetFailure() {
                  "the WAL was reset or rewritten since the position that these frames belong to");
 }
 
-Failure systemFailure(const char* systemCall, int errorNumber) {
+Failure systemFailure(const char* systemCall, int errorNumber, const std::string& path) {
   char name[64];
   char description[256];
   uv_err_name_r(-errorNumber, name, sizeof name);
   uv_strerror_r(-errorNumber, description, sizeof description);
-  Failure failure("ERR_IO", std::string(systemCall) + " failed: " + name + ": " + description);
+  const std::string call = std::string(systemCall) + (path.empty() ? "" : " of " + path);
+  Failure failure("ERR_IO", call + " failed: " + name + ": " + description);
   failure.errorNumber = errorNumber;
   failure.systemCall = systemCall;
+  failure.path = path;
   return failure;
 }
 

@@ -15,6 +15,7 @@ struct Failure : std::exception {
   bool fromSqlite = false;  // code is a result code of SQLite
   int errorNumber = 0;      // errno, when code is ERR_IO
   std::string systemCall;   // the call that failed, when code is ERR_IO
+  std::string path;         // of the file, when it is not one that the caller has named or opened
 
   Failure(std::string code, std::string message) : code(std::move(code)), message(std::move(message)) {}
   const char* what() const noexcept override { return message.c_str(); }
@@ -23,7 +24,7 @@ struct Failure : std::exception {
 Failure closedFailure();
 Failure corruptFailure(const std::string& message);
 Failure walResetFailure();
-Failure systemFailure(const char* systemCall, int errorNumber);
+Failure systemFailure(const char* systemCall, int errorNumber, const std::string& path = {});
 Failure sqliteFailure(const SqliteHandle& handle, int resultCode, const char* action);
 
 }  // namespace mylibsql

@@ -13,26 +13,26 @@
 
 namespace mylibsql {
 
-size_t readAt(int fd, void* target, size_t byteLength, int64_t byteOffset) {
+size_t readAt(int fd, void* target, size_t byteLength, int64_t byteOffset, const std::string& path) {
   size_t done = 0;
   while (done < byteLength) {
     const ssize_t count = pread(fd, static_cast<uint8_t*>(target) + done, byteLength - done,
                                 static_cast<off_t>(byteOffset + static_cast<int64_t>(done)));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw systemFailure("pread", errno);
+    if (count < 0) throw systemFailure("pread", errno, path);
     if (count == 0) break;
     done += static_cast<size_t>(count);
   }
   return done;
 }
 
-void writeAt(int fd, const void* bytes, size_t byteLength, int64_t byteOffset) {
+void writeAt(int fd, const void* bytes, size_t byteLength, int64_t byteOffset, const std::string& path) {
   size_t done = 0;
   while (done < byteLength) {
     const ssize_t count = pwrite(fd, static_cast<const uint8_t*>(bytes) + done, byteLength - done,
                                  static_cast<off_t>(byteOffset + static_cast<int64_t>(done)));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw systemFailure("pwrite", errno);
+    if (count < 0) throw systemFailure("pwrite", errno, path);
     done += static_cast<size_t>(count);
   }
 }

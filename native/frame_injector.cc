@@ -58,7 +58,7 @@ class FrameInjector {
       throw Failure("SQLITE_FULL", "the WAL has too many frames");
     writeFrames(source);
     if (checker_.finishTransaction(endChecksum)) {
-      writeAt(wal_->fd(), firstHeader_, sizeof firstHeader_, offsetOf(header_.frameCount + 1));
+      wal_->write(firstHeader_, sizeof firstHeader_, offsetOf(header_.frameCount + 1));
       publish();
     }
     return checker_.check();
@@ -100,7 +100,7 @@ class FrameInjector {
   // there.
   void writeWalHeader() {
     uint8_t bytes[kWalHeaderBytes];
-    const bool isWhole = readAt(wal_->fd(), bytes, sizeof bytes, 0) == sizeof bytes;
+    const bool isWhole = wal_->read(bytes, sizeof bytes, 0) == sizeof bytes;
     if (isWhole && (loadBig32(bytes) & ~1u) == kWalMagic) {
       connection_.checkpointSequence = std::max(connection_.checkpointSequence, loadBig32(bytes + 12));
     }
@@ -120,7 +120,7 @@ class FrameInjector {
     const WalChecksum sum = walChecksum({}, kHostIsBigEndian, bytes, 24);
     storeBig32(bytes + 24, sum.first);
     storeBig32(bytes + 28, sum.second);
-    writeAt(wal_->fd(), bytes, sizeof bytes, 0);
+    wal_->write(bytes, sizeof bytes, 0);
 
     header_.bigEndianChecksums = kHostIsBigEndian;
     header_.frameChecksum[0] = sum.first;
@@ -154,9 +154,9 @@ class FrameInjector {
       if (offset >= reservedUpTo && reader.remaining() > 0) {
         const uint64_t frames = std::min(kReservedChunks * chunkFrames, count + reader.remaining());
         reservedUpTo = offset + static_cast<int64_t>(frames * stride);
-        reserve(wal_->fd(), offset, reservedUpTo - offset);
+        wal_->reserve(offset, reservedUpTo - offset);
       }
-      writeAt(wal_->fd(), chunk.get(), byteLength, offset);
+      wal_->write(chunk.get(), byteLength, offset);
     }
   }
 

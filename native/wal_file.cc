@@ -16,16 +16,28 @@ namespace mylibsql {
 
 static_assert(kWalFrameHeaderBytes == kRecordHeaderBytes, "a WAL frame becomes a record in place");
 
-WalFile::WalFile(const char* path) : fd_(open(path, O_RDWR | O_CLOEXEC)) {
-  if (fd_ < 0) throw systemFailure("open", errno);
+WalFile::WalFile(const char* path) : path_(path), fd_(open(path, O_RDWR | O_CLOEXEC)) {
+  if (fd_ < 0) throw systemFailure("open", errno, path_);
 }
 
 WalFile::~WalFile() { ::close(fd_); }
 
+size_t WalFile::read(void* target, size_t byteLength, int64_t byteOffset) const {
+  return readAt(fd_, target, byteLength, byteOffset, path_);
+}
+
+void WalFile::write(const void* bytes, size_t byteLength, int64_t byteOffset) const {
+  writeAt(fd_, bytes, byteLength, byteOffset, path_);
+}
+
+void WalFile::reserve(int64_t byteOffset, int64_t byteLength) const {
+  mylibsql::reserve(fd_, byteOffset, byteLength);
+}
+
 uint32_t WalFile::sizeAfter(uint32_t walIndex, uint32_t pageSize) const {
   uint8_t pageNoAndSize[8];
   const int64_t offset = walFrameOffset(walIndex, pageSize);
-  if (readAt(fd_, pageNoAndSize, sizeof pageNoAndSize, offset) != sizeof pageNoAndSize) {
+  if (read(pageNoAndSize, sizeof pageNoAndSize, offset) != sizeof pageNoAndSize) {
     throw corruptFailure("the WAL ends before frame " + std::to_string(walIndex));
   }
   return loadBig32(pageNoAndSize + 4);
@@ -39,7 +51,7 @@ uint32_t framesPerChunk(uint32_t pageSize) {
 uint32_t WalRange::read(uint8_t* records, uint32_t frameCountMax) {
   const size_t stride = recordBytes(pageSize);
   const uint32_t count = std::min(frameCountMax, frameCount);
-  if (readAt(file->fd(), records, count * stride, walFrameOffset(walIndex, pageSize)) != count * stride) {
+  if (file->read(records, count * stride, walFrameOffset(walIndex, pageSize)) != count * stride) {
     throw corruptFailure("the WAL ends before frame " + std::to_string(walIndex + count - 1));
   }
   for (uint32_t i = 0; i < count; i++) {

@@ -1,9 +1,10 @@
 #pragma once
-// A WAL opened by itself, and its frames turned into frame records.
+// A WAL opened by itself, and its frames turned into frame records. What the system refuses names the file.
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "wal_index.h"
 
@@ -16,12 +17,16 @@ class WalFile {
   WalFile(const WalFile&) = delete;
   WalFile& operator=(const WalFile&) = delete;
 
-  int fd() const { return fd_; }
+  // See file_io.h.
+  size_t read(void* target, size_t byteLength, int64_t byteOffset) const;
+  void write(const void* bytes, size_t byteLength, int64_t byteOffset) const;
+  void reserve(int64_t byteOffset, int64_t byteLength) const;
   // Database size in pages after the commit that a frame ends, 0 when it ends none.
   uint32_t sizeAfter(uint32_t walIndex, uint32_t pageSize) const;
 
  private:
-  int fd_;
+  const std::string path_;
+  const int fd_;
 };
 
 // A run of committed frames of one generation of the WAL, and how they are numbered and chained as records.

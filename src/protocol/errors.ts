@@ -110,7 +110,7 @@ function errorToWire(error: Error, depth: number): WireError {
     message: String(error.message),
     code: typeof code === 'string' ? code : undefined,
     stack: typeof stack === 'string' ? stack : undefined,
-    details: error instanceof MylibsqlError ? plainDetails(error.details) : undefined,
+    details: error instanceof MylibsqlError ? plainDetails(error.details) : addonDetails(error),
     cause: causeToWire(cause, depth),
   }
 }
@@ -132,6 +132,17 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
 function causeToWire(cause: unknown, depth: number): WireError | undefined {
   if (cause === undefined || depth >= causeDepthMax) return undefined
   return cause instanceof Error ? errorToWire(cause, depth + 1) : valueToWire(cause)
+}
+
+/** The path in an ERR_IO of the addon: that of a file which it has opened itself. */
+export function addonPath(error: unknown): string | undefined {
+  const { code, path } = (error ?? {}) as { code?: unknown; path?: unknown }
+  return code === 'ERR_IO' && typeof path === 'string' ? path : undefined
+}
+
+function addonDetails(error: Error): ErrorDetails | undefined {
+  const path = addonPath(error)
+  return path === undefined ? undefined : { path }
 }
 
 function plainDetails(details: ErrorDetails): ErrorDetails {

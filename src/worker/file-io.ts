@@ -155,11 +155,13 @@ export function truncateFile(fd: number, byteLength: number): void {
   ftruncateSync(fd, byteLength)
 }
 
+const writingCalls = new Set(['write', 'pwrite', 'pwritev', 'ftruncate'])
+
 function named(error: unknown, action: string, path: string): unknown {
   if (!(error instanceof Error) || error instanceof MylibsqlError) return error
   const { code, syscall } = error as { code?: unknown; syscall?: unknown }
   // A copy reads from one file and writes to another one, whose name its opener knows.
-  if (action === 'read' && (syscall === 'write' || syscall === 'pwrite')) return error
+  if (action === 'read' && writingCalls.has(String(syscall))) return error
   if ('syscall' in error || code === 'ERR_IO') return ioError(error, action, path)
   if (code === 'ERR_CORRUPT')
     return new MylibsqlError(code, `${path}: ${error.message}`, { path }, { cause: error })

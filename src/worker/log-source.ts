@@ -5,7 +5,6 @@
 import { closeSync, openSync } from 'node:fs'
 import { MylibsqlError } from '../protocol/errors.js'
 import { decodeFrame, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { ioError } from '../protocol/io-error.js'
 import { checkLastFrame, corruptFrame, describeReason, whereIs } from '../protocol/log-check.js'
 import { type LogFile, type LogHeader, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
 import { type LogStep, lineageError, planLog } from '../protocol/log-sequence.js'
@@ -70,18 +69,13 @@ export function checkLog(file: LogFile, position: Position, pageSize: number): C
 export function injectLog(
   file: LogFile,
   position: Position,
-  database: { readonly wal: WalConnection; readonly path: string; readonly pageSize: number },
+  database: { readonly wal: WalConnection; readonly pageSize: number },
 ): Position | undefined {
   const run = planRun(file, position, database.pageSize)
   if (run === undefined) return undefined
-  const check = withLogSource(file, run.startFrameNo, (source) => {
-    try {
-      return database.wal.inject(source, run, file.header.endChecksum)
-    } catch (error) {
-      const isWrite = (error as { syscall?: unknown }).syscall === 'pwrite'
-      throw isWrite ? ioError(error, 'write', `${database.path}-wal`) : error
-    }
-  })
+  const check = withLogSource(file, run.startFrameNo, (source) =>
+    database.wal.inject(source, run, file.header.endChecksum),
+  )
   return positionAfter(file, requireGood(file, run, check))
 }
 

@@ -62,9 +62,12 @@ export interface FrameRun {
   readonly startChecksum: bigint
 }
 
-/** The connection that loaded the extension, with its WAL. All methods throw an Error with a `code` property:
- *  'ERR_CLOSED' when the connection is closed, 'SQLITE_...' with `sqlite: true` for SQLite's own results, 'ERR_IO'
- *  with `errno` and `syscall`. Promises reject with the same; closing stops jobs and waits until they have. */
+/**
+ * The connection that loaded the extension, with its WAL. All methods throw an Error with a `code` property:
+ * 'ERR_CLOSED' when the connection is closed, 'SQLITE_...' with `sqlite: true` for SQLite's own results, 'ERR_IO' with
+ * `errno`, `syscall` and, when the file is the WAL, its `path`. Promises reject with the same; closing stops jobs and
+ * waits until they have.
+ */
 export interface WalConnection {
   readonly isOpen: boolean
   /** Frame count reported by the last commit's WAL hook; 0 before the first. */

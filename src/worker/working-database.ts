@@ -96,8 +96,13 @@ function lockWorkingFile(path: string): number {
     throw new MylibsqlError('ERR_PATH_EXISTS', message, { path })
   }
   const fd = attempt('write', lockPath(path), () => openSync(lockPath(path), 'a'))
-  if (native.tryLock(fd)) return fd
-  closeSync(fd)
+  let isLocked = false
+  try {
+    isLocked = attempt('lock', lockPath(path), () => native.tryLock(fd))
+  } finally {
+    if (!isLocked) closeSync(fd)
+  }
+  if (isLocked) return fd
   const message = `${path} is open in another primary or replica, of this process or another one`
   throw new MylibsqlError('ERR_LOCKED', message, { path })
 }

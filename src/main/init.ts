@@ -1,11 +1,10 @@
-import { rm } from 'node:fs/promises'
 import { pageSizeDefaultBytes } from '../protocol/limits.js'
 import { checkOptions, checkPageSize, withDefault, wrong } from './arguments.js'
 import type { Connection } from './connection.js'
 import { Log } from './log.js'
 import { Primary } from './primary.js'
 import { Snapshot } from './snapshot.js'
-import { temporaryPath } from './temporary-files.js'
+import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 export interface InitOptions {
   /** Bytes, a power of two from 512 to 65536. Default 4096. */
@@ -56,7 +55,7 @@ export async function init(
       log: log ?? (await Log.create(0, { pageSize })),
     }
   } catch (error) {
-    await rm(path, { force: true })
+    await removeTemporaryFile(path)
     throw error
   } finally {
     await primary?.close()

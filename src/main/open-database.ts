@@ -1,5 +1,4 @@
 /** A database that is open: its actor thread, its reader threads and its files. Goes with the role changes. */
-import { rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { MylibsqlError } from '../protocol/errors.js'
 import {
@@ -30,7 +29,7 @@ import { Log } from './log.js'
 import { ReaderPool } from './reader-pool.js'
 import type { RequestLimits } from './request-queue.js'
 import { Snapshot, withLogFiles } from './snapshot.js'
-import { temporaryPath } from './temporary-files.js'
+import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 export interface OpenOptions {
   /**
@@ -218,7 +217,7 @@ class OpenFiles {
   /** Removes those that are temporary, as far as they are still there. */
   async remove(): Promise<void> {
     const database = this.isTemporary ? ['', '-wal', '-shm'].map((suffix) => `${this.path}${suffix}`) : []
-    for (const path of [...database, openLogPath(this.#logPathPrefix)]) await rm(path, { force: true })
+    for (const path of [...database, openLogPath(this.#logPathPrefix)]) await removeTemporaryFile(path)
   }
 }
 

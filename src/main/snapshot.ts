@@ -22,7 +22,12 @@ import {
 import { Log } from './log.js'
 import { OperationGate } from './operation-gate.js'
 import { runTask } from './task-pool.js'
-import { keepWhenCollected, removeWhenCollected, temporaryPath } from './temporary-files.js'
+import {
+  keepWhenCollected,
+  removeTemporaryFile,
+  removeWhenCollected,
+  temporaryPath,
+} from './temporary-files.js'
 
 export interface SnapshotOpenOptions {
   /** Read the whole file and check its checksum. Default: true. */
@@ -124,7 +129,7 @@ export class Snapshot {
       return new Snapshot(await importDatabase(source, temporary, onProgress), true)
     } catch (error) {
       // The import may have been done, and only the callback have thrown.
-      await rm(temporary, { force: true })
+      await removeTemporaryFile(temporary)
       throw error
     }
   }
@@ -232,7 +237,7 @@ export class Snapshot {
     await this.#gate.close(async () => {
       if (!this.#isTemporary) return
       keepWhenCollected(this)
-      await rm(this.#file.path, { force: true })
+      await removeTemporaryFile(this.#file.path)
     })
   }
 

@@ -73,13 +73,13 @@ export class OwnedFile {
   async remove(): Promise<void> {
     if (this.#path === undefined) return
     keepWhenCollected(this.#owner)
-    await rm(this.#path, { force: true })
+    await removeTemporaryFile(this.#path)
   }
 }
 
-/** Nobody waits for it: what cannot be removed now goes with the directory. */
-export function removeTemporaryFile(path: string): void {
-  rm(path, { force: true }).catch(() => {})
+/** Never rejects: what cannot be removed now goes with the directory. */
+export async function removeTemporaryFile(path: string): Promise<void> {
+  await rm(path, { force: true }).catch(() => {})
 }
 
 const abandoned = new FinalizationRegistry<string>(removeTemporaryFile)

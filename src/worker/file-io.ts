@@ -113,7 +113,7 @@ export function replaceDurably<T>(path: string, write: (temporaryPath: string) =
     commitFile(temporaryPath, path)
     return result
   } catch (error) {
-    rmSync(temporaryPath, { force: true })
+    discardFile(temporaryPath)
     throw error
   }
 }
@@ -123,9 +123,16 @@ export function makeTemporary<T>(path: string, write: () => T): T {
   try {
     return write()
   } catch (error) {
-    for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true })
+    for (const suffix of ['', '-journal', '-wal', '-shm']) discardFile(`${path}${suffix}`)
     throw error
   }
+}
+
+/** Removes a file that nobody needs any more. When the system refuses, nobody is told: what counts has happened before. */
+export function discardFile(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {}
 }
 
 /** Name for a file that is to become `path`. */

@@ -1,12 +1,12 @@
 /** Writes a snapshot of an open database, while it is written to and folded. */
-import { closeSync, fsyncSync, openSync, rmSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync } from 'node:fs'
 import {
   encodeSnapshotTrailer,
   type SnapshotFile,
   type SnapshotTrailer,
 } from '../protocol/snapshot-format.js'
 import type { Position } from '../protocol/wire.js'
-import { attempt, attemptAsync, besides, commitFile, writeAll } from './file-io.js'
+import { attempt, attemptAsync, besides, commitFile, discardFile, writeAll } from './file-io.js'
 import type { WorkingDatabase } from './working-database.js'
 
 /**
@@ -32,7 +32,7 @@ export async function writeSnapshot(
     commitFile(temporaryPath, path)
     return { path, trailer, format: 'mylibsql' }
   } catch (error) {
-    rmSync(temporaryPath, { force: true })
+    discardFile(temporaryPath)
     throw error
   }
 }

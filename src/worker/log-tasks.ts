@@ -1,5 +1,4 @@
 /** What the task threads do with logs: open, verify, append, write. */
-import { rmSync } from 'node:fs'
 import { MylibsqlError } from '../protocol/errors.js'
 import { frameHeaderBytes } from '../protocol/frame.js'
 import { describeReason } from '../protocol/log-check.js'
@@ -16,7 +15,16 @@ import {
   logNextFrameNo,
 } from '../protocol/log-format.js'
 import type { OpenedLog, TaskOf } from '../protocol/tasks.js'
-import { copyRange, fileBytes, readUpTo, truncateFile, withFile, writeAll, writeDurably } from './file-io.js'
+import {
+  copyRange,
+  discardFile,
+  fileBytes,
+  readUpTo,
+  truncateFile,
+  withFile,
+  writeAll,
+  writeDurably,
+} from './file-io.js'
 import { checkLastRecord, readRecord, verifyLog, wholeRun, withLogSource } from './log-source.js'
 import { type FrameRun, native } from './native.js'
 
@@ -46,7 +54,7 @@ export function appendFrames(task: TaskOf<'appendFrames'>): OpenedLog {
   try {
     return appendRecords(task, run, batchEndChecksum)
   } catch (error) {
-    if (isMoved) rmSync(path, { force: true })
+    if (isMoved) discardFile(path)
     throw error
   }
 }
@@ -62,7 +70,7 @@ function writeLogFile(file: LogFile, version: 2 | 3, fromFrameNo: number, path: 
     const { header, endChecksum } = withFile(path, 'wx+', (fd) => writeFrames(file, version, fromFrameNo, fd))
     return { file: { location: { path }, header }, endChecksum }
   } catch (error) {
-    rmSync(path, { force: true })
+    discardFile(path)
     throw error
   }
 }

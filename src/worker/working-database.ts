@@ -7,7 +7,7 @@ import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
-import { attempt, attemptOpen, withFile } from './file-io.js'
+import { attempt, attemptOpen, discardFile, withFile } from './file-io.js'
 import { loadExtension } from './load-extension.js'
 import { native, type WalConnection } from './native.js'
 import { layDatabase } from './working-copy.js'
@@ -29,7 +29,7 @@ export class WorkingDatabase {
     this.pageSize = request.snapshot.trailer.pageSize
     this.#lockFd = request.keepFiles ? lockWorkingFile(request.path) : undefined
     try {
-      removeFiles(request.path)
+      for (const path of filesOf(request.path)) attempt('remove', path, () => rmSync(path, { force: true }))
       this.openedAt = attempt('write', request.path, () =>
         withFile(request.path, 'wx+', (fd) => layDatabase(request.snapshot, request.logs, fd).position),
       )
@@ -38,7 +38,7 @@ export class WorkingDatabase {
       this.connectionId = native.connectionId()
       this.wal = wal
     } catch (error) {
-      removeFiles(request.path)
+      filesOf(request.path).forEach(discardFile)
       this.#unlock(true)
       throw error
     }
@@ -53,14 +53,15 @@ export class WorkingDatabase {
     } finally {
       this.wal.close()
       this.connection.close()
-      if (!isKept) removeFiles(this.path)
+      if (!isKept) filesOf(this.path).forEach(discardFile)
       this.#unlock(false)
     }
   }
 
   #unlock(isFailed: boolean): void {
     if (this.#lockFd === undefined) return
-    if (isFailed) rmSync(lockPath(this.path), { force: true })
+    // One that could not be removed stays marked as ours.
+    if (isFailed && !existsSync(this.path)) discardFile(lockPath(this.path))
     closeSync(this.#lockFd)
   }
 }
@@ -107,6 +108,6 @@ function lockWorkingFile(path: string): number {
   throw new MylibsqlError('ERR_LOCKED', message, { path })
 }
 
-function removeFiles(path: string): void {
-  for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true })
+function filesOf(path: string): string[] {
+  return ['', '-wal', '-shm'].map((suffix) => `${path}${suffix}`)
 }

@@ -61,6 +61,8 @@ export interface SnapshotImportOptions {
 export class Snapshot {
   #file: SnapshotFile
   #isTemporary: boolean
+  /** A sync has failed: the next one may succeed though what could not be written is lost. */
+  #isSyncInDoubt = false
   readonly #gate = new OperationGate(this, 'The snapshot')
 
   private constructor(file: SnapshotFile, isTemporary: boolean) {
@@ -246,18 +248,39 @@ export class Snapshot {
   }
 
   async #move(file: SnapshotFile, target: string): Promise<void> {
-    try {
-      await syncPath(file.path)
-      await rename(file.path, target)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EXDEV')
-        throw ioError(error, 'move the snapshot to', target)
-      await runTask({ kind: 'copySnapshot', file, path: target })
-      await rm(file.path, { force: true })
-    }
+    const isRenamed = await this.#rename(file.path, target)
+    // Checks the pages on the way.
+    if (!isRenamed) await runTask({ kind: 'copySnapshot', file, path: target })
+    this.#isSyncInDoubt = false
     this.#file = { ...file, path: target }
-    if (this.#isTemporary) keepWhenCollected(this)
+    const wasTemporary = this.#isTemporary
+    if (wasTemporary) keepWhenCollected(this)
     this.#isTemporary = false
+    if (isRenamed) return
+    if (wasTemporary) return removeTemporaryFile(file.path)
+    try {
+      await rm(file.path, { force: true })
+    } catch (error) {
+      throw ioError(error, 'remove', file.path)
+    }
+  }
+
+  /** False when it has to be copied instead. */
+  async #rename(from: string, to: string): Promise<boolean> {
+    if (this.#isSyncInDoubt) return false
+    try {
+      await syncPath(from)
+    } catch (error) {
+      this.#isSyncInDoubt = (error as NodeJS.ErrnoException).syscall === 'fsync'
+      throw ioError(error, 'sync', from)
+    }
+    try {
+      await rename(from, to)
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EXDEV') return false
+      throw ioError(error, 'move the snapshot to', to)
+    }
   }
 }
 

@@ -34,10 +34,13 @@ export class Random {
   }
 }
 
-/** Runs a test with a random seed, or with that of the environment; a failure names it. */
-export async function withSeed(name: string, test: (random: Random) => Promise<void>): Promise<void> {
-  const given = process.env.MYLIBSQL_SEED
-  const seed = given === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(given)
+/** Runs a test with the seed of the environment, otherwise with `usualSeed` or a random one; a failure names it. */
+export async function withSeed(
+  name: string,
+  test: (random: Random) => Promise<void>,
+  usualSeed = Math.floor(Math.random() * 2 ** 32),
+): Promise<void> {
+  const seed = Number(process.env.MYLIBSQL_SEED ?? usualSeed)
   console.log(`${name}: MYLIBSQL_SEED=${seed}`)
   try {
     await test(new Random(seed))

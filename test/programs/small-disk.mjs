@@ -1,13 +1,34 @@
 // What happens on a disk of 4 MiB that runs full, and when there is room again. Prints what it saw as JSON.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { init, Log, Primary, Replica, Snapshot } from '../../dist/main/index.js'
 
 const [folder, scenario] = process.argv.slice(2)
 const mebibyte = 1024 * 1024
 const filler = join(folder, 'filler')
-const fill = (byteLength) => writeFileSync(filler, new Uint8Array(byteLength))
-const makeRoom = () => rmSync(filler)
+/** Where nothing could be mounted, a preloaded library watches the room: see faults.c. */
+const isMounted = process.env.FAULTS_PREFIX === undefined
+
+function order(path) {
+  try {
+    openSync(`/faults/${path}`)
+  } catch {}
+}
+
+function fill(byteLength) {
+  if (isMounted) return writeFileSync(filler, new Uint8Array(byteLength))
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  )
+  const used = files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0)
+  order(`room/${4 * mebibyte - byteLength - used}`)
+}
+
+function makeRoom() {
+  if (isMounted) rmSync(filler)
+  else order('off')
+}
+
 const insert = 'INSERT INTO t (bytes) VALUES (?)'
 const codeOf = (promise) =>
   promise.then(
@@ -90,7 +111,9 @@ const scenarios = {
 
   /** A disk that cannot be written to. */
   async refuses() {
+    // A path below a file is one that nobody can write to.
     const readOnly = join(folder, 'read-only')
+    if (!isMounted) writeFileSync(readOnly, '')
     const primary = await Primary.open(snapshot)
     await primary.run(insert, [null])
     const logs = []
@@ -106,7 +129,7 @@ const scenarios = {
         Log.open(join(readOnly, 'nothing.log')),
       ].map(codeOf),
     )
-    seen.left = readdirSync(readOnly)
+    seen.left = isMounted ? readdirSync(readOnly) : []
     seen.goesOn = await codeOf(primary.run(insert, [null]))
     await primary.close()
   },

@@ -1,6 +1,6 @@
 /** Checks and copies parameters when a call is made: what the caller changes afterwards changes nothing. */
 import { MylibsqlError } from '../protocol/errors.js'
-import type { SqlParams, SqlValue, Statement } from '../protocol/values.js'
+import type { SqlParams, SqlValue } from '../protocol/values.js'
 import { wrong } from './arguments.js'
 
 /** Throws a TypeError that names the parameter. */
@@ -24,30 +24,6 @@ export function checkSql(sql: unknown, name: string): string {
   return sql
 }
 
-export function checkStatements(statements: unknown): Statement[] {
-  if (!Array.isArray(statements)) throw wrong('statements', 'an array of { sql, params }', statements)
-  return Array.from(statements, (statement: unknown, index) =>
-    isSimple(statement) ? statement : checkStatement(statement, `statements[${index}]`),
-  )
-}
-
-function checkStatement(statement: unknown, name: string): Statement {
-  if (typeof statement !== 'object' || statement === null)
-    throw wrong(name, 'an object { sql, params }', statement)
-  const { sql, params } = statement as { sql?: unknown; params?: unknown }
-  const checked = checkParams(params, `${name}.params`)
-  return { sql: checkSql(sql, `${name}.sql`), ...(checked === undefined ? {} : { params: checked }) }
-}
-
-/** Nothing in it has to be copied: most statements of a large batch. */
-function isSimple(statement: unknown): statement is Statement {
-  if (typeof statement !== 'object' || statement === null) return false
-  const { sql, params } = statement as { sql?: unknown; params?: unknown }
-  if (typeof sql !== 'string' || !(params === undefined || Array.isArray(params))) return false
-  if (params !== undefined) for (const value of params) if (needsCare(value)) return false
-  return true
-}
-
 /** Arguments of a procedure: whatever can be cloned. Throws ERR_NOT_CLONEABLE. */
 export function checkArguments(name: string, args: readonly unknown[]): readonly unknown[] {
   return args.map((value, index) => {
@@ -68,7 +44,8 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-function needsCare(value: unknown): boolean {
+/** Whether a parameter has to be copied, or is none: most are neither. */
+export function needsCare(value: unknown): boolean {
   return value !== null && typeof value !== 'number' && typeof value !== 'string' && typeof value !== 'bigint'
 }
 

@@ -13,12 +13,13 @@ import { Durability } from './durability.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
-import { checkArguments, checkParams, checkSql, checkStatements } from './parameters.js'
+import { checkArguments, checkParams, checkSql } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Sealer } from './sealer.js'
 import { Snapshot } from './snapshot.js'
+import { StatementRuns } from './statement-runs.js'
 import { type PrimaryStats, primaryStats } from './stats.js'
 import { checkpointChannel, traced } from './tracing.js'
 import { Writes } from './writes.js'
@@ -139,7 +140,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   async batch(statements: readonly Statement[], options?: CallOptions): Promise<Ack<RunResult[]>> {
     this.#check('batch')
-    return this.#writes.batch(checkStatements(statements), options)
+    return this.#writes.batch(StatementRuns.of(statements), options)
   }
 
   /**

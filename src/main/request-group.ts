@@ -1,8 +1,9 @@
 /** Requests that travel in one message, flattened as protocol/wire.ts says, and who waits for their answers. */
 import { noSlot } from '../protocol/cancellation.js'
-import type { SqlParams, Statement } from '../protocol/values.js'
+import type { SqlParams } from '../protocol/values.js'
 import { namedParams, Op } from '../protocol/wire.js'
 import { Cohort } from './cohort.js'
+import type { StatementRuns } from './statement-runs.js'
 
 /** Requests in one message at most: what is behind them gets its turn, and messages stay small. */
 const groupRequestsMax = 4096
@@ -46,13 +47,28 @@ export class RequestGroup {
   }
 
   run(textNo: number, params: SqlParams | undefined): void {
-    this.#ops.push(Op.run)
-    this.#pushStatement(textNo, params)
+    if (params === undefined) {
+      this.#ops.push(Op.run, textNo, 0)
+    } else if (isPositional(params)) {
+      this.#ops.push(Op.run, textNo, params.length)
+      for (const value of params) {
+        this.#values.push(value)
+        if (typeof value === 'string' || value instanceof Uint8Array) this.#byteCount += value.length
+      }
+    } else {
+      this.#ops.push(Op.run, textNo, namedParams)
+      this.#values.push(params)
+    }
   }
 
-  batch(statements: readonly Statement[], textNoOf: (text: string) => number): void {
-    this.#ops.push(Op.batch, statements.length)
-    for (const { sql, params } of statements) this.#pushStatement(textNoOf(sql), params)
+  batch({ runs, values, byteCount }: StatementRuns, textNoOf: (text: string) => number): void {
+    this.#ops.push(Op.batch, runs.length)
+    for (const { sql, paramCount, statementCount } of runs)
+      this.#ops.push(textNoOf(sql), paramCount, statementCount)
+    // A large batch mostly has a group to itself: then its values need not be copied.
+    if (this.#values.length === 0) this.#values = values
+    else for (const value of values) this.#values.push(value)
+    this.#byteCount += byteCount
   }
 
   call(textNo: number, args: readonly unknown[]): void {
@@ -111,21 +127,6 @@ export class RequestGroup {
         this.#byteCount - halfBytes,
       ),
     ]
-  }
-
-  #pushStatement(textNo: number, params: SqlParams | undefined): void {
-    if (params === undefined) {
-      this.#ops.push(textNo, 0)
-    } else if (isPositional(params)) {
-      this.#ops.push(textNo, params.length)
-      for (const value of params) {
-        this.#values.push(value)
-        if (typeof value === 'string' || value instanceof Uint8Array) this.#byteCount += value.length
-      }
-    } else {
-      this.#ops.push(textNo, namedParams)
-      this.#values.push(params)
-    }
   }
 }
 

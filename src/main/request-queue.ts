@@ -5,11 +5,12 @@
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { RunResult, SqlParams } from '../protocol/values.js'
 import type { BatchResults, FromActor, ToActor } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
 import type { Cohort } from './cohort.js'
 import { RequestGroup, type RequestPart } from './request-group.js'
+import type { StatementRuns } from './statement-runs.js'
 
 /** What a request resolves with: made of its result and of the last frame that was committed by then. */
 export type MakeAnswer = (value: unknown, frameNo: FrameNo | undefined) => unknown
@@ -60,7 +61,7 @@ export class RequestQueue {
     return this.#end(group)
   }
 
-  batch<T>(statements: readonly Statement[], slot = noSlot): Promise<T> {
+  batch<T>(statements: StatementRuns, slot = noSlot): Promise<T> {
     const group = this.#gathering()
     group.guard(slot)
     group.batch(statements, (text) => this.#textNo(text))
@@ -257,10 +258,9 @@ export class RequestQueue {
 }
 
 function decodeBatch({ changes, rowids, rows }: BatchResults): RunResult[] {
-  const results: RunResult[] = Array.from(changes, (count, index) => ({
-    changes: count,
-    lastInsertRowid: rowids[index]!,
-  }))
+  const results: RunResult[] = new Array(changes.length)
+  for (let index = 0; index < changes.length; index += 1)
+    results[index] = { changes: changes[index]!, lastInsertRowid: rowids[index]! }
   for (const [index, returned] of rows) results[index] = { ...results[index]!, rows: returned }
   return results
 }

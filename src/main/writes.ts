@@ -1,11 +1,12 @@
 /** The ways to write to a primary: requests that share transactions, and callbacks that hold the connection. */
-import type { RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { RunResult, SqlParams } from '../protocol/values.js'
 import type { Ack } from './ack.js'
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
 import type { OpenDatabase } from './open-database.js'
 import { type MakeAnswer, RequestQueue } from './request-queue.js'
 import { Sessions } from './sessions.js'
+import type { StatementRuns } from './statement-runs.js'
 import { type TransactionTrace, traced, transactionChannel } from './tracing.js'
 
 export class Writes {
@@ -26,8 +27,8 @@ export class Writes {
     return this.#guarded('run', sql, options, (slot) => this.requests.run(sql, params, slot))
   }
 
-  batch(statements: readonly Statement[], options: CallOptions | undefined): Promise<Ack<RunResult[]>> {
-    return this.#guarded('batch', statements[0]?.sql, options, (slot) =>
+  batch(statements: StatementRuns, options: CallOptions | undefined): Promise<Ack<RunResult[]>> {
+    return this.#guarded('batch', statements.runs[0]?.sql, options, (slot) =>
       this.requests.batch(statements, slot),
     )
   }

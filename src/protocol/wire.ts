@@ -17,7 +17,8 @@ import type { Row, RunResult, SqlParams } from './values.js'
  * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
  *
  *     run    ops: Op.run, textNo, paramCount            values: the parameters
- *     batch  ops: Op.batch, n, n x (textNo, paramCount)  values: the parameters of each
+ *     batch  ops: Op.batch, n, n x (textNo, paramCount, statementCount)
+ *                                                       values: the parameters of each statement
  *     call   ops: Op.call, textNo, argumentCount         values: the arguments
  *     lease  ops: Op.lease, leaseId, 1 inside a transaction, 0 not
  *

@@ -3,13 +3,18 @@
 import { noSlot } from '../protocol/cancellation.js'
 import { toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { Row, RunResult, SqlParams } from '../protocol/values.js'
+import type { RunResult } from '../protocol/values.js'
 import { type BatchResults, type FromActor, Op, type ToActor } from '../protocol/wire.js'
-import { StatementText, takeParams } from './statements.js'
+import { StatementText, valueCount } from './statements.js'
 
-export interface GroupStatement {
+/** A statement with its parameters, or several with theirs, one behind the other among the values of their message. */
+export interface GroupStatements {
   readonly text: StatementText
-  readonly params: SqlParams | undefined
+  readonly values: readonly unknown[]
+  readonly valueAt: number
+  /** Of each statement. */
+  readonly paramCount: number
+  readonly statementCount: number
 }
 
 export type GroupRequest = {
@@ -19,8 +24,8 @@ export type GroupRequest = {
   /** Of the cancel table; `noSlot` for a request that cannot be given up. */
   slot: number
 } & (
-  | { readonly op: 'run'; readonly statement: GroupStatement }
-  | { readonly op: 'batch'; readonly statements: readonly GroupStatement[] }
+  | { readonly op: 'run'; readonly statement: GroupStatements }
+  | { readonly op: 'batch'; readonly runs: readonly GroupStatements[] }
   | { readonly op: 'call'; readonly name: string; readonly args: readonly unknown[] }
   | { readonly op: 'lease'; readonly leaseId: number; readonly isTransaction: boolean }
 )
@@ -40,12 +45,10 @@ export class GroupDecoder {
     let valueAt = 0
     const nextOp = (): number => ops[opAt++]!
     const nextText = (): StatementText => this.#texts[nextOp()]!
-    const nextStatement = (): GroupStatement => {
-      const text = nextText()
-      const paramCount = nextOp()
-      const params = takeParams(values, valueAt, paramCount)
-      valueAt += Math.abs(paramCount)
-      return { text, params }
+    const nextStatements = (text: StatementText, paramCount: number, statementCount: number) => {
+      const statements: GroupStatements = { text, values, valueAt, paramCount, statementCount }
+      valueAt += statementCount * valueCount(paramCount)
+      return statements
     }
     let slot = noSlot
     while (requests.length < message.requestCount) {
@@ -56,11 +59,11 @@ export class GroupDecoder {
           slot = nextOp()
           break
         case Op.run:
-          requests.push({ op: 'run', statement: nextStatement(), ...outcome })
+          requests.push({ op: 'run', statement: nextStatements(nextText(), nextOp(), 1), ...outcome })
           break
         case Op.batch: {
-          const statements = Array.from({ length: nextOp() }, nextStatement)
-          requests.push({ op: 'batch', statements, ...outcome })
+          const runs = Array.from({ length: nextOp() }, () => nextStatements(nextText(), nextOp(), nextOp()))
+          requests.push({ op: 'batch', runs, ...outcome })
           break
         }
         case Op.call: {
@@ -95,7 +98,7 @@ export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameN
     changes.push(run?.changes ?? 0)
     rowids.push(run?.lastInsertRowid ?? 0)
     if (request.isFailed) failures.push([index, toWireError(request.error)])
-    else if (request.op === 'batch') batches.push([index, encodeBatch(request.result as RunResult[])])
+    else if (request.op === 'batch') batches.push([index, request.result as BatchResults])
     else if (run === undefined || run.rows !== undefined) values.push([index, request.result])
   }
   return {
@@ -108,17 +111,4 @@ export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameN
     values,
     failures,
   }
-}
-
-function encodeBatch(results: readonly RunResult[]): BatchResults {
-  const changes = new Float64Array(results.length)
-  const rowids: (number | bigint)[] = []
-  const rows: [number, Row[]][] = []
-  for (const [index, result] of results.entries()) {
-    changes[index] = result.changes
-    rowids.push(result.lastInsertRowid)
-    if (result.rows !== undefined) rows.push([index, result.rows])
-  }
-  const isTyped = rowids.every((rowid) => typeof rowid === 'number')
-  return { changes, rowids: isTyped ? Float64Array.from(rowids as number[]) : rowids, rows }
 }

@@ -2,6 +2,7 @@
 import type Database from 'better-sqlite3'
 import { statementCacheSize } from '../protocol/limits.js'
 import type { Row, RunResult, SqlParams, SqlValue } from '../protocol/values.js'
+import { namedParams } from '../protocol/wire.js'
 
 /**
  * What a text may be run with. `alone`: not inside a transaction that others share. `transaction`: begins or ends
@@ -71,10 +72,27 @@ export class Statements {
     return this.#run(this.prepare(sql), params)
   }
 
-  runText(text: StatementText, params: SqlParams | undefined): RunResult {
+  /** With parameters as they stand flattened in a group. */
+  runText(text: StatementText, values: readonly unknown[], at: number, paramCount: number): RunResult {
     text.prepared ??= this.prepare(text.sql)
-    return this.#run(text.prepared, params)
+    if (text.prepared.reader) return this.#run(text.prepared, takeParams(values, at, paramCount))
+    // One by one they cost better-sqlite3 less than in an array.
+    switch (paramCount) {
+      case 0:
+        return text.prepared.run()
+      case 1:
+        return text.prepared.run(values[at])
+      case 2:
+        return text.prepared.run(values[at], values[at + 1])
+      case 3:
+        return text.prepared.run(values[at], values[at + 1], values[at + 2])
+      case 4:
+        return text.prepared.run(values[at], values[at + 1], values[at + 2], values[at + 3])
+      default:
+        return text.prepared.run(takeParams(values, at, paramCount))
+    }
   }
+
   #run(prepared: Prepared, params: SqlParams | undefined): RunResult {
     if (!prepared.reader) {
       return params === undefined ? prepared.run() : prepared.run(params)
@@ -102,6 +120,11 @@ export class Statements {
   #all(prepared: Prepared, params: SqlParams | undefined): Row[] {
     return params === undefined ? prepared.all() : prepared.all(params)
   }
+}
+
+/** How many values the parameters of a statement are: named ones are one object. */
+export function valueCount(paramCount: number): number {
+  return paramCount === namedParams ? 1 : paramCount
 }
 
 /** Parameters as they stand flattened in a group, from `at` on: `count` values, or one object when negative. */

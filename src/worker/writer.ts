@@ -7,11 +7,13 @@ import type Database from 'better-sqlite3'
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult } from '../protocol/values.js'
-import { fail, type GroupRequest, type GroupStatement } from './group.js'
+import type { BatchResults } from '../protocol/wire.js'
+import { BatchColumns } from './batch-columns.js'
+import { fail, type GroupRequest, type GroupStatements } from './group.js'
 import type { Interruptible } from './interruptible.js'
 import type { WalConnection } from './native.js'
 import type { Procedures } from './procedures.js'
-import type { Statements } from './statements.js'
+import { type Statements, valueCount } from './statements.js'
 import { recordSince, type ThreadTimes } from './thread-times.js'
 import type { WorkingDatabase } from './working-database.js'
 
@@ -188,13 +190,9 @@ export class Writer {
     this.#interruptible.begin(request.slot)
     switch (request.op) {
       case 'run':
-        return this.#runStatement(request.statement)
+        return this.#runStatement(request.statement, request.statement.valueAt)
       case 'batch':
-        return request.statements.map((statement, index) => {
-          // An interrupt between two statements ends none of them.
-          this.#interruptible.begin(request.slot)
-          return this.#runOfBatch(statement, index)
-        })
+        return this.#runBatch(request.runs, request.slot)
       case 'call':
         return this.#procedures.call(request.name, request.args, request.slot !== noSlot)
       default:
@@ -202,22 +200,33 @@ export class Writer {
     }
   }
 
-  #runOfBatch(statement: GroupStatement, index: number): RunResult {
-    if (statement.text.kind === 'alone') {
-      const message = `Statement ${index} of the batch, "${excerpt(statement.text.sql)}", cannot share a transaction: use run()`
-      throw new MylibsqlError('ERR_REFUSED', message)
+  #runBatch(runs: readonly GroupStatements[], slot: number): BatchResults {
+    const results = new BatchColumns(runs.reduce((count, run) => count + run.statementCount, 0))
+    let index = 0
+    for (const run of runs) {
+      if (run.text.kind === 'alone') {
+        const message = `Statement ${index} of the batch, "${excerpt(run.text.sql)}", cannot share a transaction: use run()`
+        throw new MylibsqlError('ERR_REFUSED', message)
+      }
+      let { valueAt } = run
+      for (const end = index + run.statementCount; index < end; index += 1) {
+        // An interrupt between two statements ends none of them.
+        this.#interruptible.begin(slot)
+        results.set(index, this.#runStatement(run, valueAt))
+        valueAt += valueCount(run.paramCount)
+      }
     }
-    return this.#runStatement(statement)
+    return results
   }
 
-  #runStatement({ text, params }: GroupStatement): RunResult {
+  #runStatement({ text, values, paramCount }: GroupStatements, valueAt: number): RunResult {
     if (text.kind === 'transaction') {
       const message =
         `"${excerpt(text.sql)}" in run() or batch(): each is a transaction by itself, shared with its neighbours. ` +
         'Use transaction() or withConnection()'
       throw new MylibsqlError('ERR_REFUSED', message)
     }
-    return this.#statements.runText(text, params)
+    return this.#statements.runText(text, values, valueAt, paramCount)
   }
 }
 

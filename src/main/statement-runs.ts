@@ -1,0 +1,79 @@
+/**
+ * The statements of a batch as they travel: neighbours with the same text and as many parameters are one run, and all
+ * parameters stand one behind the other. A large batch is mostly one statement again and again.
+ */
+import type { SqlValue } from '../protocol/values.js'
+import { namedParams } from '../protocol/wire.js'
+import { wrong } from './arguments.js'
+import { checkParams, checkSql, needsCare } from './parameters.js'
+
+export interface StatementRun {
+  readonly sql: string
+  /** Of each statement; `namedParams` when they are one object. */
+  readonly paramCount: number
+  statementCount: number
+}
+
+export class StatementRuns {
+  readonly runs: StatementRun[] = []
+  readonly values: unknown[] = []
+  statementCount = 0
+  /** Of strings and blobs among the values, about. */
+  byteCount = 0
+
+  /** Checks and copies: what the caller changes afterwards changes nothing. Throws a TypeError that names the statement. */
+  static of(statements: unknown): StatementRuns {
+    if (!Array.isArray(statements)) throw wrong('statements', 'an array of { sql, params }', statements)
+    const runs = new StatementRuns()
+    for (let index = 0; index < statements.length; index += 1) runs.#push(statements[index], index)
+    return runs
+  }
+
+  #push(statement: unknown, index: number): void {
+    if (typeof statement !== 'object' || statement === null)
+      throw wrong(`statements[${index}]`, 'an object { sql, params }', statement)
+    const { sql, params } = statement as { sql?: unknown; params?: unknown }
+    const text = typeof sql === 'string' ? sql : checkSql(sql, `statements[${index}].sql`)
+    this.#count(text, this.#pushParams(params, index))
+  }
+
+  /** Returns how many there are. */
+  #pushParams(params: unknown, index: number): number {
+    if (Array.isArray(params) && this.#pushSimple(params)) return params.length
+    const checked = checkParams(params, `statements[${index}].params`)
+    if (checked === undefined) return 0
+    if (!Array.isArray(checked)) {
+      this.values.push(checked)
+      return namedParams
+    }
+    for (const value of checked as readonly SqlValue[]) {
+      this.values.push(value)
+      if (typeof value === 'string' || value instanceof Uint8Array) this.byteCount += value.length
+    }
+    return checked.length
+  }
+
+  /** Parameters that need neither a copy nor a sentence: those of most statements. False when some do; none is kept then. */
+  #pushSimple(params: readonly unknown[]): boolean {
+    const start = this.values.length
+    let byteCount = 0
+    for (let at = 0; at < params.length; at += 1) {
+      const value = params[at]
+      if (needsCare(value)) {
+        this.values.length = start
+        return false
+      }
+      if (typeof value === 'string') byteCount += value.length
+      this.values.push(value)
+    }
+    this.byteCount += byteCount
+    return true
+  }
+
+  #count(sql: string, paramCount: number): void {
+    this.statementCount += 1
+    const last = this.runs.at(-1)
+    if (last !== undefined && last.sql === sql && last.paramCount === paramCount) last.statementCount += 1
+    else this.runs.push({ sql, paramCount, statementCount: 1 })
+  }
+}

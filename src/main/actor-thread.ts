@@ -15,7 +15,9 @@ export class ActorThread {
   readonly #invoke: Invoke
   readonly #control: MessagePort
   readonly #data: MessagePort
-  #doorbell: Int32Array | undefined
+  /** Rung with each message, for an actor that polls instead of sleeping. */
+  readonly doorbell = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
+  readonly #doorbell = new Int32Array(this.doorbell)
   readonly #pending = new Set<(error: unknown) => void>()
   #receive: (message: FromActor) => void = () => {}
   #onExit: (error: MylibsqlError) => void = () => {}
@@ -56,15 +58,10 @@ export class ActorThread {
     if (this.#ended !== undefined) onExit(this.#ended)
   }
 
-  send(message: ToActor, transferList: ArrayBuffer[] = []): void {
+  send(message: ToActor): void {
     if (this.#ended !== undefined) return
-    this.#data.postMessage(message, transferList)
-    if (this.#doorbell !== undefined) Atomics.add(this.#doorbell, 0, 1)
-  }
-
-  /** Messages ring this bell from now on, for an actor that polls instead of sleeping. */
-  ringWith(doorbell: SharedArrayBuffer): void {
-    this.#doorbell = new Int32Array(doorbell)
+    this.#data.postMessage(message)
+    Atomics.add(this.#doorbell, 0, 1)
   }
 
   /** Calls a method of the actor's control plane. Throws what it throws, or ERR_WORKER_EXITED. */

@@ -1,12 +1,15 @@
 /** The live stream of committed frames, fanned out to every subscriber on the main thread. */
 import { Observable, type Subscriber } from 'rxjs'
-import { FrameBatch, type FrameNo } from '../protocol/frame.js'
-import type { FromActor, ToActor } from '../protocol/wire.js'
+import type { FrameBatch, FrameNo } from '../protocol/frame.js'
+import { readFramesMessage } from '../protocol/frames-message.js'
+import { creditShare } from '../protocol/limits.js'
+import type { ToActor } from '../protocol/wire.js'
 import { checkFrameNo } from './arguments.js'
 import type { Durability } from './durability.js'
 
 /** A batch, and how many subscribers have yet to give it back. */
 interface Delivery {
+  readonly feedNo: number
   readonly batch: FrameBatch
   holderCount: number
 }
@@ -26,10 +29,14 @@ export class FrameFeed {
   readonly #subscribers = new Set<Frames>()
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
   #feedNo = 0
+  readonly #creditBytes: number
+  /** Bytes that were taken, and the actor does not know it yet. */
+  #takenBytes = 0
 
-  constructor(send: (message: ToActor) => void, durability: Durability) {
+  constructor(send: (message: ToActor) => void, durability: Durability, subscriberBytesMax: number) {
     this.#send = send
     this.#durability = durability
+    this.#creditBytes = subscriberBytesMax * creditShare
   }
 
   capture(credit: 'taken' | 'acknowledged'): Frames {
@@ -42,16 +49,16 @@ export class FrameFeed {
     this.#subscribers.add(frames)
     if (this.#subscribers.size === 1) {
       this.#feedNo += 1
+      this.#takenBytes = 0
       this.#send({ kind: 'feed', feedNo: this.#feedNo })
     }
     return frames
   }
 
-  receive(message: Extract<FromActor, { kind: 'frames' }>): void {
-    const { feedNo, bytes, pageSize, startFrameNo, startChecksum } = message
+  receive(message: Uint8Array): void {
+    const { feedNo, batch } = readFramesMessage(message)
     if (feedNo !== this.#feedNo) return
-    const batch = new FrameBatch(bytes, pageSize, startFrameNo, startChecksum)
-    const delivery: Delivery = { batch, holderCount: this.#subscribers.size }
+    const delivery: Delivery = { feedNo, batch, holderCount: this.#subscribers.size }
     for (const frames of [...this.#subscribers]) frames.deliver(delivery)
   }
 
@@ -61,7 +68,11 @@ export class FrameFeed {
 
   #release(delivery: Delivery): void {
     delivery.holderCount -= 1
-    if (delivery.holderCount === 0) this.#send({ kind: 'credit', byteCount: delivery.batch.byteLength })
+    if (delivery.holderCount > 0 || delivery.feedNo !== this.#feedNo) return
+    this.#takenBytes += delivery.batch.byteLength
+    if (this.#takenBytes < this.#creditBytes) return
+    this.#send({ kind: 'credit', byteCount: this.#takenBytes })
+    this.#takenBytes = 0
   }
 
   #leave(frames: Frames): void {

@@ -11,7 +11,7 @@ import {
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
 import { openLogPath } from '../protocol/temporary.js'
-import type { OpenReply, Position, Role } from '../protocol/wire.js'
+import type { OpenReply, Polling, Position, Role } from '../protocol/wire.js'
 import { ActorThread } from './actor-thread.js'
 import {
   checkBoolean,
@@ -59,8 +59,9 @@ export interface PrimaryOptions extends OpenOptions {
   /** Bytes of their parameters, likewise. Default 64 MiB. */
   requestBytesMax?: number
   /**
-   * Low latency: the writer's thread polls for a few microseconds before it sleeps. Costs processor time while there is
-   * something to do. Default false.
+   * Low latency: the writer's thread polls for a few microseconds before it sleeps (true), or never does (false).
+   * Default: on more than one core it polls while the next write has lately come that soon, which saves more processor
+   * time than it costs.
    */
   spin?: boolean
   /** Module of procedures for `call`: `new URL('./procedures.js', import.meta.url)`. */
@@ -80,7 +81,7 @@ const ofPrimary = {
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
   subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
   requestsMax: withDefault(checkPositiveInteger, requestsMaxDefault),
-  spin: withDefault(checkBoolean, false),
+  spin: optional(checkBoolean),
   requestBytesMax: withDefault(checkPositiveInteger, requestBytesMaxDefault),
   procedures: optional(checkModuleUrl),
 }
@@ -93,6 +94,7 @@ export class OpenDatabase {
   readonly pageSize: number
   readonly closeTimeoutMs: number
   readonly requestLimits: RequestLimits
+  readonly subscriberBytesMax: number
   readonly #files: OpenFiles
   readonly #connectionId: number
   #closing: Promise<void> | undefined
@@ -104,9 +106,10 @@ export class OpenDatabase {
     files: OpenFiles,
     { pageSize, connectionId }: OpenReply,
     closeTimeoutMs: number,
-    requestLimits: RequestLimits,
+    limits: RequestLimits & Pick<Required<PrimaryOptions>, 'subscriberBytesMax'>,
   ) {
-    this.requestLimits = requestLimits
+    this.requestLimits = limits
+    this.subscriberBytesMax = limits.subscriberBytesMax
     this.thread = thread
     this.readers = readers
     this.cancellations = cancellations
@@ -136,8 +139,6 @@ export class OpenDatabase {
     const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const thread = new ActorThread()
-    const doorbell = limits.spin ? new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT) : undefined
-    if (doorbell !== undefined) thread.ringWith(doorbell)
     try {
       const opened = await snapshot.use((snapshotFile) =>
         withLogFiles(list, (logFiles) =>
@@ -155,7 +156,8 @@ export class OpenDatabase {
             subscriberBytesMax: limits.subscriberBytesMax,
             proceduresUrl: limits.procedures?.href,
             cancelTable: cancellations.table.buffer,
-            doorbell,
+            doorbell: thread.doorbell,
+            polling: pollingOf(limits.spin),
           }),
         ),
       )
@@ -221,11 +223,18 @@ class OpenFiles {
   }
 }
 
-const defaultLimits: Required<Omit<PrimaryOptions, keyof OpenOptions | 'procedures'>> & {
+/** Polling takes the core that the caller needs when there is only one. */
+function pollingOf(spin: boolean | undefined): Polling {
+  if (spin !== undefined) return spin ? 'always' : 'never'
+  return availableParallelism() > 1 ? 'adaptive' : 'never'
+}
+
+const defaultLimits: Required<Omit<PrimaryOptions, keyof OpenOptions | 'procedures' | 'spin'>> & {
   procedures: URL | undefined
+  spin: boolean | undefined
 } = {
   requestsMax: requestsMaxDefault,
-  spin: false,
+  spin: undefined,
   requestBytesMax: requestBytesMaxDefault,
   unsavedBytesMax: unsavedBytesMaxDefault,
   subscriberBytesMax: subscriberBytesMaxDefault,

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
-import type { FromActor, Position } from '../protocol/wire.js'
+import type { FromActor, Position, ToActor } from '../protocol/wire.js'
 import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
@@ -56,11 +56,12 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       this.#noteCommitted(frameNo)
       return new Ack(value, frameNo, this.#durability)
     })
-    this.#feed = new FrameFeed((message) => {
+    const send = (message: ToActor): void => {
       // The stream begins behind the writes that were asked for before it.
-      this.#writes.requests.flush()
+      if (message.kind === 'feed') this.#writes.requests.flush()
       thread.send(message)
-    }, this.#durability)
+    }
+    this.#feed = new FrameFeed(send, this.#durability, database.subscriberBytesMax)
     this.#sealer = new Sealer(() => {
       this.#writes.requests.flush()
       thread.send({ kind: 'seal' })
@@ -317,6 +318,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   #receive(message: FromActor): void {
+    if (message instanceof Uint8Array) {
+      this.#feed.receive(message)
+      return
+    }
     switch (message.kind) {
       case 'results':
         this.#noteCommitted(message.frameNo)
@@ -327,9 +332,6 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
         break
       case 'leaseExpired':
         this.#writes.sessions.expired(message.leaseId, reviveError(message.error))
-        break
-      case 'frames':
-        this.#feed.receive(message)
         break
       case 'sealed':
         this.#sealer.receive(message)

@@ -14,6 +14,12 @@ export const unsavedBytesMaxDefault = 1024 * 1024 * 1024
 /** Bytes sent to one Frames subscriber and not yet taken before writers are held (option `bufferBytesMax`). */
 export const subscriberBytesMaxDefault = 64 * 1024 * 1024
 
+/** The actor is told how much was taken in parts of this share of the limit. */
+export const creditShare = 1 / 16
+
+/** Frames of at most this many bytes are copied to the main thread: that is quicker than to hand over their buffer. */
+export const framesCopyBytesMax = 16 * 1024
+
 /** Requests that may wait for the actor before `ready()` waits (option `requestsMax`). */
 export const requestsMaxDefault = 65_536
 
@@ -41,8 +47,14 @@ export const walTailBytesMax = 1024 * 1024
 /** ... or, however much it is, when the WAL has grown beyond this: it is written to faster than it is folded. */
 export const walForcedBytes = 48 * 1024 * 1024
 
-/** How long an actor with `spin` polls for the next message before it sleeps. */
+/** How long an actor that polls (option `spin`) does so for the next message before it sleeps. */
 export const spinUs = 50
+
+/** A message that wakes an actor at most this long after the one before, waking included, could have been polled for. */
+export const pollSoonUs = 150
+
+/** So many messages in a row have to come so soon, at most, before an actor polls again that did in vain. */
+export const pollRetryMax = 256
 
 /** How long it does so at most before the rest of its event loop has its turn. */
 export const spinTurnMaxMs = 1

@@ -70,14 +70,8 @@ export type FromActor =
   | { readonly kind: 'leased'; readonly leaseId: number }
   /** The connection was idle for too long: its transaction is rolled back and its lease has ended. */
   | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
-  | {
-      readonly kind: 'frames'
-      readonly feedNo: number
-      readonly bytes: Uint8Array
-      readonly pageSize: number
-      readonly startFrameNo: FrameNo
-      readonly startChecksum: bigint
-    }
+  /** Committed frames (protocol/frames-message.ts). */
+  | Uint8Array
 
 /** Results of the statements of a batch, by columns. */
 export interface BatchResults {
@@ -103,6 +97,9 @@ export type SessionReply = RunResult | Row | Row[] | undefined
 
 export type Role = 'primary' | 'replica'
 
+/** When an actor polls for its next message before it sleeps; `adaptive`: while that pays off. */
+export type Polling = 'always' | 'adaptive' | 'never'
+
 /** Where a database stands in its history. */
 export interface Position {
   readonly nextFrameNo: FrameNo
@@ -126,8 +123,9 @@ export interface OpenRequest {
   readonly subscriberBytesMax: number
   readonly proceduresUrl: string | undefined
   readonly cancelTable: SharedArrayBuffer
-  /** One 32-bit word, counted up with each message on the data port; undefined: the actor does not poll. */
-  readonly doorbell: SharedArrayBuffer | undefined
+  /** One 32-bit word, counted up with each message on the data port. */
+  readonly doorbell: SharedArrayBuffer
+  readonly polling: Polling
 }
 
 export interface OpenReply {

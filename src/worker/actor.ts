@@ -85,7 +85,7 @@ class Actor implements Control {
       this.#open = undefined
       throw error
     }
-    this.#inbox.listen(request.doorbell)
+    this.#inbox.listen(request)
     return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.connectionId }
   }
 
@@ -181,7 +181,11 @@ class Actor implements Control {
             procedures,
             request,
             times,
-            (message: FromActor, transferList) => this.#data.postMessage(message, transferList ?? []),
+            (message: FromActor, transferList) => {
+              // Even an empty list takes microseconds to be looked at.
+              if (transferList === undefined) this.#data.postMessage(message)
+              else this.#data.postMessage(message, transferList)
+            },
           )
         : new ReplicaRole(database, position, times)
   }

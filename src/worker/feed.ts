@@ -1,21 +1,25 @@
 /** The live stream: committed frames, sent to the main thread as they are committed, within a credit of bytes. */
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { framesHeaderBytes, framesMessage, writeFramesHeader } from '../protocol/frames-message.js'
+import { framesCopyBytesMax } from '../protocol/limits.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import type { WalKeeper } from './wal-keeper.js'
 
 export class Feed {
   readonly #pageSize: number
   readonly #bytesMax: number
-  readonly #post: (message: FromActor, transferList: ArrayBuffer[]) => void
+  readonly #post: (message: FromActor, transferList?: ArrayBuffer[]) => void
   /** Behind the last frame that was sent; undefined when nobody listens. */
   #sentUpTo: Position | undefined
   #feedNo = 0
   #bytesUntaken = 0
+  /** Message that was copied: its buffer serves for the next one of that size. */
+  #copied: Uint8Array<ArrayBuffer> | undefined
 
   constructor(
     pageSize: number,
     bytesMax: number,
-    post: (message: FromActor, transferList: ArrayBuffer[]) => void,
+    post: (message: FromActor, transferList?: ArrayBuffer[]) => void,
   ) {
     this.#pageSize = pageSize
     this.#bytesMax = bytesMax
@@ -46,14 +50,16 @@ export class Feed {
   publish(keeper: WalKeeper, nextFrameNo: FrameNo): void {
     const from = this.#sentUpTo
     if (from === undefined || from.nextFrameNo === nextFrameNo) return
-    const bytes = new Uint8Array((nextFrameNo - from.nextFrameNo) * (frameHeaderBytes + this.#pageSize))
-    const checksum = keeper.readFrames(bytes, from, nextFrameNo)
+    const byteCount = (nextFrameNo - from.nextFrameNo) * (frameHeaderBytes + this.#pageSize)
+    const isCopied = byteCount <= framesCopyBytesMax
+    const isFitting = isCopied && this.#copied?.byteLength === framesHeaderBytes + byteCount
+    const message = isFitting ? this.#copied! : framesMessage(byteCount)
+    if (isCopied) this.#copied = message
+    const checksum = keeper.readFrames(message.subarray(framesHeaderBytes), from, nextFrameNo)
+    writeFramesHeader(message, this.#feedNo, this.#pageSize, from.nextFrameNo, from.checksum)
     this.#sentUpTo = { nextFrameNo, checksum }
-    this.#bytesUntaken += bytes.byteLength
-    const { nextFrameNo: startFrameNo, checksum: startChecksum } = from
-    this.#post(
-      { kind: 'frames', feedNo: this.#feedNo, bytes, pageSize: this.#pageSize, startFrameNo, startChecksum },
-      [bytes.buffer],
-    )
+    this.#bytesUntaken += byteCount
+    if (isCopied) this.#post(message)
+    else this.#post(message, [message.buffer])
   }
 }

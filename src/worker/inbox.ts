@@ -1,7 +1,8 @@
 /** The messages of an actor's data port: in order, a turn of the event loop for each, polled for when that was asked for. */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { spinTurnMaxMs, spinUs } from '../protocol/limits.js'
-import type { ToActor } from '../protocol/wire.js'
+import type { OpenRequest, ToActor } from '../protocol/wire.js'
+import { PollPolicy } from './poll-policy.js'
 
 export class Inbox {
   readonly #port: MessagePort
@@ -10,17 +11,21 @@ export class Inbox {
   #isTurnTaken = false
   /** Messages that came later in the same turn. */
   #waiting: ToActor[] = []
-  #doorbell: Int32Array | undefined
+  #doorbell: Int32Array = new Int32Array(1)
   #heard = 0
+  #policy = new PollPolicy('never')
+  /** When the last message had been dealt with. */
+  #idleSinceMs = 0
 
   constructor(port: MessagePort, deal: (message: ToActor) => void) {
     this.#port = port
     this.#deal = deal
   }
 
-  /** Whatever was posted to the port waits there until now. With a doorbell the thread polls before it sleeps. */
-  listen(doorbell: SharedArrayBuffer | undefined): void {
-    if (doorbell !== undefined) this.#doorbell = new Int32Array(doorbell)
+  /** Whatever was posted to the port waits there until now. */
+  listen({ doorbell, polling }: Pick<OpenRequest, 'doorbell' | 'polling'>): void {
+    this.#doorbell = new Int32Array(doorbell)
+    this.#policy = new PollPolicy(polling)
     this.#port.on('message', (message: ToActor) => this.#takeTurn(message))
   }
 
@@ -49,26 +54,32 @@ export class Inbox {
       this.#isTurnTaken = false
       this.#dealWithWaiting()
     })
+    const afterMs = performance.now() - this.#idleSinceMs
     this.#deal(message)
-    if (this.#doorbell !== undefined) this.#spin(this.#doorbell)
+    this.#idleSinceMs = performance.now()
+    this.#policy.woken(afterMs)
+    if (this.#policy.polls) this.#policy.polled(this.#spin())
   }
 
   #dealWithWaiting(): void {
     for (const message of this.#waiting.splice(0)) this.#deal(message)
   }
 
-  /** To be woken costs a thread tens of microseconds. The bell rings behind each message, so it is there by then. */
-  #spin(doorbell: Int32Array): void {
-    const startMs = performance.now()
+  /** Polls, and deals with what comes. The bell rings behind each message, so it is there by then. True: one came. */
+  #spin(): boolean {
+    const startMs = this.#idleSinceMs
     let nowMs = startMs
-    let idleSinceMs = startMs
-    while (nowMs - idleSinceMs < spinUs / 1000 && nowMs - startMs < spinTurnMaxMs) {
-      const rung = Atomics.load(doorbell, 0)
+    let hasCome = false
+    while (nowMs - this.#idleSinceMs < spinUs / 1000 && nowMs - startMs < spinTurnMaxMs) {
+      const rung = Atomics.load(this.#doorbell, 0)
       const next = rung === this.#heard ? undefined : receiveMessageOnPort(this.#port)
       this.#heard = rung
       if (next !== undefined) this.#deal(next.message as ToActor)
       nowMs = performance.now()
-      if (next !== undefined) idleSinceMs = nowMs
+      if (next === undefined) continue
+      hasCome = true
+      this.#idleSinceMs = nowMs
     }
+    return hasCome
   }
 }

@@ -1,0 +1,44 @@
+/**
+ * Frames on their way from an actor to the main thread: one buffer and nothing else, because an object around it
+ * costs as much as all of a small commit's bytes (little-endian):
+ *
+ *     offset  size  field
+ *          0     4  feed_no         u32   which stream they belong to
+ *          4     4  page_size       u32
+ *          8     8  start_frame_no  f64   number of the first frame
+ *         16     8  start_checksum  u64   checksum of the frame before it
+ *         24     n  frame records         see frame.ts
+ */
+import { FrameBatch, type FrameNo } from './frame.js'
+
+export const framesHeaderBytes = 24
+
+/** A message without records; they go to `framesHeaderBytes` and following. */
+export function framesMessage(recordsByteCount: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(framesHeaderBytes + recordsByteCount)
+}
+
+export function writeFramesHeader(
+  message: Uint8Array,
+  feedNo: number,
+  pageSize: number,
+  startFrameNo: FrameNo,
+  startChecksum: bigint,
+): void {
+  const view = new DataView(message.buffer, message.byteOffset, framesHeaderBytes)
+  view.setUint32(0, feedNo, true)
+  view.setUint32(4, pageSize, true)
+  view.setFloat64(8, startFrameNo, true)
+  view.setBigUint64(16, startChecksum, true)
+}
+
+export function readFramesMessage(message: Uint8Array): { feedNo: number; batch: FrameBatch } {
+  const view = new DataView(message.buffer, message.byteOffset, framesHeaderBytes)
+  const batch = new FrameBatch(
+    message.subarray(framesHeaderBytes),
+    view.getUint32(4, true),
+    view.getFloat64(8, true),
+    view.getBigUint64(16, true),
+  )
+  return { feedNo: view.getUint32(0, true), batch }
+}

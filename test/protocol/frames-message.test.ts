@@ -1,0 +1,54 @@
+import { expect, it } from 'vitest'
+import { encodeFrame, frameHeaderBytes } from '../../dist/protocol/frame.js'
+import {
+  framesHeaderBytes,
+  framesMessage,
+  readFramesMessage,
+  writeFramesHeader,
+} from '../../dist/protocol/frames-message.js'
+
+const pageSize = 512
+const startFrameNo = 2 ** 40 + 7
+const startChecksum = 0xfedc_ba98_7654_3210n
+
+function message(): Uint8Array {
+  const bytes = framesMessage(2 * (frameHeaderBytes + pageSize))
+  writeFramesHeader(bytes, 3, pageSize, startFrameNo, startChecksum)
+  for (const index of [0, 1]) {
+    const frame = {
+      frameNo: startFrameNo + index,
+      pageNo: index + 1,
+      sizeAfter: index,
+      checksum: BigInt(index),
+    }
+    const data = new Uint8Array(pageSize).fill(index + 1)
+    encodeFrame({ ...frame, data }, bytes, framesHeaderBytes + index * (frameHeaderBytes + pageSize))
+  }
+  return bytes
+}
+
+it('has the bytes of its table', () => {
+  const header = Buffer.from(message().subarray(0, framesHeaderBytes)).toString('hex')
+  expect(header).toBe('03000000' + '00020000' + '0070000000007042' + '1032547698badcfe')
+})
+
+it('is read as the batch it was made of, also from within another buffer', () => {
+  const bytes = message()
+  const within = new Uint8Array(bytes.byteLength + 16)
+  within.set(bytes, 8)
+  const { feedNo, batch } = readFramesMessage(within.subarray(8, 8 + bytes.byteLength))
+  expect(feedNo).toBe(3)
+  expect(batch).toMatchObject({ startFrameNo, nextFrameNo: startFrameNo + 2, pageSize, startChecksum })
+  expect(
+    batch.frames.map(({ frameNo, pageNo, sizeAfter, checksum, data }) => [
+      frameNo,
+      pageNo,
+      sizeAfter,
+      checksum,
+      data[0],
+    ]),
+  ).toEqual([
+    [startFrameNo, 1, 0, 0n, 1],
+    [startFrameNo + 1, 2, 1, 1n, 2],
+  ])
+})

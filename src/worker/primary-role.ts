@@ -104,7 +104,7 @@ export class PrimaryRole {
       }
       case 'feed':
         if (message.feedNo === undefined) this.#feed.stop()
-        else this.#feed.start(message.feedNo, this.#keeper)
+        else this.#startFeed(message.feedNo)
         break
       case 'credit':
         this.#feed.credit(message.byteCount)
@@ -303,6 +303,15 @@ export class PrimaryRole {
   #leaseOf(leaseId: number): Lease {
     if (this.#lease?.leaseId === leaseId) return this.#lease
     throw leaseEnded()
+  }
+
+  #startFeed(feedNo: number): void {
+    if (this.#failure !== undefined) return
+    try {
+      this.#feed.start(feedNo, this.#keeper)
+    } catch (error) {
+      this.#lose(error)
+    }
   }
 
   /** Numbers what was committed and streams it. Returns the number of the next frame. */

@@ -21,6 +21,7 @@ const describe = (error) => `${error?.name} ${error?.code ?? ''} ${error?.messag
 
 class Life {
   errors = []
+  acks = []
   /** What errors say which file it was. */
   blamed = []
   /** Rows whose durable() has resolved. */
@@ -77,11 +78,13 @@ class Life {
     const path = join(this.path, 'working.sqlite')
     let primary = await this.attempt('Primary.open', () => Primary.open(snapshot, [], { path, readers: 1 }))
     const replica = await this.attempt('Replica.open', () => Replica.open(snapshot, [], { readers: 1 }))
-    const frames = primary.captureFrames()
     const kept = await this.attempt('Log.create', () =>
-      Log.create(primary.lastFrameNo + 1, { pageSize: 65_536 }),
+      Log.create(primary.lastFrameNo + 2, { pageSize: 65_536 }),
     )
     try {
+      // So that there is something already when frames begin to be captured.
+      await this.write(primary, 10)
+      const frames = primary.captureFrames()
       for (const byteLength of [300_000, 17_000_000]) await this.round(primary, replica, byteLength)
       for (let batch = frames.tryNext(); batch !== undefined; batch = frames.tryNext()) {
         const next = batch
@@ -105,7 +108,6 @@ class Life {
       await this.attempt('run again', () => primary.run('UPDATE t SET bytes = NULL'))
       this.isUpdated = true
     } finally {
-      frames.close()
       const open = { kept, primary, replica, snapshot }
       for (const [name, each] of Object.entries(open)) {
         await this.attempt(`close ${name}`, () => each.close()).catch(() => {})
@@ -114,14 +116,15 @@ class Life {
     }
   }
 
+  async write(primary, byteLength) {
+    const id = this.written + 1
+    const insert = () => primary.run('INSERT INTO t VALUES (?, zeroblob(?))', [id, byteLength])
+    this.acks.push(await this.attempt('run', insert))
+    this.written = id
+  }
+
   async round(primary, replica, byteLength) {
-    const acks = []
-    for (const size of [10, byteLength, 20]) {
-      const id = this.written + 1
-      const insert = () => primary.run('INSERT INTO t VALUES (?, zeroblob(?))', [id, size])
-      acks.push([id, await this.attempt('run', insert)])
-      this.written = id
-    }
+    for (const size of [10, byteLength, 20]) await this.write(primary, size)
     const replicated = []
     await this.attempt('checkpoint', () =>
       primary.checkpoint(async (log) => {
@@ -129,9 +132,9 @@ class Life {
         replicated.push(log)
       }),
     )
-    for (const [id, ack] of acks) {
+    for (const ack of this.acks.splice(0)) {
       await ack.durable()
-      this.durable.push(id)
+      this.durable.push(ack.peek().lastInsertRowid)
     }
     for (const log of replicated) {
       await this.attempt('replicate', () => replica.replicate(log))

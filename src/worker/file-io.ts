@@ -170,7 +170,7 @@ function named(error: unknown, action: string, path: string): unknown {
   // A copy reads from one file and writes to another one, whose name its opener knows.
   if (action === 'read' && writingCalls.has(String(syscall))) return error
   if ('syscall' in error || code === 'ERR_IO') return ioError(error, action, path)
-  if (code === 'ERR_CORRUPT')
+  if (code === 'ERR_CORRUPT' && action === 'read')
     return new MylibsqlError(code, `${path}: ${error.message}`, { path }, { cause: error })
   return error
 }

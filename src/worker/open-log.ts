@@ -8,7 +8,7 @@ import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../p
 import { openLogPath, sealedLogPath } from '../protocol/temporary.js'
 import type { Position } from '../protocol/wire.js'
 import type { Capture } from './capture.js'
-import { attempt, writeAll } from './file-io.js'
+import { attempt, attemptAsync, writeAll } from './file-io.js'
 import type { WalConnection } from './native.js'
 
 export class OpenLog {
@@ -42,13 +42,10 @@ export class OpenLog {
     const frameCount = nextFrameNo - this.#end.nextFrameNo
     if (frameCount <= 0) return
     const { nextFrameNo: from, checksum } = this.#end
-    const copied = await wal.copyFrames(
-      this.#open(),
-      this.#byteOffset(),
-      capture.walIndex(from),
-      frameCount,
-      from,
-      checksum,
+    const fd = this.#open()
+    const index = capture.walIndex(from)
+    const copied = await attemptAsync('write', this.#path, () =>
+      wal.copyFrames(fd, this.#byteOffset(), index, frameCount, from, checksum),
     )
     this.#end = { nextFrameNo, checksum: copied }
   }
@@ -58,8 +55,11 @@ export class OpenLog {
     const frameCount = nextFrameNo - this.#end.nextFrameNo
     if (frameCount <= 0) return
     const { nextFrameNo: from, checksum } = this.#end
+    const fd = this.#open()
     const index = capture.walIndex(from)
-    const copied = wal.copyFramesSync(this.#open(), this.#byteOffset(), index, frameCount, from, checksum)
+    const copied = attempt('write', this.#path, () =>
+      wal.copyFramesSync(fd, this.#byteOffset(), index, frameCount, from, checksum),
+    )
     this.#end = { nextFrameNo, checksum: copied }
   }
 

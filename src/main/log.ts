@@ -179,6 +179,11 @@ export class Log {
     return createdAtMs === undefined ? undefined : new Date(createdAtMs)
   }
 
+  /** Term of the primary that wrote it, counted by its store from 1; 0 when it was not written to a store. */
+  get epoch(): number {
+    return this.#file.header.epoch
+  }
+
   /** @internal What worker threads are told. */
   get file(): LogFile {
     if (this.#gate.isClosed) throw this.#gate.closedError()

@@ -27,6 +27,10 @@ export const errorCodes = {
   // replicating
   ERR_LOG_GAP: 'frames are missing between what is there and what was given',
   ERR_LINEAGE: 'the frames belong to another history',
+  // stores
+  ERR_STORE: 'the store cannot be reached, or refused',
+  ERR_NOT_FOUND: 'what was asked for is not in the store',
+  ERR_FENCED: 'a newer primary has taken over',
   // closing
   ERR_CLOSED: 'the object is closed',
   ERR_WORKER_EXITED: 'the worker thread has stopped',

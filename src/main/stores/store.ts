@@ -1,0 +1,102 @@
+/**
+ * What a store is: where a history is kept so that it outlives its primary, and where a newer primary fences an older
+ * one off. Everything else (archiving, following, restoring, pruning) is built on this contract alone.
+ *
+ * A store holds three kinds of things:
+ *
+ * - **epochs**, counted from 1: each primary claims the next one, create-only, before it looks at the history.
+ * - **logs**, append-only, create-only at their start frame: of two logs that begin at the same frame the second one is
+ *   refused. The history is the chain in which each log begins where the one before ends, frame number and lineage. A log
+ *   that is in no chain (a paused primary wrote it where something was pruned away) is no part of the history.
+ * - **snapshots**, by their last frame.
+ *
+ * Why two primaries cannot both be acknowledged. A primary claims its epoch first and lists the logs then. An older
+ * one acknowledges a log only if, after the append succeeded, its own epoch is still the newest. So a log that the
+ * older one acknowledged was there before the newer one's epoch was claimed, and the newer one has listed it and goes
+ * on behind it. (docs/REPLICATION.md has the argument in full.)
+ *
+ * Every method may reject with ERR_STORE (it cannot be reached, it refuses; `cause` is what it said), and every wait on
+ * the outside is bounded. Methods may be called again after a failure: each either took place wholly or not at all, and
+ * an append whose answer was lost recognises its own log.
+ */
+import type { FrameNo } from '../../protocol/frame.js'
+import type { Log } from '../log.js'
+import type { Snapshot } from '../snapshot.js'
+
+/** A log in a store. What is not here stands in its header: read it. */
+export interface StoredLog {
+  /** What the store knows it by, for messages and to read it: a path, a key, a sequence number. */
+  readonly id: string
+  readonly startFrameNo: FrameNo
+  /** As it is stored, maybe compressed. */
+  readonly byteLength: number
+  readonly storedAt: Date
+}
+
+/** A snapshot in a store. */
+export interface StoredSnapshot {
+  readonly id: string
+  /** Undefined: of the blank database before frame 0. */
+  readonly lastFrameNo: FrameNo | undefined
+  readonly byteLength: number
+  readonly storedAt: Date
+}
+
+export interface CallLimits {
+  /** Gives the call up; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+export interface Store {
+  /** As a user would write it: `file:/var/lib/app`, `nats://host:4222/name`, `s3://bucket/prefix`. For messages. */
+  readonly url: string
+
+  /** Claims the next epoch: nobody else gets the same one. `holder` says who, for people who look. */
+  claimEpoch(holder: string, limits?: CallLimits): Promise<number>
+  /** The newest epoch; 0 when none was ever claimed. Never an old answer: it decides about acknowledgements. */
+  currentEpoch(limits?: CallLimits): Promise<number>
+
+  /**
+   * Stores a log, durably, under its start frame, with `epoch` in its header. Resolves also when it is there already:
+   * the same frames under the same epoch (the answer to an earlier attempt was lost).
+   *
+   * @throws ERR_FENCED when another log begins at that frame
+   */
+  append(log: Log, epoch: number, limits?: CallLimits): Promise<StoredLog>
+
+  /** Logs that begin at `from` or later, and the last one that begins before, by start frame. Default: all. */
+  logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]>
+  /** @throws ERR_NOT_FOUND when it is no longer there; ERR_NOT_A_LOG, ERR_CORRUPT naming the object */
+  readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
+
+  /**
+   * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends
+   * when the signal aborts. Says nothing about holes: a log that was pruned before it was seen is passed over.
+   */
+  follow(from: FrameNo, limits: { readonly signal: AbortSignal }): AsyncIterable<StoredLog>
+
+  /** Stores a snapshot, durably. One of the same frame takes the place of the one before. */
+  putSnapshot(snapshot: Snapshot, limits?: CallLimits): Promise<StoredSnapshot>
+  /** By last frame. */
+  snapshots(limits?: CallLimits): Promise<StoredSnapshot[]>
+  /**
+   * Copies it to a temporary file. `onProgress` is told the bytes that have come.
+   *
+   * @throws ERR_NOT_FOUND when it is no longer there; ERR_NOT_A_SNAPSHOT, ERR_CORRUPT naming the object
+   */
+  readSnapshot(
+    stored: StoredSnapshot,
+    options?: CallLimits & { readonly onProgress?: (byteCount: number) => void },
+  ): Promise<Snapshot>
+
+  /**
+   * Puts a log in the place of the one that begins at the same frame: one that goes on further and ends with the same
+   * state, for compaction. Those that it covers besides are removed by the caller, afterwards.
+   */
+  replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog>
+  /** Removes what is there of these; what is not is passed over. */
+  remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void>
+
+  /** Ends follows, releases connections. The second time it does nothing. */
+  close(): Promise<void>
+}

@@ -63,6 +63,8 @@ void Connection::prepare(bool guarded) {
   handle_.api->wal_hook(handle_.db, onCommit, this);
   handle_.api->db_config(handle_.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   guard.install(handle_, guarded);
+  isGuarded_ = guarded;
+  walIndex_.reset();
   // Open it now: when it cannot be, nothing has been committed yet.
   if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") walFile();
 }
@@ -92,7 +94,12 @@ const SqliteHandle& Connection::walHandle() {
   return handle;
 }
 
-WalState Connection::walState() { return WalIndex(walHandle()).read(); }
+WalState Connection::walState() {
+  const SqliteHandle& handle = walHandle();
+  if (!isGuarded_) return WalIndex(handle).read();
+  if (!walIndex_) walIndex_.emplace(handle);
+  return walIndex_->read();
+}
 
 std::shared_ptr<const WalFile> Connection::walFile() {
   const SqliteHandle& handle = walHandle();
@@ -140,6 +147,7 @@ void Connection::close() {
   foldingSide_ = nullptr;
   sides_.clear();
   walFile_.reset();
+  walIndex_.reset();
 }
 
 void Connection::detach() {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,9 @@ class Connection {
   bool isClosed_ = false;
   bool isWalOpen_ = false;
   std::shared_ptr<const WalFile> walFile_;
+  // Kept only under the guard, which refuses what would unmap the wal-index: a change of journal_mode.
+  std::optional<WalIndex> walIndex_;
+  bool isGuarded_ = false;
   std::vector<std::unique_ptr<SideConnection>> sides_;
   std::vector<SideConnection*> idleSides_;
   SideConnection* foldingSide_ = nullptr;

@@ -1,11 +1,8 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
-import Database from 'better-sqlite3'
-import { type Ack, Primary, type RunResult, Snapshot } from 'mylibsql'
+import { type Ack, Primary, type RunResult } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
+import { withDamagedTable } from './support/damaged.js'
 import { closedAfterTest, expectReplicated, openPrimary } from './support/database.js'
 import { expectCode, expectSqlite } from './support/errors.js'
-import { temporaryFolder } from './support/folder.js'
 
 const numbers = 'CREATE TABLE numbers (n INTEGER PRIMARY KEY, text TEXT)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO numbers (n) VALUES (?)', [n])
@@ -146,7 +143,7 @@ describe('a request that fails', () => {
   })
 
   it('by what is damaged in the database fails alone', async () => {
-    const primary = closedAfterTest(await Primary.open(await withDamagedTable()))
+    const primary = closedAfterTest(await Primary.open(await withDamagedTable(numbers)))
     const damaged = () => primary.run('INSERT INTO damaged (n) VALUES (1)')
     const results = await Promise.allSettled([
       insert(primary, 1),
@@ -165,20 +162,6 @@ describe('a request that fails', () => {
     expect(await all(primary)).toEqual([1, 2, 3, 4])
   })
 })
-
-/** A table that is whole and one whose only page holds nothing but zeros. */
-async function withDamagedTable(): Promise<Snapshot> {
-  const path = join(temporaryFolder(), 'damaged.db')
-  const database = new Database(path)
-  database.exec(`${numbers}; CREATE TABLE damaged (n INTEGER)`)
-  const root = database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'damaged'").pluck()
-  const byteOffset = (Number(root.get()) - 1) * 4096
-  database.close()
-  const fd = openSync(path, 'r+')
-  writeSync(fd, Buffer.alloc(4096), 0, 4096, byteOffset)
-  closeSync(fd)
-  return closedAfterTest(await Snapshot.fromDatabase(path))
-}
 
 describe('what cannot share a transaction', () => {
   it('runs between groups, and the order is kept', async () => {

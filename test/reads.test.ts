@@ -1,5 +1,6 @@
 import { Primary, Replica, type Row } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
+import { withDamagedTable } from './support/damaged.js'
 import { closedAfterTest, openPrimary, openReplica } from './support/database.js'
 import { deferred } from './support/deferred.js'
 import { expectCode, expectSqlite, rejection } from './support/errors.js'
@@ -128,6 +129,20 @@ describe('get and all', () => {
         'more than one statement',
       )
     }
+  })
+
+  it('fail alone where the database is damaged', async () => {
+    const snapshot = await withDamagedTable(numbers)
+    const replica = closedAfterTest(await Replica.open(snapshot, [], { readers: 1 }))
+    const damaged = 'SELECT * FROM damaged'
+    const results = await Promise.allSettled([replica.get(count), replica.all(damaged), replica.get(count)])
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    await expectSqlite(replica.get(damaged), 'SQLITE_CORRUPT')
+    const n = await replica.withConnection(async (connection) => {
+      await expectSqlite(connection.all(damaged), 'SQLITE_CORRUPT')
+      return connection.get(count)
+    })
+    expect(n).toEqual({ n: 2000 })
   })
 
   it('cannot write', async () => {

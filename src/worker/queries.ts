@@ -19,7 +19,7 @@ export class Queries {
   readonly #connection: Database.Database
   readonly #interruptible: Interruptible
   readonly #begin: Database.Statement
-  readonly #commit: Database.Statement
+  readonly #rollback: Database.Statement
   readonly #readSchemaVersion: Database.Statement<unknown[], number | bigint>
   /** Of the schema that the names of columns in the cache are of. */
   #schemaVersion: number | bigint | undefined
@@ -29,7 +29,7 @@ export class Queries {
     this.#connection = connection
     this.#interruptible = interruptible
     this.#begin = connection.prepare('BEGIN')
-    this.#commit = connection.prepare('COMMIT')
+    this.#rollback = connection.prepare('ROLLBACK')
     this.#readSchemaVersion = connection.prepare<unknown[], number | bigint>('PRAGMA schema_version').pluck()
   }
 
@@ -43,8 +43,8 @@ export class Queries {
   }
 
   end(): void {
-    // SQLite may have ended it by itself.
-    if (this.#connection.inTransaction) this.#commit.run()
+    // SQLite may have ended it by itself. It refuses to commit one in which a query has met damage.
+    if (this.#connection.inTransaction) this.#rollback.run()
   }
 
   /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */

@@ -73,10 +73,8 @@ export class OpenLog {
       endChecksum: this.#end.checksum,
     })
     const path = sealedLogPath(this.#pathPrefix, header.startFrameNo)
-    attempt('write', this.#path, () => {
-      writeAll(this.#open(), encodeLogHeader(header), 0)
-      renameSync(this.#path, path)
-    })
+    attempt('write', this.#path, () => writeAll(this.#open(), encodeLogHeader(header), 0))
+    attempt('write', path, () => renameSync(this.#path, path))
     this.#close()
     return { location: { path }, header }
   }

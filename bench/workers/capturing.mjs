@@ -1,28 +1,50 @@
-/** Writes the same transactions to a captured database, kept as an actor keeps it, and to a plain one. */
+/**
+ * Writes the same transactions to a captured database, kept as an actor keeps it, and to a plain one; and to two whose
+ * WAL is left alone meanwhile, with and without a look at it after each commit.
+ */
 import { rmSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
+import { Capture } from '../../dist/worker/capture.js'
 import { WalKeeper } from '../../dist/worker/wal-keeper.js'
 import { WorkingDatabase } from '../../dist/worker/working-database.js'
 import { eventsSchema, insertEvent, openPlain } from '../databases.mjs'
 import { perSecond } from '../harness.mjs'
 
-const { snapshot, capturedPath, plainPath, logPathPrefix, rowsPerTransaction } = workerData
+const { snapshot, capturedPath, noticedPath, plainPath, unfoldedPath, logPathPrefix, rowsPerTransaction } =
+  workerData
 /** An actor comes back to its event loop for each message: so do both sides here. */
 const transactionsPerTurn = 16
 
-const captured = new WorkingDatabase({
-  snapshot,
-  logs: [],
-  path: capturedPath,
-  keepFiles: false,
-  safeIntegers: false,
-  busyTimeoutMs: 5000,
-})
+const captured = openWorking(capturedPath)
 const keeper = new WalKeeper(captured, captured.openedAt, logPathPrefix)
 const writeCaptured = writer(captured.connection, () => keeper.advance())
 const plain = openPlain(plainPath)
 const writePlain = writer(plain, () => {})
+const noticed = openWorking(noticedPath)
+const capture = new Capture(noticed.wal, noticed.openedAt.nextFrameNo)
+const writeNoticed = writer(noticed.connection, () => capture.advance(capture.nextFrameNo))
+const unfolded = openPlain(unfoldedPath)
+unfolded.pragma('wal_autocheckpoint = 0')
+const writeUnfolded = writer(unfolded, () => {})
+
+const sides = {
+  captured: { write: writeCaptured, afterwards: forgetLog },
+  plain: { write: writePlain, afterwards() {} },
+  noticed: { write: writeNoticed, afterwards: () => noticed.wal.foldSync('passive') },
+  unfolded: { write: writeUnfolded, afterwards: () => unfolded.pragma('wal_checkpoint(PASSIVE)') },
+}
+
+function openWorking(path) {
+  return new WorkingDatabase({
+    snapshot,
+    logs: [],
+    path,
+    keepFiles: false,
+    safeIntegers: false,
+    busyTimeoutMs: 5000,
+  })
+}
 
 function writer(connection, committed) {
   connection.exec(eventsSchema)
@@ -52,13 +74,15 @@ parentPort.on('message', async ({ kind, transactionCount }) => {
   if (kind === 'close') {
     await keeper.close()
     captured.close()
+    noticed.close()
     plain.close()
+    unfolded.close()
     parentPort.postMessage(undefined)
     parentPort.close()
     return
   }
-  const write = kind === 'captured' ? writeCaptured : writePlain
+  const { write, afterwards } = sides[kind]
   const value = await perSecond(transactionCount, () => write(transactionCount))
-  if (kind === 'captured') await forgetLog()
+  await afterwards()
   parentPort.postMessage(value)
 })

@@ -26,6 +26,14 @@ describe('peek', () => {
     expect(ack.isDurable).toBe(false)
   })
 
+  it('gives the same object each time', async () => {
+    const { primary } = await openPrimary(numbers)
+    const ack = await insert(primary, 7)
+    const result = ack.peek()
+    expect(ack.peek()).toBe(result)
+    expect(ack.split()[0]).toBe(result)
+  })
+
   it('gives what withConnection and transaction return', async () => {
     const { primary } = await openPrimary(numbers)
     const value = { any: 'value' }

@@ -41,6 +41,22 @@ it('interrupts a write that runs for too long; neighbours of its group commit', 
   expect(await values()).toEqual(['before', 'after'])
 })
 
+it('of many calls with the same statement, just those that are given up are not made', async () => {
+  await emptied()
+  const counts = Array.from({ length: 100 }, (_, n) => n)
+  const isGivenUp = (n: number) => n % 7 === 3
+  const controller = new AbortController()
+  const outcomes = counts.map((n) => {
+    const options =
+      n % 7 === 3 ? { signal: controller.signal } : n % 7 === 5 ? { timeoutMs: 60_000 } : undefined
+    return primary.run(insert, [String(n)], options)
+  })
+  controller.abort()
+  const settled = await Promise.allSettled(outcomes)
+  expect(settled.map(({ status }) => status === 'rejected')).toEqual(counts.map(isGivenUp))
+  expect(await values()).toEqual(counts.filter((n) => !isGivenUp(n)).map(String))
+})
+
 it('backs out all of a batch that is interrupted', async () => {
   await emptied()
   const statements = [{ sql: insert, params: ['never'] }, { sql: endlessWrite }]

@@ -154,3 +154,19 @@ it('groups larger than a message', async () => {
   expect(await primary.get('SELECT count(*) AS n FROM t')).toEqual({ n: count - failed.length })
   expect(await primary.get('PRAGMA integrity_check')).toEqual({ integrity_check: 'ok' })
 })
+
+it('any number of requests at once, each with its own answer', async () => {
+  for (const count of [1, 15, 16, 17, 32, 33, 63, 65, 100, 129, 4095, 4096, 4097]) {
+    await primary.run('DELETE FROM t')
+    // Two statements by turns, then one.
+    const isPut = (n: number) => n < 40 && n % 2 === 0
+    const acks = await Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        primary.run(isPut(n) ? put : 'INSERT INTO t (id, value) VALUES (?, ?)', [count + n, n % 900]),
+      ),
+    )
+    expect(acks.map((ack) => ack.peek().lastInsertRowid)).toEqual(acks.map((_, n) => count + n))
+    const { n, sum } = (await primary.get('SELECT count(*) AS n, sum(value) AS sum FROM t'))!
+    expect([n, sum]).toEqual([count, acks.reduce((total, _, index) => total + (index % 900), 0)])
+  }
+})

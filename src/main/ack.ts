@@ -1,5 +1,9 @@
 import type { FrameNo } from '../protocol/frame.js'
-import type { Durability } from './durability.js'
+import type { RunResult } from '../protocol/values.js'
+import type { Commit } from './durability.js'
+
+/** Instead of a count of changes: the result is there. */
+const made = -1
 
 /**
  * The result of a write that was executed, and the promise that it is durable.
@@ -16,28 +20,47 @@ import type { Durability } from './durability.js'
  * await ack.durable()        // ..., saved
  */
 export class Ack<T> {
-  readonly #value: T
-  readonly #durability: Durability
+  readonly #commit: Commit
+  /** The result; of a statement whose result is not made yet, the rowid. */
+  #value: unknown
+  /** Of a statement whose result is not made yet, else `made`: a million may be kept, and most are never looked at. */
+  #changes: number
+
+  private constructor(commit: Commit, value: unknown, changes: number) {
+    this.#commit = commit
+    this.#value = value
+    this.#changes = changes
+  }
+
+  /** @internal */
+  static of<T>(commit: Commit, value: T): Ack<T> {
+    return new Ack(commit, value, made)
+  }
+
+  /** @internal */
+  static ofStatement(commit: Commit, changes: number, lastInsertRowid: number | bigint): Ack<RunResult> {
+    return new Ack(commit, lastInsertRowid, changes)
+  }
+
   /**
    * Last frame that was committed when the write was: the write is in it or before it. Undefined when nothing
    * was ever written.
    */
-  readonly frameNo: FrameNo | undefined
-
-  /** @internal */
-  constructor(value: T, frameNo: FrameNo | undefined, durability: Durability) {
-    this.#value = value
-    this.frameNo = frameNo
-    this.#durability = durability
+  get frameNo(): FrameNo | undefined {
+    return this.#commit.frameNo
   }
 
   /** The result, whether it is durable yet or not. */
   peek(): T {
-    return this.#value
+    if (this.#changes !== made) {
+      this.#value = { changes: this.#changes, lastInsertRowid: this.#value }
+      this.#changes = made
+    }
+    return this.#value as T
   }
 
   get isDurable(): boolean {
-    return this.#durability.isSaved(this.frameNo)
+    return this.#commit.durability.isSaved(this.frameNo)
   }
 
   /**
@@ -45,12 +68,12 @@ export class Ack<T> {
    * ERR_WORKER_EXITED when its thread ends before.
    */
   async durable(): Promise<T> {
-    await this.#durability.wait(this.frameNo)
-    return this.#value
+    await this.#commit.durability.wait(this.frameNo)
+    return this.peek()
   }
 
   /** The result now, and an Ack without it for later. */
   split(): [T, Ack<void>] {
-    return [this.#value, new Ack<void>(undefined, this.frameNo, this.#durability)]
+    return [this.peek(), Ack.of<void>(this.#commit, undefined)]
   }
 }

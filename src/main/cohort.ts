@@ -1,10 +1,11 @@
 /**
- * A few requests that wait on one promise, each with a handler that takes the next answer: handlers run in the order in
- * which they were added. A million requests may be waiting, so none has a function of its own.
+ * Requests that wait on one promise, each with a handler that takes the next answer: handlers run in the order in which
+ * they were added. A million requests may be waiting, so none has a function of its own.
  */
-export const cohortRequestsMax = 16
+export const cohortRequestsMin = 16
 
 export class Cohort {
+  readonly #requestsMax: number
   #requestCount = 0
   #answeredCount = 0
   #takenCount = 0
@@ -15,12 +16,16 @@ export class Cohort {
     this.#resolve = resolve
   })
 
+  constructor(requestsMax: number) {
+    this.#requestsMax = requestsMax
+  }
+
   get requestCount(): number {
     return this.#requestCount
   }
 
   get isFull(): boolean {
-    return this.#requestCount === cohortRequestsMax
+    return this.#requestCount === this.#requestsMax
   }
 
   get isAnswered(): boolean {

@@ -2,6 +2,13 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 
+/** What was committed together becomes durable together. */
+export interface Commit {
+  readonly durability: Durability
+  /** Last frame that was committed by then; undefined before the first one. */
+  readonly frameNo: FrameNo | undefined
+}
+
 interface Waiter {
   readonly frameNo: FrameNo
   readonly resolve: () => void

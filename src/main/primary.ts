@@ -3,7 +3,7 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromActor, Position, ToActor } from '../protocol/wire.js'
-import { Ack } from './ack.js'
+import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
 import type { CallOptions } from './cancellations.js'
@@ -52,10 +52,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#database = database
     this.#durability = new Durability(position.nextFrameNo)
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
-    this.#writes = new Writes(database, (value, frameNo) => {
-      this.#noteCommitted(frameNo)
-      return new Ack(value, frameNo, this.#durability)
-    })
+    this.#writes = new Writes(database, this.#durability)
     const send = (message: ToActor): void => {
       // The stream begins behind the writes that were asked for before it.
       if (message.kind === 'feed') this.#writes.requests.flush()
@@ -184,18 +181,13 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    *
    * @throws what `work` throws; ERR_TIMEOUT when it makes no statement for `idleTimeoutMs`; as run
    */
-  async withConnection<T>(
-    work: (connection: Connection) => Promise<T>,
-    options?: CallOptions,
-  ): Promise<Ack<T>> {
-    this.#check('withConnection')
-    return this.#writes.lend('withConnection', checkWork(work), options)
+  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
+    return this.#lend('withConnection', work, options)
   }
 
   /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
-  async transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
-    this.#check('transaction')
-    return this.#writes.lend('transaction', checkWork(work), options)
+  transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
+    return this.#lend('transaction', work, options)
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
@@ -350,6 +342,18 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     return this.#writes.call(name, checkArguments(name, args), options)
   }
 
+  async #lend<T>(
+    method: 'withConnection' | 'transaction',
+    work: (connection: Connection) => Promise<T>,
+    options: CallOptions | undefined,
+  ): Promise<Ack<T>> {
+    this.#check(method)
+    checkFunction(work, 'work')
+    const ack = await this.#writes.lend(method, work, options)
+    this.#noteCommitted(ack.frameNo)
+    return ack
+  }
+
   #noteCommitted(frameNo: FrameNo | undefined): void {
     if (frameNo !== undefined && (this.#lastFrameNo ?? -1) < frameNo) this.#lastFrameNo = frameNo
   }
@@ -377,8 +381,3 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 }
 
 const writes = new Set<unknown>(['run', 'batch', 'call', 'withConnection', 'transaction', 'intoReplica'])
-
-function checkWork<T>(work: (connection: Connection) => Promise<T>): (connection: Connection) => Promise<T> {
-  checkFunction(work, 'work')
-  return work
-}

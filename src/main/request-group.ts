@@ -2,11 +2,13 @@
 import { noSlot } from '../protocol/cancellation.js'
 import type { SqlParams } from '../protocol/values.js'
 import { namedParams, Op } from '../protocol/wire.js'
-import { Cohort } from './cohort.js'
+import { Cohort, cohortRequestsMin } from './cohort.js'
 import type { StatementRuns } from './statement-runs.js'
 
 /** Requests in one message at most: what is behind them gets its turn, and messages stay small. */
 const groupRequestsMax = 4096
+
+const none = -1
 
 /** What a message carries, and who is waiting for it. */
 export interface RequestPart {
@@ -26,6 +28,8 @@ export class RequestGroup {
   #cohorts: Cohort[] = []
   /** Where each cohort ends in `#ops` and in `#values`, by turns. */
   #ends: number[] = []
+  /** Where the last op stands when it is a run, which the next one may join. */
+  #runAt = none
   #isSealed = false
 
   /** Takes no more requests. */
@@ -43,25 +47,25 @@ export class RequestGroup {
 
   /** The request that is written next can be given up. */
   guard(slot: number): void {
-    if (slot !== noSlot) this.#ops.push(Op.guarded, slot)
+    if (slot === noSlot) return
+    this.#ops.push(Op.guarded, slot)
+    this.#runAt = none
   }
 
   run(textNo: number, params: SqlParams | undefined): void {
-    if (params === undefined) {
-      this.#ops.push(Op.run, textNo, 0)
-    } else if (isPositional(params)) {
-      this.#ops.push(Op.run, textNo, params.length)
-      for (const value of params) {
-        this.#values.push(value)
-        if (typeof value === 'string' || value instanceof Uint8Array) this.#byteCount += value.length
-      }
+    const ops = this.#ops
+    const paramCount = this.#pushParams(params)
+    const at = this.#runAt
+    if (at !== none && ops[at + 1] === textNo && ops[at + 2] === paramCount) {
+      ops[at + 3]! += 1
     } else {
-      this.#ops.push(Op.run, textNo, namedParams)
-      this.#values.push(params)
+      this.#runAt = ops.length
+      ops.push(Op.run, textNo, paramCount, 1)
     }
   }
 
   batch({ runs, values, byteCount }: StatementRuns, textNoOf: (text: string) => number): void {
+    this.#runAt = none
     this.#ops.push(Op.batch, runs.length)
     for (const { sql, paramCount, statementCount } of runs)
       this.#ops.push(textNoOf(sql), paramCount, statementCount)
@@ -72,6 +76,7 @@ export class RequestGroup {
   }
 
   call(textNo: number, args: readonly unknown[]): void {
+    this.#runAt = none
     this.#ops.push(Op.call, textNo, args.length)
     for (const value of args) this.#values.push(value)
   }
@@ -86,14 +91,18 @@ export class RequestGroup {
   end<T>(): Promise<T> {
     let cohort = this.#cohorts.at(-1)
     if (cohort === undefined || cohort.isFull || this.#isSealed) {
-      cohort = new Cohort()
+      // As many as all before it, so that the group can be halved whatever it has grown to.
+      cohort = new Cohort(Math.max(cohortRequestsMin, this.#requestCount))
       this.#cohorts.push(cohort)
       this.#ends.push(0, 0)
     }
     this.#ends[this.#ends.length - 2] = this.#ops.length
     this.#ends[this.#ends.length - 1] = this.#values.length
     this.#requestCount += 1
-    return cohort.join()
+    const answer = cohort.join<T>()
+    // The next cohort may travel in another message.
+    if (cohort.isFull) this.#runAt = none
+    return answer
   }
 
   whole(): RequestPart {
@@ -106,9 +115,9 @@ export class RequestGroup {
     }
   }
 
-  /** The requests for two messages, each with half of the cohorts; undefined when there is only one. */
+  /** The requests for two messages, whole cohorts in each; undefined when there is only one. */
   halves(): [RequestPart, RequestPart] | undefined {
-    const half = this.#cohorts.length >> 1
+    const half = this.#middle()
     if (half === 0) return undefined
     const halfBytes = Math.round(this.#byteCount / 2)
     const opEnd = this.#ends[2 * half - 2]!
@@ -127,6 +136,33 @@ export class RequestGroup {
         this.#byteCount - halfBytes,
       ),
     ]
+  }
+
+  /** How many cohorts are nearest to half of the requests. */
+  #middle(): number {
+    let cohortCount = 0
+    let distance = this.#requestCount
+    for (const { requestCount } of this.#cohorts) {
+      const next = distance - 2 * requestCount
+      if (Math.abs(next) >= distance) break
+      distance = next
+      cohortCount += 1
+    }
+    return cohortCount
+  }
+
+  /** Returns how many there are. */
+  #pushParams(params: SqlParams | undefined): number {
+    if (params === undefined) return 0
+    if (!isPositional(params)) {
+      this.#values.push(params)
+      return namedParams
+    }
+    for (const value of params) {
+      this.#values.push(value)
+      if (typeof value === 'string' || value instanceof Uint8Array) this.#byteCount += value.length
+    }
+    return params.length
   }
 }
 

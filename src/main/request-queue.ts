@@ -4,16 +4,14 @@
  */
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
-import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult, SqlParams } from '../protocol/values.js'
 import type { BatchResults, FromActor, ToActor } from '../protocol/wire.js'
+import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import type { Cohort } from './cohort.js'
+import type { Durability } from './durability.js'
 import { RequestGroup, type RequestPart } from './request-group.js'
 import type { StatementRuns } from './statement-runs.js'
-
-/** What a request resolves with: made of its result and of the last frame that was committed by then. */
-export type MakeAnswer = (value: unknown, frameNo: FrameNo | undefined) => unknown
 
 export interface RequestLimits {
   readonly requestsMax: number
@@ -26,7 +24,7 @@ const textsMax = 1024
 
 export class RequestQueue {
   readonly #send: (message: ToActor) => void
-  readonly #makeAnswer: MakeAnswer
+  readonly #durability: Durability
   readonly #limits: RequestLimits
   readonly #texts = new Map<string, number>()
   /** Texts that the actor has not been told, for the message that is sent next. */
@@ -43,10 +41,10 @@ export class RequestQueue {
   #idleWaiters: (() => void)[] = []
   #readyWaiters: (() => void)[] = []
 
-  constructor(send: (message: ToActor) => void, makeAnswer: MakeAnswer, limits: RequestLimits) {
+  constructor(send: (message: ToActor) => void, durability: Durability, limits: RequestLimits) {
     this.#limits = limits
     this.#send = send
-    this.#makeAnswer = makeAnswer
+    this.#durability = durability
   }
 
   /** Requests without an answer. */
@@ -91,6 +89,7 @@ export class RequestQueue {
     // An answer that was on its way when everything was rejected.
     if (this.#closed !== undefined) return
     const { requestCount, frameNo, changes, rowids } = message
+    const commit = { durability: this.#durability, frameNo }
     const values = new Map(message.values)
     for (const [index, results] of message.batches) values.set(index, decodeBatch(results))
     const failures = new Map(message.failures)
@@ -98,12 +97,8 @@ export class RequestQueue {
       const cohort = this.#answering()
       const failure = failures.size > 0 ? failures.get(index) : undefined
       if (failure !== undefined) cohort.fail(reviveError(failure))
-      else if (values.size > 0 && values.has(index))
-        cohort.answer(this.#makeAnswer(values.get(index), frameNo))
-      else {
-        const result = { changes: changes[index]!, lastInsertRowid: rowids[index]! }
-        cohort.answer(this.#makeAnswer(result, frameNo))
-      }
+      else if (values.size > 0 && values.has(index)) cohort.answer(Ack.of(commit, values.get(index)))
+      else cohort.answer(Ack.ofStatement(commit, changes[index]!, rowids[index]!))
       this.#noteAnswer(cohort)
     }
     this.#goOn()

@@ -1,10 +1,11 @@
 /** The ways to write to a primary: requests that share transactions, and callbacks that hold the connection. */
 import type { RunResult, SqlParams } from '../protocol/values.js'
-import type { Ack } from './ack.js'
+import { Ack } from './ack.js'
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
+import type { Durability } from './durability.js'
 import type { OpenDatabase } from './open-database.js'
-import { type MakeAnswer, RequestQueue } from './request-queue.js'
+import { RequestQueue } from './request-queue.js'
 import { Sessions } from './sessions.js'
 import type { StatementRuns } from './statement-runs.js'
 import { type TransactionTrace, traced, transactionChannel } from './tracing.js'
@@ -13,13 +14,13 @@ export class Writes {
   readonly requests: RequestQueue
   readonly sessions: Sessions
   readonly #database: OpenDatabase
-  readonly #makeAck: MakeAnswer
+  readonly #durability: Durability
 
-  constructor(database: OpenDatabase, makeAck: MakeAnswer) {
+  constructor(database: OpenDatabase, durability: Durability) {
     const { thread, requestLimits, cancellations } = database
     this.#database = database
-    this.#makeAck = makeAck
-    this.requests = new RequestQueue((message) => thread.send(message), makeAck, requestLimits)
+    this.#durability = durability
+    this.requests = new RequestQueue((message) => thread.send(message), durability, requestLimits)
     this.sessions = new Sessions(thread, this.requests, cancellations)
   }
 
@@ -45,7 +46,7 @@ export class Writes {
     const context = () => ({ method, path: this.#database.path })
     const run = () => this.sessions.run(work, method, options)
     const { value, frameNo } = await traced(transactionChannel, context, run)
-    return this.#makeAck(value, frameNo) as Ack<T>
+    return Ack.of({ durability: this.#durability, frameNo }, value)
   }
 
   /** Resolves when everything that was asked for has been executed, callbacks too. */

@@ -16,13 +16,13 @@ import type { Row, RunResult, SqlParams } from './values.js'
 /**
  * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
  *
- *     run    ops: Op.run, textNo, paramCount            values: the parameters
+ *     run    ops: Op.run, textNo, paramCount, n         values: the parameters of each of n requests
  *     batch  ops: Op.batch, n, n x (textNo, paramCount, statementCount)
  *                                                       values: the parameters of each statement
  *     call   ops: Op.call, textNo, argumentCount         values: the arguments
  *     lease  ops: Op.lease, leaseId, 1 inside a transaction, 0 not
  *
- *     guarded  ops: Op.guarded, slot: the request that follows can be given up (protocol/cancellation.ts)
+ *     guarded  ops: Op.guarded, slot: the first request that follows can be given up (protocol/cancellation.ts)
  *
  * `paramCount` is `namedParams` when the parameters are one object. A text (SQL, or a procedure's name) is
  * sent once and then known by its number, until `resetTexts` empties the list on both sides.

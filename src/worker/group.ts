@@ -51,30 +51,39 @@ export class GroupDecoder {
       return statements
     }
     let slot = noSlot
-    while (requests.length < message.requestCount) {
+    const nextOutcome = () => {
       const outcome = { error: undefined, isFailed: false, result: undefined, slot }
       slot = noSlot
+      return outcome
+    }
+    while (requests.length < message.requestCount) {
       switch (nextOp()) {
         case Op.guarded:
           slot = nextOp()
           break
-        case Op.run:
-          requests.push({ op: 'run', statement: nextStatements(nextText(), nextOp(), 1), ...outcome })
+        case Op.run: {
+          const text = nextText()
+          const paramCount = nextOp()
+          for (let left = nextOp(); left > 0; left -= 1) {
+            const statement = nextStatements(text, paramCount, 1)
+            requests.push({ op: 'run', statement, ...nextOutcome() })
+          }
           break
+        }
         case Op.batch: {
           const runs = Array.from({ length: nextOp() }, () => nextStatements(nextText(), nextOp(), nextOp()))
-          requests.push({ op: 'batch', runs, ...outcome })
+          requests.push({ op: 'batch', runs, ...nextOutcome() })
           break
         }
         case Op.call: {
           const name = nextText().sql
           const count = nextOp()
-          requests.push({ op: 'call', name, args: values.slice(valueAt, valueAt + count), ...outcome })
+          requests.push({ op: 'call', name, args: values.slice(valueAt, valueAt + count), ...nextOutcome() })
           valueAt += count
           break
         }
         default:
-          requests.push({ op: 'lease', leaseId: nextOp(), isTransaction: nextOp() === 1, ...outcome })
+          requests.push({ op: 'lease', leaseId: nextOp(), isTransaction: nextOp() === 1, ...nextOutcome() })
       }
     }
     return requests

@@ -21,3 +21,5 @@ export {
   type SnapshotOpenOptions,
 } from './snapshot.js'
 export type { PrimaryStats, ReplicaStats } from './stats.js'
+export { FileStore, type FileStoreOptions } from './stores/file-store.js'
+export type { CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

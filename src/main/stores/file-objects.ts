@@ -1,0 +1,173 @@
+/** Names of objects in a FileStore, and their bytes: read and written in chunks, none held whole but small logs. */
+import { constants, copyFile, type FileHandle, open, stat } from 'node:fs/promises'
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import { logMemoryBytesMax } from '../../protocol/limits.js'
+import { type LogFile, logByteLength } from '../../protocol/log-format.js'
+import { type Compression, decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
+import { Log } from '../log.js'
+import { runTask } from '../task-pool.js'
+import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
+import { compressed, decompressed, gathered } from './compression.js'
+import { storeError } from './store-folder.js'
+import { namedAs } from './stored-log.js'
+
+const digits = 16
+const blankName = 'blank.db'
+const chunkBytes = 4 * 1024 * 1024
+
+export const epochName = (epoch: number) => String(epoch).padStart(digits, '0')
+export const logName = (startFrameNo: FrameNo) => `${String(startFrameNo).padStart(digits, '0')}.log`
+export const snapshotName = (lastFrameNo: FrameNo | undefined) =>
+  lastFrameNo === undefined ? blankName : `${String(lastFrameNo).padStart(digits, '0')}.db`
+
+export const epochOf = (name: string) => numberIn(/^(\d{16})$/, name)
+/** Undefined: the file is no log of the store. */
+export const startFrameNoOf = (name: string) => numberIn(/^(\d{16})\.log$/, name)
+export const isSnapshotName = (name: string) => name === blankName || lastFrameNoOf(name) !== undefined
+/** Undefined also for the blank database. */
+export const lastFrameNoOf = (name: string) => numberIn(/^(\d{16})\.db$/, name)
+
+function numberIn(pattern: RegExp, name: string): number | undefined {
+  const found = pattern.exec(name)?.[1]
+  return found === undefined || !Number.isSafeInteger(Number(found)) ? undefined : Number(found)
+}
+
+/** Size and time of an object; undefined when it is not there. */
+export async function findObject(path: string): Promise<{ byteLength: number; storedAt: Date } | undefined> {
+  try {
+    const { size, mtime } = await stat(path)
+    return { byteLength: size, storedAt: mtime }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw storeError(error, 'read', path)
+  }
+}
+
+interface ReadLimits {
+  readonly signal?: AbortSignal | undefined
+  /** Told the bytes that have been read. */
+  readonly onProgress?: ((byteCount: number) => void) | undefined
+}
+
+export async function* chunksOf(
+  path: string,
+  { signal, onProgress }: ReadLimits = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const handle = await open(path, 'r')
+  try {
+    let byteCount = 0
+    for (;;) {
+      signal?.throwIfAborted()
+      const { buffer, bytesRead } = await handle.read({ buffer: Buffer.allocUnsafe(chunkBytes) })
+      if (bytesRead === 0) return
+      byteCount += bytesRead
+      yield buffer.subarray(0, bytesRead)
+      onProgress?.(byteCount)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Writes a file that is not there yet; still open, to be synced. */
+export async function writeChunks(
+  path: string,
+  chunks: AsyncIterable<Uint8Array> | readonly Uint8Array[],
+): Promise<FileHandle> {
+  const handle = await open(path, 'wx', 0o644)
+  try {
+    if (Array.isArray(chunks)) await handle.writev(chunks)
+    else for await (const chunk of chunks) await handle.writeFile(chunk)
+    return handle
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+/** The same for a file that is not to be synced. */
+export async function writeTemporary(path: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  const handle = await writeChunks(path, chunks)
+  await handle.close()
+}
+
+/**
+ * Writes a log under another header. A small one is in memory, and takes one write; a large one is in a file, which the
+ * system copies, and gets its header afterwards.
+ */
+export async function writeLogObject(
+  path: string,
+  { location, header }: LogFile,
+  headerBytes: Uint8Array,
+  method: Compression | 'none',
+): Promise<FileHandle> {
+  const byteLength = logByteLength(header)
+  if ('bytes' in location) {
+    const chunks = [headerBytes, location.bytes.subarray(headerBytes.length, byteLength)]
+    return writeChunks(path, method === 'none' ? chunks : compressed(chunks, byteLength, method))
+  }
+  if (method !== 'none') {
+    return writeChunks(path, compressed(withHeader(headerBytes, location.path), byteLength, method))
+  }
+  await copyFile(location.path, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+  const handle = await open(path, 'r+')
+  try {
+    await handle.write(headerBytes, 0, headerBytes.length, 0)
+    return handle
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+/** Reads a log and checks all of it. A large one is copied to a temporary file: the object may be replaced or removed. */
+export async function readLogObject(path: string, signal: AbortSignal | undefined): Promise<Log> {
+  try {
+    const chunks = decompressed(chunksOf(path, { signal }), { path })
+    if ((await contentBytes(path)) <= logMemoryBytesMax) return await Log.from(await gathered(chunks))
+    const temporary = await temporaryPath('.log')
+    try {
+      await writeTemporary(temporary, chunks)
+      const { file } = await runTask({ kind: 'openLog', path: temporary, verify: true })
+      return Log.fromFile(file, { temporary: true })
+    } catch (error) {
+      await removeTemporaryFile(temporary)
+      throw namedAs(path, error, temporary)
+    }
+  } catch (error) {
+    throw readError(error, path)
+  }
+}
+
+/** Bytes of what the object holds, as it says. */
+async function contentBytes(path: string): Promise<number> {
+  const handle = await open(path, 'r')
+  try {
+    const { buffer, bytesRead } = await handle.read({ buffer: new Uint8Array(objectHeaderBytes) })
+    const header = decodeObjectHeader(buffer.subarray(0, bytesRead), { path })
+    return header?.rawBytes ?? (await handle.stat()).size
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Why an object cannot be read, by its name. */
+export function readError(error: unknown, path: string): unknown {
+  const { code, path: ofPath } = (error ?? {}) as NodeJS.ErrnoException
+  if (code === 'ENOENT' && ofPath === path) return notFound(path, error)
+  return storeError(namedAs(path, error), 'read', path)
+}
+
+export function notFound(path: string, cause?: unknown): MylibsqlError {
+  return new MylibsqlError('ERR_NOT_FOUND', `${path} is not there (any more)`, { path }, { cause })
+}
+
+async function* withHeader(headerBytes: Uint8Array, path: string): AsyncGenerator<Uint8Array> {
+  let toSkip = headerBytes.length
+  yield headerBytes
+  for await (const chunk of chunksOf(path)) {
+    if (toSkip < chunk.length) yield chunk.subarray(toSkip)
+    toSkip = Math.max(0, toSkip - chunk.length)
+  }
+}

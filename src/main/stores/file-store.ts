@@ -1,0 +1,376 @@
+import { open } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import type { LogFile } from '../../protocol/log-format.js'
+import type { Compression } from '../../protocol/object-format.js'
+import {
+  checkBoolean,
+  checkFrameNo,
+  checkFunction,
+  checkInstance,
+  checkOptions,
+  checkPath,
+  checkPositiveInteger,
+  checkSignal,
+  checkString,
+  optional,
+  withDefault,
+} from '../arguments.js'
+import { Log } from '../log.js'
+import { Snapshot } from '../snapshot.js'
+import { runTask } from '../task-pool.js'
+import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
+import { checkCompression, compressed, decompressed } from './compression.js'
+import { followLogs } from './file-follow.js'
+import {
+  chunksOf,
+  epochName,
+  epochOf,
+  findObject,
+  isSnapshotName,
+  lastFrameNoOf,
+  logName,
+  notFound,
+  readError,
+  readLogObject,
+  snapshotName,
+  startFrameNoOf,
+  writeChunks,
+  writeLogObject,
+  writeTemporary,
+} from './file-objects.js'
+import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import { type Kind, StoreFolder } from './store-folder.js'
+import { checkOwnLog, checkOwnSnapshot, namedAs, stampedHeader } from './stored-log.js'
+
+export interface FileStoreOptions {
+  /** Whether the first write may make the folder, or a store in an empty one. Default: true. */
+  create?: boolean
+  /** Of what is written from now on; any mix is read. 'zstd' where Node has it (22.15 and later). Default: 'none'. */
+  compression?: 'none' | 'deflate' | 'brotli' | 'zstd'
+}
+
+/** Epochs kept below the newest one: far more than are claimed while a claimer is paused. */
+const epochsKept = 100
+
+/**
+ * A store in a folder: a file for each log and each snapshot, which any tool opens unless they are compressed. Many
+ * processes may use it at once, on a file system of this machine: over a network two machines would see each other's
+ * files late, and both could be acknowledged.
+ *
+ * Nothing happens before the first call, and nothing is made before the first write. What is written is synced, its name
+ * too, before a call resolves.
+ *
+ * @example
+ * const store = new FileStore('/var/lib/app/history')
+ * const primary = await Primary.open({ store })
+ */
+export class FileStore implements Store {
+  readonly url: string
+  readonly #folder: StoreFolder
+  readonly #compression: Compression | 'none'
+  readonly #ending = new AbortController()
+
+  /** @throws TypeError also when 'zstd' is asked for and Node does not have it */
+  constructor(dir: string | URL, options?: FileStoreOptions) {
+    const path = checkPath(dir, 'dir')
+    const known = {
+      create: withDefault(checkBoolean, true),
+      compression: withDefault(checkCompression, 'none'),
+    }
+    const { create, compression } = checkOptions(options, known, 'FileStore')
+    this.url = `file:${path}`
+    this.#folder = new StoreFolder(path, create)
+    this.#compression = compression
+  }
+
+  async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
+    checkString(holder, 'holder')
+    return this.#call('claimEpoch', limits, () => this.#claimEpoch(holder))
+  }
+
+  async currentEpoch(limits?: CallLimits): Promise<number> {
+    return this.#call('currentEpoch', limits, async () => Math.max(0, ...(await this.#epochs())))
+  }
+
+  async append(log: Log, epoch: number, limits?: CallLimits): Promise<StoredLog> {
+    checkInstance(log, Log, 'log')
+    checkPositiveInteger(epoch, 'epoch')
+    return this.#call('append', limits, () => log.use((file) => this.#append(file, epoch)))
+  }
+
+  async logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]> {
+    const { from, ...limits } = options ?? {}
+    const first = optional(checkFrameNo)(from, 'Option "from" of FileStore.logs') ?? 0
+    return this.#call('logs', limits, async () => {
+      const startFrameNos = await this.#startFrameNos()
+      const later = startFrameNos.findIndex((startFrameNo) => startFrameNo >= first)
+      const wanted = startFrameNos.slice(Math.max(0, (later === -1 ? startFrameNos.length : later) - 1))
+      return present(await Promise.all(wanted.map((startFrameNo) => this.#findLog(startFrameNo))))
+    })
+  }
+
+  async readLog(stored: StoredLog, limits?: CallLimits): Promise<Log> {
+    const path = this.#pathOf(stored, 'logs')
+    return this.#call('readLog', limits, async (signal) => {
+      const log = await readLogObject(path, signal)
+      if (log.startFrameNo === stored.startFrameNo) return log
+      await log.close()
+      const message = `${path} is named for frame ${stored.startFrameNo}, but holds frames from ${log.startFrameNo} on`
+      const details = { path, expected: stored.startFrameNo, actual: log.startFrameNo }
+      throw new MylibsqlError('ERR_CORRUPT', message, details)
+    })
+  }
+
+  async *follow(
+    from: FrameNo,
+    { signal }: { readonly signal: AbortSignal },
+  ): AsyncGenerator<StoredLog, void, undefined> {
+    checkFrameNo(from, 'from')
+    checkSignal(signal, 'Option "signal" of FileStore.follow')
+    this.#checkOpen()
+    const ended = new AbortController()
+    const end = () => ended.abort()
+    if (signal.aborted) return
+    signal.addEventListener('abort', end)
+    this.#ending.signal.addEventListener('abort', end)
+    const folder = {
+      path: join(this.#folder.path, 'logs'),
+      startFrameNos: () => this.#startFrameNos(),
+      find: (startFrameNo: FrameNo) => this.#findLog(startFrameNo),
+      startFrameNoOf,
+    }
+    try {
+      yield* followLogs(folder, from, ended.signal)
+    } finally {
+      signal.removeEventListener('abort', end)
+      this.#ending.signal.removeEventListener('abort', end)
+    }
+  }
+
+  async putSnapshot(snapshot: Snapshot, limits?: CallLimits): Promise<StoredSnapshot> {
+    checkInstance(snapshot, Snapshot, 'snapshot')
+    return this.#call('putSnapshot', limits, async (signal) => {
+      const name = snapshotName(snapshot.lastFrameNo)
+      await this.#checkReplaced(name, snapshot)
+      await snapshot.use((file) =>
+        this.#folder.replace('snapshots', name, async (temporary) => {
+          if (this.#compression !== 'none') {
+            const chunks = chunksOf(file.path, { signal })
+            return writeChunks(temporary, compressed(chunks, snapshot.byteLength, this.#compression))
+          }
+          // Checks the pages on the way.
+          await runTask({ kind: 'copySnapshot', file, path: temporary })
+          return open(temporary, 'r+')
+        }),
+      )
+      const stored = await this.#findSnapshot(name)
+      if (stored === undefined) throw notFound(this.#folder.pathOf('snapshots', name))
+      return stored
+    })
+  }
+
+  async snapshots(limits?: CallLimits): Promise<StoredSnapshot[]> {
+    return this.#call('snapshots', limits, async () => {
+      const names = (await this.#folder.names('snapshots')).filter(isSnapshotName)
+      const found = present(await Promise.all(names.map((name) => this.#findSnapshot(name))))
+      return found.sort((left, right) => (left.lastFrameNo ?? -1) - (right.lastFrameNo ?? -1))
+    })
+  }
+
+  async readSnapshot(
+    stored: StoredSnapshot,
+    options?: CallLimits & { readonly onProgress?: (byteCount: number) => void },
+  ): Promise<Snapshot> {
+    const path = this.#pathOf(stored, 'snapshots')
+    const { onProgress, ...limits } = options ?? {}
+    optional(checkFunction)(onProgress, 'Option "onProgress" of FileStore.readSnapshot')
+    return this.#call('readSnapshot', limits, (signal) =>
+      this.#readSnapshot(stored.lastFrameNo, path, signal, onProgress),
+    )
+  }
+
+  async replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog> {
+    checkInstance(log, Log, 'log')
+    return this.#call('replaceLog', limits, () =>
+      log.use(async (file) => {
+        const { startFrameNo, epoch } = file.header
+        const header = stampedHeader(file.header, epoch)
+        await this.#storedLog(startFrameNo)
+        await this.#folder.replace('logs', logName(startFrameNo), (temporary) =>
+          writeLogObject(temporary, file, header, this.#compression),
+        )
+        return this.#storedLog(startFrameNo)
+      }),
+    )
+  }
+
+  async remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void> {
+    const list = objects.map((stored) => ({
+      stored,
+      path: this.#pathOf(stored, 'startFrameNo' in stored ? 'logs' : 'snapshots'),
+    }))
+    return this.#call('remove', limits, async () => {
+      for (const kind of ['logs', 'snapshots'] as const) {
+        const names: string[] = []
+        for (const { stored, path } of list) {
+          if (path === this.#folder.pathOf(kind, basename(path)) && (await isThere(stored, path)))
+            names.push(basename(path))
+        }
+        await this.#folder.remove(kind, names)
+      }
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort()
+    await this.#folder.tidied()
+  }
+
+  /**
+   * Create-only, and gapless. Old ones are removed, so one that seemed to be free to a claimer that was paused since may
+   * have been held and removed: it takes another one when its own is that old. The newest one is never removed.
+   */
+  async #claimEpoch(holder: string): Promise<number> {
+    const bytes = Buffer.from(`${JSON.stringify({ holder, claimedAt: new Date().toISOString() })}\n`)
+    for (;;) {
+      const epoch = Math.max(0, ...(await this.#epochs())) + 1
+      const write = (path: string) => writeChunks(path, [bytes])
+      if (!(await this.#folder.create('epochs', epochName(epoch), write))) continue
+      const epochs = await this.#epochs()
+      if (Math.max(...epochs) - epoch >= epochsKept) continue
+      const old = epochs.filter((other) => epoch - other > epochsKept)
+      await this.#folder.remove('epochs', old.map(epochName))
+      return epoch
+    }
+  }
+
+  async #epochs(): Promise<number[]> {
+    return present((await this.#folder.names('epochs')).map(epochOf))
+  }
+
+  async #append(file: LogFile, epoch: number): Promise<StoredLog> {
+    const { startFrameNo } = file.header
+    const header = stampedHeader(file.header, epoch)
+    const isCreated = await this.#folder.create('logs', logName(startFrameNo), (path) =>
+      writeLogObject(path, file, header, this.#compression),
+    )
+    const stored = await this.#storedLog(startFrameNo)
+    if (isCreated) return stored
+    const found = await readLogObject(stored.id, undefined)
+    try {
+      checkOwnLog(found, stored.id, file.header, epoch)
+    } finally {
+      await found.close()
+    }
+    // The earlier attempt may have failed just there.
+    await this.#folder.syncFolder('logs')
+    return stored
+  }
+
+  async #readSnapshot(
+    lastFrameNo: FrameNo | undefined,
+    path: string,
+    signal: AbortSignal | undefined,
+    onProgress: ((byteCount: number) => void) | undefined,
+  ): Promise<Snapshot> {
+    const temporary = await temporaryPath('.db')
+    try {
+      await writeTemporary(temporary, decompressed(chunksOf(path, { signal, onProgress }), { path }))
+      const file = await runTask({ kind: 'openSnapshot', path: temporary, verify: true, format: 'mylibsql' })
+      if (file.trailer.lastFrameNo === lastFrameNo) return Snapshot.fromFile(file, { temporary: true })
+      const message = `${path} is named for frame ${lastFrameNo}, but its last frame is ${file.trailer.lastFrameNo}`
+      throw new MylibsqlError('ERR_CORRUPT', message, { path })
+    } catch (error) {
+      await removeTemporaryFile(temporary)
+      throw readError(namedAs(path, error, temporary), path)
+    }
+  }
+
+  /** What is replaced has to be of the same history: a snapshot of another one must not take its place. */
+  async #checkReplaced(name: string, snapshot: Snapshot): Promise<void> {
+    const stored = await this.#findSnapshot(name)
+    if (stored === undefined) return
+    const found = await this.#readSnapshot(stored.lastFrameNo, stored.id, undefined, undefined)
+    try {
+      checkOwnSnapshot(found, stored.id, snapshot)
+    } finally {
+      await found.close()
+    }
+  }
+
+  async #startFrameNos(): Promise<FrameNo[]> {
+    const startFrameNos = present((await this.#folder.names('logs')).map(startFrameNoOf))
+    return startFrameNos.sort((left, right) => left - right)
+  }
+
+  async #findLog(startFrameNo: FrameNo): Promise<StoredLog | undefined> {
+    const id = this.#folder.pathOf('logs', logName(startFrameNo))
+    const found = await findObject(id)
+    return found === undefined ? undefined : { id, startFrameNo, ...found }
+  }
+
+  /** @throws ERR_NOT_FOUND */
+  async #storedLog(startFrameNo: FrameNo): Promise<StoredLog> {
+    const stored = await this.#findLog(startFrameNo)
+    if (stored === undefined) throw notFound(this.#folder.pathOf('logs', logName(startFrameNo)))
+    return stored
+  }
+
+  async #findSnapshot(name: string): Promise<StoredSnapshot | undefined> {
+    const id = this.#folder.pathOf('snapshots', name)
+    const found = await findObject(id)
+    return found === undefined ? undefined : { id, lastFrameNo: lastFrameNoOf(name), ...found }
+  }
+
+  /** Where an object of this store is; one of another store is the caller's mistake. */
+  #pathOf({ id }: StoredLog | StoredSnapshot, kind: Kind): string {
+    if (dirname(id) === dirname(this.#folder.pathOf(kind, 'any'))) return id
+    throw new TypeError(`${id} is no object of the store ${this.url}`)
+  }
+
+  #checkOpen(): void {
+    if (this.#ending.signal.aborted) throw new MylibsqlError('ERR_CLOSED', `The store ${this.url} is closed`)
+  }
+
+  async #call<T>(
+    method: string,
+    limits: CallLimits | undefined,
+    operation: (signal: AbortSignal | undefined) => Promise<T>,
+  ): Promise<T> {
+    const { signal } = checkOptions(limits, { signal: optional(checkSignal) }, `FileStore.${method}`)
+    this.#checkOpen()
+    if (signal === undefined) return operation(undefined)
+    signal.throwIfAborted()
+    return untilAborted(signal, operation(signal))
+  }
+}
+
+/** Gives up waiting: what was begun goes on to its end, and takes place wholly or not at all. */
+async function untilAborted<T>(signal: AbortSignal, result: Promise<T>): Promise<T> {
+  let onAbort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort)
+  })
+  try {
+    return await Promise.race([result, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Not another one that has taken its place since it was listed. */
+async function isThere(stored: StoredLog | StoredSnapshot, path: string): Promise<boolean> {
+  const found = await findObject(path)
+  return (
+    found !== undefined &&
+    found.byteLength === stored.byteLength &&
+    found.storedAt.getTime() === stored.storedAt.getTime()
+  )
+}
+
+function present<T>(list: readonly (T | undefined)[]): T[] {
+  return list.filter((one) => one !== undefined)
+}

@@ -1,0 +1,284 @@
+/**
+ * The files of a FileStore, and the order of steps that makes each of them durable, complete or not there, and
+ * create-only where it has to be:
+ *
+ *     create     write tmp/x, fdatasync it, link(tmp/x, logs/N) which never overwrites, fsync logs/, unlink tmp/x
+ *     replace    write tmp/x, fdatasync it, rename(tmp/x, snapshots/N), fsync snapshots/
+ *
+ * The bytes are on disk before they have a name: whatever has a name is complete, also after a loss of power. The name is
+ * on disk before anybody is told. What is in tmp/ belongs to a writer, or to one that is gone: removed a day later.
+ *
+ *     mylibsql-store.json   says that the folder is a store, written first and last removed
+ *     epochs/N  logs/N.log  snapshots/N.db  tmp/
+ */
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { MylibsqlError } from '../../protocol/errors.js'
+
+export type Kind = 'epochs' | 'logs' | 'snapshots'
+const kinds: readonly Kind[] = ['epochs', 'logs', 'snapshots']
+
+/** Makes a file at a path where there is none; not yet synced. */
+export type Write = (path: string) => Promise<FileHandle>
+
+const markerName = 'mylibsql-store.json'
+const marker = { format: 'mylibsql-store', version: 1 }
+/** A restore that reads may take hours, and what a dead one left costs only space. */
+const leftoverAgeMs = 24 * 60 * 60 * 1000
+
+export class StoreFolder {
+  readonly path: string
+  readonly #canCreate: boolean
+  /** Whether the folder holds a store; false: it is empty, or not there. */
+  #opening: Promise<boolean> | undefined
+  readonly #tidying = new Set<Promise<void>>()
+
+  constructor(path: string, canCreate: boolean) {
+    this.path = path
+    this.#canCreate = canCreate
+  }
+
+  pathOf(kind: Kind, name: string): string {
+    return join(this.path, kind, name)
+  }
+
+  /** A path for a file that is about to be made. */
+  temporaryPath(): string {
+    return join(this.path, 'tmp', `${process.pid}-${randomBytes(8).toString('hex')}`)
+  }
+
+  /** Names of all objects of a kind. Throws ERR_STORE. */
+  async names(kind: Kind): Promise<string[]> {
+    if (!(await this.#isOpen(false))) return []
+    const path = join(this.path, kind)
+    return this.attempt('list', path, () => readdir(path))
+  }
+
+  /** False when there is one of that name: it stays. Throws ERR_STORE. */
+  async create(kind: Kind, name: string, write: Write): Promise<boolean> {
+    await this.#isOpen(true)
+    const path = this.pathOf(kind, name)
+    return this.#withTemporary(path, write, async (temporary) => {
+      try {
+        await link(temporary, path)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+        throw error
+      }
+      await this.#syncFolder(kind)
+      return true
+    })
+  }
+
+  /** What was there before is replaced. Throws ERR_STORE. */
+  async replace(kind: Kind, name: string, write: Write): Promise<void> {
+    await this.#isOpen(true)
+    const path = this.pathOf(kind, name)
+    await this.#withTemporary(path, write, async (temporary) => {
+      await rename(temporary, path)
+      await this.#syncFolder(kind)
+    })
+  }
+
+  /** Removes those that are there. Throws ERR_STORE. */
+  async remove(kind: Kind, names: readonly string[]): Promise<void> {
+    if (names.length === 0 || !(await this.#isOpen(false))) return
+    for (const name of names) {
+      const path = this.pathOf(kind, name)
+      await this.attempt('remove', path, () => rm(path, { force: true }))
+    }
+    await this.syncFolder(kind)
+  }
+
+  /** Names that are there are durable afterwards. Throws ERR_STORE. */
+  syncFolder(kind: Kind): Promise<void> {
+    return this.attempt('sync', join(this.path, kind), () => this.#syncFolder(kind))
+  }
+
+  /** Waits until no temporary file is left of what has settled. */
+  async tidied(): Promise<void> {
+    await Promise.all(this.#tidying)
+  }
+
+  /** What the system says, as ERR_STORE. */
+  async attempt<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
+    try {
+      return await operation()
+    } catch (error) {
+      throw storeError(error, action, path)
+    }
+  }
+
+  #syncFolder(kind: Kind): Promise<void> {
+    return syncPath(join(this.path, kind))
+  }
+
+  async #withTemporary<T>(path: string, write: Write, commit: (temporary: string) => Promise<T>): Promise<T> {
+    const temporary = this.temporaryPath()
+    let handle: FileHandle | undefined
+    try {
+      handle = await write(temporary)
+      await handle.datasync()
+      return await commit(temporary)
+    } catch (error) {
+      throw storeError(error, 'write', path)
+    } finally {
+      // No caller waits: the object is there and durable, or it is not.
+      const tidying = tidyUp(temporary, handle).finally(() => this.#tidying.delete(tidying))
+      this.#tidying.add(tidying)
+    }
+  }
+
+  async #isOpen(toWrite: boolean): Promise<boolean> {
+    this.#opening ??= this.#open(toWrite)
+    const opening = this.#opening
+    try {
+      if (await opening) return true
+      // Somebody else may have made the store by now.
+      if (this.#opening === opening) this.#opening = undefined
+      return toWrite ? await this.#isOpen(true) : false
+    } catch (error) {
+      if (this.#opening === opening) this.#opening = undefined
+      throw error
+    }
+  }
+
+  async #open(toWrite: boolean): Promise<boolean> {
+    const entries = await this.#entries(toWrite)
+    if (!entries.includes(markerName)) {
+      const foreign = entries.find((name) => !name.startsWith(`.${markerName}`))
+      if (foreign !== undefined) {
+        const message = `${this.path} is no store of mylibsql: it holds other files, such as ${foreign}. Nothing was changed`
+        throw new MylibsqlError('ERR_STORE', message, { path: join(this.path, foreign) })
+      }
+      if (!toWrite) return false
+      if (!this.#canCreate) throw this.#missing()
+      await this.#make()
+    }
+    await this.#checkMarker()
+    if (toWrite) {
+      for (const name of [...kinds, 'tmp']) await this.#makeFolder(join(this.path, name))
+      void this.#removeLeftovers()
+    }
+    return true
+  }
+
+  async #entries(toWrite: boolean): Promise<string[]> {
+    try {
+      return await readdir(this.path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        throw storeError(error, 'open the store', this.path)
+      if (!toWrite || !this.#canCreate) throw this.#missing(error)
+      await this.#makeFolder(this.path)
+      return []
+    }
+  }
+
+  #missing(cause?: unknown): MylibsqlError {
+    const message = `There is no store at ${this.path}: a primary makes it when it opens with a FileStore that may create it`
+    return new MylibsqlError('ERR_STORE', message, { path: this.path }, { cause })
+  }
+
+  /** The marker is written before anything else, create-only: many processes may do this at once. */
+  async #make(): Promise<void> {
+    const path = join(this.path, markerName)
+    const temporary = join(this.path, `.${markerName}.${randomBytes(8).toString('hex')}`)
+    await this.attempt('write', path, async () => {
+      try {
+        const handle = await open(temporary, 'wx')
+        try {
+          await handle.writeFile(`${JSON.stringify(marker)}\n`)
+          await handle.sync()
+        } finally {
+          await handle.close()
+        }
+        await link(temporary, path).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'EEXIST') throw error
+        })
+      } finally {
+        await rm(temporary, { force: true })
+      }
+      await syncPath(this.path)
+    })
+  }
+
+  async #checkMarker(): Promise<void> {
+    const path = join(this.path, markerName)
+    const text = await this.attempt('read', path, () => readFile(path, 'utf8'))
+    const found = parsed(text)
+    if (found?.format !== marker.format) {
+      throw new MylibsqlError('ERR_STORE', `${path} is not of mylibsql: this is no store`, { path })
+    }
+    if (found.version !== marker.version) {
+      const message = `${path}: a store of version ${found.version}, this release knows ${marker.version}`
+      const details = { path, expected: marker.version, actual: Number(found.version) }
+      throw new MylibsqlError('ERR_VERSION', message, details)
+    }
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    await this.attempt('make the folder', path, async () => {
+      const first = await mkdir(path, { recursive: true })
+      if (first !== undefined) await syncPath(dirname(first))
+    })
+  }
+
+  /** Nobody waits for it, and failing is no failure of what the caller does. */
+  async #removeLeftovers(): Promise<void> {
+    const folder = join(this.path, 'tmp')
+    try {
+      for (const name of await readdir(folder)) {
+        const path = join(folder, name)
+        const { ctimeMs } = await stat(path)
+        if (Date.now() - ctimeMs > leftoverAgeMs) await rm(path, { force: true })
+      }
+    } catch {}
+  }
+}
+
+/** What the system says of a file of the store, as ERR_STORE. */
+export function storeError(cause: unknown, action: string, path: string): unknown {
+  if (!(cause instanceof Error) || !('syscall' in cause)) return cause
+  const { code } = cause as NodeJS.ErrnoException
+  const hint = hints[code ?? ''] ?? ''
+  return new MylibsqlError(
+    'ERR_STORE',
+    `Cannot ${action} ${path}: ${cause.message}${hint}`,
+    { path },
+    { cause },
+  )
+}
+
+const hints: Record<string, string> = {
+  EACCES: '. This process has no permission there',
+  EROFS: '. This process cannot write there',
+  EPERM: '. This process has no permission, or the file system has no hard links, which a FileStore needs',
+  ENOTSUP: '. The file system has no hard links, which a FileStore needs',
+}
+
+/** Never rejects: what cannot be removed now is a leftover. */
+async function tidyUp(temporary: string, handle: FileHandle | undefined): Promise<void> {
+  try {
+    await handle?.close()
+    await rm(temporary, { force: true })
+  } catch {}
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+function parsed(text: string): { format?: unknown; version?: unknown } | undefined {
+  try {
+    return JSON.parse(text) ?? undefined
+  } catch {
+    return undefined
+  }
+}

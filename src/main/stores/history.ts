@@ -1,0 +1,175 @@
+/** What a store holds, ready to be opened: its newest usable snapshot and the chain of logs behind it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { Log } from '../log.js'
+import type { Snapshot } from '../snapshot.js'
+import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
+import { closeWhole } from './log-head.js'
+import { named } from './read-ahead.js'
+import type { CallLimits, Store, StoredSnapshot } from './store.js'
+
+export interface HistoryOptions extends Target, CallLimits {}
+
+export interface History {
+  readonly snapshot: Snapshot
+  /** In order, each behind the one before. */
+  readonly logs: readonly Log[]
+  /** Snapshots that could not be used, so that an older one was. */
+  readonly problems: readonly MylibsqlError[]
+  /** Closes the snapshot and all logs. */
+  close(): Promise<void>
+}
+
+/** A snapshot that was chosen, and the chain behind it, which is read as it is asked for. */
+interface ChosenHistory {
+  readonly snapshot: Snapshot
+  readonly chain: HistoryChain
+  readonly problems: readonly MylibsqlError[]
+}
+
+/** Plans that are made when objects vanish while they are read. */
+const plansMax = 5
+const planAgainMs = 50
+
+/**
+ * Reads the history of a store: the newest usable snapshot at or before the target, and the logs behind it up to the
+ * target. What a primary removes meanwhile is no failure: everything is planned again, from a newer snapshot.
+ *
+ * @throws ERR_NOT_FOUND without a usable snapshot, or when the store has not come to frame `to`; ERR_LOG_GAP for a hole;
+ * ERR_CORRUPT, ERR_NOT_A_LOG, ERR_LINEAGE, ERR_PAGE_SIZE for a log of the chain; all name the object. ERR_STORE; the
+ * signal's reason
+ */
+export function openHistory(store: Store, options: HistoryOptions = {}): Promise<History> {
+  return planning(options, () => readAll(store, options))
+}
+
+/** Runs `attempt` again, a few times, while what it planned to read is removed under its hands. */
+export async function planning<T>({ signal }: CallLimits, attempt: () => Promise<T>): Promise<T> {
+  for (let planNo = 1; ; planNo++) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!hasGap(error) || planNo === plansMax) throw error
+      await delay(planNo * planAgainMs, undefined, { signal })
+    }
+  }
+}
+
+/**
+ * Chooses the snapshot and reads it: `onProgress` is told of its bytes. The logs are to be read from the chain. The
+ * caller closes both.
+ */
+export async function chooseHistory(
+  store: Store,
+  options: HistoryOptions & { onProgress?: (bytesDone: number, bytesTotal: number) => void },
+): Promise<ChosenHistory> {
+  const { to, at, signal, onProgress } = options
+  const limits: CallLimits = signal === undefined ? {} : { signal }
+  const snapshots = await store.snapshots(limits)
+  const problems: MylibsqlError[] = []
+  for (const stored of candidatesOf(snapshots, { to, at })) {
+    const reading = {
+      ...limits,
+      onProgress: (byteCount: number) => onProgress?.(byteCount, stored.byteLength),
+    }
+    const snapshot = await readUsable(store, stored, reading, problems)
+    if (snapshot === undefined) continue
+    if (at === undefined || snapshot.createdAt === undefined || snapshot.createdAt <= at) {
+      const chain = new HistoryChain(store, startOf(snapshot), { ...limits, snapshots, target: { to, at } })
+      return { snapshot, chain, problems }
+    }
+    await snapshot.close()
+  }
+  throw notFound(store, { to, at }, problems)
+}
+
+/** Where a chain behind a snapshot of the store starts. */
+function startOf({ lastFrameNo, checksum, pageSize }: Snapshot): ChainStart {
+  const nextFrameNo = lastFrameNo === undefined ? 0 : lastFrameNo + 1
+  return { nextFrameNo, checksum, pageSize, epoch: 0, isKept: true }
+}
+
+/** Whether frames are missing: in a newer plan they may not be. */
+export function hasGap(error: unknown): boolean {
+  return error instanceof MylibsqlError && error.code === 'ERR_LOG_GAP'
+}
+
+async function readAll(store: Store, options: HistoryOptions): Promise<History> {
+  const { snapshot, chain, problems } = await chooseHistory(store, options)
+  const logs: Log[] = []
+  const close = async (): Promise<void> => {
+    await Promise.all([snapshot.close(), ...logs.map(closeWhole)])
+  }
+  try {
+    for (let log = await chain.next(); log !== undefined; log = await chain.next()) logs.push(log)
+    return { snapshot, logs, problems, close }
+  } catch (error) {
+    await close()
+    throw withProblems(error, problems)
+  } finally {
+    await chain.close()
+  }
+}
+
+/** A hole behind an older snapshot is what it is because of the newer one that cannot be used. */
+export function withProblems(error: unknown, problems: readonly MylibsqlError[]): unknown {
+  const [problem] = problems
+  if (problem === undefined || !(error instanceof MylibsqlError) || error.cause !== undefined) return error
+  const message = `${error.message}. A newer snapshot cannot be used: ${problem.message}`
+  return new MylibsqlError(error.code, message, error.details, { cause: problem })
+}
+
+/**
+ * Snapshots to try, best first. When a snapshot was made stands in the snapshot itself; when it was stored, which is
+ * later, tells which ones to try first. In a store that was copied these times may all be new.
+ */
+function candidatesOf(snapshots: readonly StoredSnapshot[], { to, at }: Target): StoredSnapshot[] {
+  const frameNoOf = ({ lastFrameNo }: StoredSnapshot) => lastFrameNo ?? -1
+  const newestFirst = snapshots
+    .filter((stored) => to === undefined || frameNoOf(stored) <= to)
+    .sort((a, b) => frameNoOf(b) - frameNoOf(a))
+  if (at === undefined) return newestFirst
+  const isBefore = ({ storedAt }: StoredSnapshot) => storedAt <= at
+  return [...newestFirst.filter(isBefore), ...newestFirst.filter((stored) => !isBefore(stored)).reverse()]
+}
+
+/** Undefined, and a problem, when it is damaged or no longer there. */
+async function readUsable(
+  store: Store,
+  stored: StoredSnapshot,
+  reading: Parameters<Store['readSnapshot']>[1],
+  problems: MylibsqlError[],
+): Promise<Snapshot | undefined> {
+  try {
+    const snapshot = await store.readSnapshot(stored, reading)
+    if (snapshot.lastFrameNo === stored.lastFrameNo) return snapshot
+    await snapshot.close()
+    const message =
+      `${named(store, stored)} is damaged: it ends with frame ${snapshot.lastFrameNo}, its name says ` +
+      `${stored.lastFrameNo}`
+    problems.push(new MylibsqlError('ERR_CORRUPT', message, { path: stored.id }))
+  } catch (error) {
+    if (!(error instanceof MylibsqlError) || !unusable.has(error.code)) throw error
+    problems.push(error)
+  }
+  return undefined
+}
+
+const unusable = new Set<string>(['ERR_NOT_FOUND', 'ERR_NOT_A_SNAPSHOT', 'ERR_CORRUPT', 'ERR_VERSION'])
+
+function notFound(store: Store, { to, at }: Target, problems: readonly MylibsqlError[]): MylibsqlError {
+  const place =
+    to !== undefined
+      ? ` at or before frame ${to}`
+      : at !== undefined
+        ? ` at or before ${at.toISOString()}`
+        : ''
+  const reasons = problems.map(({ message }) => `. ${message}`).join('')
+  const message = `${store.url} has no snapshot${place} that can be used${reasons}`
+  return new MylibsqlError(
+    'ERR_NOT_FOUND',
+    message,
+    { ...(to === undefined ? {} : { frameNo: to }) },
+    { cause: problems[0] },
+  )
+}

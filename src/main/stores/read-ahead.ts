@@ -1,0 +1,90 @@
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { Log } from '../log.js'
+import type { CallLimits, Store, StoredLog } from './store.js'
+
+/** Logs that are read before their turn, so that the way to the store is not waited for again and again. */
+const logCountMax = 8
+/** Of them, as stored; one is always read. */
+const byteCountMax = 64 * 1024 * 1024
+
+/** Reads logs of a store, some of them ahead. What was read and not taken is closed with it. */
+export class ReadAhead {
+  readonly #store: Store
+  readonly #limits: CallLimits
+  readonly #reads = new Map<string, Promise<Log>>()
+
+  constructor(store: Store, limits: CallLimits) {
+    this.#store = store
+    this.#limits = limits
+  }
+
+  /** Begins to read the first ones of these, as far as the limits go. */
+  begin(next: readonly StoredLog[]): void {
+    let byteCount = 0
+    for (const stored of next.slice(0, logCountMax)) {
+      byteCount += stored.byteLength
+      if (byteCount > byteCountMax && stored !== next[0]) return
+      void this.look(stored)
+    }
+  }
+
+  /** The log stays here: it is taken or closed later. */
+  look(stored: StoredLog): Promise<Log> {
+    let read = this.#reads.get(stored.id)
+    if (read === undefined) {
+      read = readChecked(this.#store, stored, this.#limits)
+      // Whoever takes it hears of it.
+      read.catch(() => {})
+      this.#reads.set(stored.id, read)
+    }
+    return read
+  }
+
+  /** The log is the caller's, to close. */
+  take(stored: StoredLog): Promise<Log> {
+    const read = this.look(stored)
+    this.#reads.delete(stored.id)
+    return read
+  }
+
+  async close(): Promise<void> {
+    const reads = [...this.#reads.values()]
+    this.#reads.clear()
+    await Promise.allSettled(reads.map(async (read) => (await read).close()))
+  }
+}
+
+/**
+ * Reads one log.
+ *
+ * @throws ERR_LOG_GAP when it is no longer there: it was removed since it was listed
+ */
+export async function readChecked(store: Store, stored: StoredLog, limits: CallLimits): Promise<Log> {
+  let log: Log
+  try {
+    log = await store.readLog(stored, limits)
+  } catch (error) {
+    if (!(error instanceof MylibsqlError) || error.code !== 'ERR_NOT_FOUND') throw error
+    const message = `${named(store, stored)} was removed before it was read`
+    throw new MylibsqlError('ERR_LOG_GAP', message, detailsOf(stored), { cause: error })
+  }
+  const { startFrameNo, version } = log
+  if (startFrameNo === stored.startFrameNo && version === 3) return log
+  await log.close()
+  if (version !== 3) {
+    const message = `${named(store, stored)} is a log of version ${version}: a store holds version 3`
+    throw new MylibsqlError('ERR_VERSION', message, { ...detailsOf(stored), expected: 3, actual: version })
+  }
+  const message = `${named(store, stored)} is damaged: it begins at frame ${startFrameNo}, its name says ${stored.startFrameNo}`
+  const details = { expected: stored.startFrameNo, actual: startFrameNo }
+  throw new MylibsqlError('ERR_CORRUPT', message, { ...detailsOf(stored), ...details })
+}
+
+/** As messages call an object of a store. */
+export function named(store: Store, object: { readonly id: string }): string {
+  return `${object.id} (in ${store.url})`
+}
+
+function detailsOf({ id, startFrameNo }: StoredLog): { path: string; frameNo: number } {
+  return { path: id, frameNo: startFrameNo }
+}

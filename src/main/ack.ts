@@ -1,9 +1,11 @@
 import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult } from '../protocol/values.js'
+import type { BatchResults } from '../protocol/wire.js'
 import type { Commit } from './durability.js'
 
-/** Instead of a count of changes: the result is there. */
+/** Instead of a count of changes: the result is there, or it is still in columns. */
 const made = -1
+const columnar = -2
 
 /**
  * The result of a write that was executed, and the promise that it is durable.
@@ -21,9 +23,9 @@ const made = -1
  */
 export class Ack<T> {
   readonly #commit: Commit
-  /** The result; of a statement whose result is not made yet, the rowid. */
+  /** The result; while it is not made yet, the rowid of a statement or the columns of a batch. */
   #value: unknown
-  /** Of a statement whose result is not made yet, else `made`: a million may be kept, and most are never looked at. */
+  /** Of a statement, or what `#value` is. Results are made when they are looked at: of a million, most never are. */
   #changes: number
 
   private constructor(commit: Commit, value: unknown, changes: number) {
@@ -42,6 +44,11 @@ export class Ack<T> {
     return new Ack(commit, lastInsertRowid, changes)
   }
 
+  /** @internal */
+  static ofBatch(commit: Commit, results: BatchResults): Ack<RunResult[]> {
+    return new Ack(commit, results, columnar)
+  }
+
   /**
    * Last frame that was committed when the write was: the write is in it or before it. Undefined when nothing
    * was ever written.
@@ -53,7 +60,10 @@ export class Ack<T> {
   /** The result, whether it is durable yet or not. */
   peek(): T {
     if (this.#changes !== made) {
-      this.#value = { changes: this.#changes, lastInsertRowid: this.#value }
+      this.#value =
+        this.#changes === columnar
+          ? makeResults(this.#value as BatchResults)
+          : { changes: this.#changes, lastInsertRowid: this.#value }
       this.#changes = made
     }
     return this.#value as T
@@ -76,4 +86,12 @@ export class Ack<T> {
   split(): [T, Ack<void>] {
     return [this.peek(), Ack.of<void>(this.#commit, undefined)]
   }
+}
+
+function makeResults({ changes, rowids, rows }: BatchResults): RunResult[] {
+  const results: RunResult[] = new Array(changes.length)
+  for (let index = 0; index < changes.length; index += 1)
+    results[index] = { changes: changes[index]!, lastInsertRowid: rowids[index]! }
+  for (const [index, returned] of rows) results[index] = { ...results[index]!, rows: returned }
+  return results
 }

@@ -4,8 +4,8 @@
  */
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
-import type { RunResult, SqlParams } from '../protocol/values.js'
-import type { BatchResults, FromActor, ToActor } from '../protocol/wire.js'
+import type { SqlParams } from '../protocol/values.js'
+import type { FromActor, ToActor } from '../protocol/wire.js'
 import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import type { Cohort } from './cohort.js'
@@ -90,13 +90,14 @@ export class RequestQueue {
     if (this.#closed !== undefined) return
     const { requestCount, frameNo, changes, rowids } = message
     const commit = { durability: this.#durability, frameNo }
+    const batches = new Map(message.batches)
     const values = new Map(message.values)
-    for (const [index, results] of message.batches) values.set(index, decodeBatch(results))
     const failures = new Map(message.failures)
     for (let index = 0; index < requestCount; index += 1) {
       const cohort = this.#answering()
       const failure = failures.size > 0 ? failures.get(index) : undefined
       if (failure !== undefined) cohort.fail(reviveError(failure))
+      else if (batches.size > 0 && batches.has(index)) cohort.answer(Ack.ofBatch(commit, batches.get(index)!))
       else if (values.size > 0 && values.has(index)) cohort.answer(Ack.of(commit, values.get(index)))
       else cohort.answer(Ack.ofStatement(commit, changes[index]!, rowids[index]!))
       this.#noteAnswer(cohort)
@@ -250,12 +251,4 @@ export class RequestQueue {
   #wakeIdle(): void {
     for (const wake of this.#idleWaiters.splice(0)) wake()
   }
-}
-
-function decodeBatch({ changes, rowids, rows }: BatchResults): RunResult[] {
-  const results: RunResult[] = new Array(changes.length)
-  for (let index = 0; index < changes.length; index += 1)
-    results[index] = { changes: changes[index]!, lastInsertRowid: rowids[index]! }
-  for (const [index, returned] of rows) results[index] = { ...results[index]!, rows: returned }
-  return results
 }

@@ -1,4 +1,7 @@
 // The queue in front of the writer is bounded for producers that ask: ready() waits, wait: false refuses.
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { init, Primary, type PrimaryOptions } from 'mylibsql'
 import { afterEach, expect, it } from 'vitest'
 
@@ -71,6 +74,17 @@ it('a hundred thousand calls at once all settle, in order', async () => {
   expect(acks.map((ack) => ack.peek().lastInsertRowid)).toEqual(
     Array.from({ length: count }, (_, n) => n + 1),
   )
+})
+
+it('a call that waits costs little more than its promise, and an Ack that is kept two words of result', async () => {
+  const program = fileURLToPath(new URL('./programs/many-calls.mjs', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', program])
+  const bytesPerCall: { waiting: number; kept: number; isComplete: boolean } = JSON.parse(stdout)
+  expect(bytesPerCall.isComplete).toBe(true)
+  // A promise and its handler are 96 bytes, and the one parameter 8.
+  expect(bytesPerCall.waiting).toBeLessThan(125)
+  // A promise is 48 bytes, and so is its Ack.
+  expect(bytesPerCall.kept).toBeLessThan(110)
 })
 
 it('an actor that spins does the same, and calls have their turn', async () => {

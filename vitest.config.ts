@@ -1,10 +1,15 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
+const distOf = (file: string) => fileURLToPath(new URL(`./dist/main/${file}`, import.meta.url))
+
 // Tests use the built library, as a user does: a worker thread cannot start from a .ts file on Node 20.
 export default defineConfig({
   resolve: {
-    alias: { mylibsql: fileURLToPath(new URL('./dist/main/index.js', import.meta.url)) },
+    alias: [
+      { find: /^mylibsql$/, replacement: distOf('index.js') },
+      { find: /^mylibsql\/(\w+)$/, replacement: distOf('stores/$1.js') },
+    ],
   },
   test: {
     include: ['test/**/*.test.ts'],

@@ -1,0 +1,378 @@
+/**
+ * Epochs and logs of a store, in its stream. Whoever writes a message says which one he knows to be the last, and the
+ * server refuses it when another one came in between. The writer then reads what came and decides anew:
+ *
+ *     the same log, or claim, is there    it is his own: the answer to an earlier attempt was lost
+ *     another log begins at that frame    ERR_FENCED
+ *     a newer epoch was claimed           ERR_FENCED
+ *     anything else                       tries again, behind what he has read
+ *
+ * So a log is in the stream only if, at its place, its epoch was the newest one and nothing began at its start frame:
+ * that is decided by the one sequence of the stream, not by clocks, nor by asking first and writing then.
+ */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import { logByteLength } from '../../protocol/log-format.js'
+import type { Compression } from '../../protocol/object-format.js'
+import type { Log } from '../log.js'
+import { OperationGate } from '../operation-gate.js'
+import { abortable, isFinal, storeError } from './nats-failure.js'
+import { type IndexedLog, StreamIndex } from './nats-index.js'
+import { partsOf } from './nats-log-bytes.js'
+import {
+  decodeMessage,
+  hasSameFrames,
+  isSameLog,
+  type LogMessage,
+  rangesOf,
+  type SequenceRange,
+  type StreamMessage,
+  sequencesOf,
+} from './nats-message.js'
+import { type NatsStream, requestMsMax } from './nats-stream.js'
+import type { CallLimits, StoredLog } from './store.js'
+
+export interface NatsLogsOptions {
+  readonly url: string
+  readonly stream: NatsStream
+  readonly compression: Compression | 'none'
+  /** Bytes of a message's body at most. */
+  readonly partBytesMax: number
+  readonly timeoutMs: number
+}
+
+const retryMs = { first: 10, max: 500 }
+/** Messages of others that may be removed while the stream is read before the reader starts over once more. */
+const rereadsMax = 3
+const deletesAtOnce = 16
+
+export class NatsLogs {
+  readonly #url: string
+  readonly #stream: NatsStream
+  readonly #compression: Compression | 'none'
+  readonly #partBytesMax: number
+  readonly #timeoutMs: number
+  /** Writers, and readers of the index, one after the other. */
+  readonly #gate = new OperationGate(this, 'The store')
+  #index = new StreamIndex()
+  /** There may be messages that the index does not have. */
+  #isBehind = true
+
+  constructor({ url, stream, compression, partBytesMax, timeoutMs }: NatsLogsOptions) {
+    this.#url = url
+    this.#stream = stream
+    this.#compression = compression
+    this.#partBytesMax = partBytesMax
+    this.#timeoutMs = timeoutMs
+  }
+
+  get gate(): OperationGate {
+    return this.#gate
+  }
+
+  claimEpoch(holder: string, limits: CallLimits | undefined): Promise<number> {
+    const token = randomUUID()
+    const body = new TextEncoder().encode(holder)
+    return this.#gate.exclusive(async () => {
+      const epoch = await this.settled('claim an epoch in', limits, async (attemptMs) => {
+        await this.#catchUp()
+        if (this.#index.epochToken === token) return this.#index.epoch
+        await this.#write({ kind: 'epoch', epoch: this.#index.epoch + 1, token }, body, attemptMs)
+        return undefined
+      })
+      // What older primaries left unfinished takes space, nothing else.
+      await this.#delete(this.#index.abandonedParts()).catch(() => {})
+      return epoch
+    })
+  }
+
+  /** The leader is asked. Even where it were an old one: what is in the stream was decided when it was written. */
+  currentEpoch(limits: CallLimits | undefined): Promise<number> {
+    return this.settled('read the epoch of', limits, async () => {
+      const last = await this.#stream.last(this.#stream.subjects.epoch)
+      return last === undefined ? 0 : (decodeMessage(last.headers)?.epoch ?? 0)
+    })
+  }
+
+  append(log: Log, epoch: number, limits: CallLimits | undefined): Promise<StoredLog> {
+    return this.#gate.exclusive(() =>
+      this.#store(log, 'log', epoch, limits, (message) => {
+        const there = this.#index.logAt(message.startFrameNo)
+        if (there !== undefined && isSameLog(there.message, message)) return there
+        if (there !== undefined)
+          throw this.#fenced(`at frame ${message.startFrameNo} begins another log`, message, there)
+        if (this.#index.epoch > epoch) throw this.#fenced('it has claimed a newer epoch', message)
+        return undefined
+      }),
+    )
+  }
+
+  /** The message that is replaced goes once the new one is there. */
+  replace(log: Log, limits: CallLimits | undefined): Promise<StoredLog> {
+    return this.#gate.exclusive(async () => {
+      let replaced: IndexedLog | undefined
+      const stored = await this.#store(log, 'replacement', log.epoch, limits, (message) => {
+        const there = this.#index.logAt(message.startFrameNo)
+        if (there !== undefined && there !== replaced && hasSameFrames(there.message, message)) return there
+        replaced = there
+        this.#checkReplaces(message, there)
+        return undefined
+      })
+      if (replaced !== undefined && replaced.stored.id !== stored.id) {
+        await this.#delete(messagesOfLog(replaced), [replaced.stored]).catch(() => {})
+      }
+      return stored
+    })
+  }
+
+  /** Logs that are there now; `lastSequence`: of the last message that was read. */
+  list(limits: CallLimits | undefined): Promise<{ logs: StoredLog[]; lastSequence: number }> {
+    return this.#gate.exclusive(() =>
+      this.settled('list the logs of', limits, async () => {
+        await this.#refresh()
+        return { logs: this.#index.logs(), lastSequence: this.#index.lastSequence }
+      }),
+    )
+  }
+
+  remove(logs: readonly StoredLog[], limits: CallLimits | undefined): Promise<void> {
+    return this.#gate
+      .exclusive(() =>
+        this.settled('remove logs from', limits, async () => {
+          await this.#refresh()
+          const found = logs
+            .map(({ id, startFrameNo }) => ({ id, there: this.#index.logAt(startFrameNo) }))
+            .flatMap(({ id, there }) => (there?.stored.id === id ? [there] : []))
+          const stored = found.map((one) => one.stored)
+          await this.#purgeBeginning(found)
+          // A log goes before its parts do.
+          await this.#delete(
+            found.map((one) => Number(one.stored.id)),
+            stored,
+          )
+          await this.#delete(found.flatMap((one) => sequencesOf(one.message.parts)))
+          return true
+        }),
+      )
+      .then(() => {})
+  }
+
+  /** Tries until there is a result, or the time is over; what was interrupted is read again before the next attempt. */
+  async settled<T>(
+    action: string,
+    limits: CallLimits | undefined,
+    attempt: (attemptMs: number) => Promise<T | undefined>,
+  ): Promise<T> {
+    const endMs = performance.now() + this.#timeoutMs
+    let waitMs = retryMs.first
+    for (;;) {
+      limits?.signal?.throwIfAborted()
+      try {
+        const attemptMs = Math.max(100, Math.min(requestMsMax, endMs - performance.now()))
+        const result = await abortable(attempt(attemptMs), limits)
+        if (result !== undefined) return result
+        if (performance.now() < endMs) continue
+        throw new MylibsqlError('ERR_STORE', `others wrote at the same time, for ${this.#timeoutMs} ms`)
+      } catch (error) {
+        this.#isBehind = true
+        limits?.signal?.throwIfAborted()
+        if (isFinal(error) || performance.now() + waitMs > endMs) throw storeError(this.#url, action, error)
+        await delay(waitMs)
+        waitMs = Math.min(2 * waitMs, retryMs.max)
+      }
+    }
+  }
+
+  /** Uploads all parts but the last one, which nobody sees; then the last one, behind what `find` has looked at. */
+  async #store(
+    log: Log,
+    kind: LogMessage['kind'],
+    epoch: number,
+    limits: CallLimits | undefined,
+    find: (message: LogMessage) => IndexedLog | undefined,
+  ): Promise<StoredLog> {
+    return log.use(async (file) => {
+      const { startFrameNo, frameCount, startChecksum } = file.header
+      const frames = { startFrameNo, nextFrameNo: startFrameNo + frameCount, startChecksum }
+      const common = {
+        kind,
+        epoch,
+        ...frames,
+        endChecksum: file.header.endChecksum ?? startChecksum,
+        storedAtMs: Date.now(),
+        rawByteLength: logByteLength(file.header),
+      }
+      const sequences: number[] = []
+      let byteLength = 0
+      const look = async () => {
+        await this.#catchUp()
+        return find({ ...common, byteLength, parts: [] })
+      }
+      try {
+        for await (const { bytes, isLast } of partsOf(file, epoch, this.#compression, this.#partBytesMax)) {
+          byteLength += bytes.length
+          if (!isLast) {
+            // Before the first one: not to upload what is refused in the end.
+            const there =
+              sequences.length === 0
+                ? await this.settled('read', limits, async () => (await look()) ?? null)
+                : null
+            if (there !== null) return there.stored
+            sequences.push(await this.#storePart(bytes, epoch, limits))
+            continue
+          }
+          const message = { ...common, byteLength, parts: this.#ranges(sequences) }
+          const indexed = await this.settled('store a log in', limits, async (attemptMs) => {
+            const there = await look()
+            if (there !== undefined) return there
+            await this.#write(message, bytes, attemptMs)
+            return undefined
+          })
+          if (indexed.message.parts.length === 0 || rangesEqual(indexed.message.parts, message.parts))
+            sequences.length = 0
+          return indexed.stored
+        }
+        throw new MylibsqlError('ERR_STORE', 'a log without bytes')
+      } finally {
+        // Parts that no log has claimed.
+        if (sequences.length > 0) void this.#delete(sequences).catch(() => {})
+      }
+    })
+  }
+
+  #storePart(bytes: Uint8Array, epoch: number, limits: CallLimits | undefined): Promise<number> {
+    return this.settled('store a part of a log in', limits, async (attemptMs) => {
+      const message: StreamMessage = { kind: 'part', epoch }
+      const sequence = await this.#stream.publish(message, bytes, undefined, attemptMs)
+      if (sequence === this.#index.lastSequence + 1) this.#index.apply(sequence, message)
+      else this.#isBehind = true
+      return sequence
+    })
+  }
+
+  /** Behind what the index has; otherwise the index is behind. */
+  async #write(message: StreamMessage, body: Uint8Array, attemptMs: number): Promise<void> {
+    const { lastSequence } = this.#index
+    const sequence = await this.#stream.publish(message, body, lastSequence, attemptMs)
+    if (sequence === undefined) this.#isBehind = true
+    else this.#index.apply(sequence, message)
+  }
+
+  /** Reads what has come since. */
+  async #catchUp(): Promise<void> {
+    if (!this.#isBehind) return
+    const { lastSequence } = await this.#stream.extent()
+    await this.#read(this.#index, lastSequence)
+    this.#isBehind = false
+  }
+
+  /** As #catchUp; and what others have removed is known afterwards. */
+  async #refresh(): Promise<void> {
+    for (let reread = 0; ; reread++) {
+      const { firstSequence, lastSequence, messageCount } = await this.#stream.extent()
+      if (lastSequence < this.#index.lastSequence) throw this.#lost(lastSequence)
+      await this.#read(this.#index, lastSequence)
+      if (this.#index.messageCount === messageCount || reread === rereadsMax) break
+      const index = new StreamIndex()
+      index.skipTo(firstSequence - 1)
+      await this.#read(index, lastSequence)
+      this.#index = index
+      if (index.messageCount === messageCount) break
+    }
+    this.#isBehind = false
+  }
+
+  /** Up to the message that the leader says is the last one: the server that sends them may not have it yet. */
+  async #read(index: StreamIndex, lastSequence: number): Promise<void> {
+    if (lastSequence < index.lastSequence) throw this.#lost(lastSequence)
+    while (index.lastSequence < lastSequence) {
+      for await (const message of this.#stream.listed(index.lastSequence + 1)) {
+        index.apply(message.seq, decodeMessage(message.headers))
+      }
+      if (index.lastSequence >= lastSequence) return
+      const next = await this.#stream.next(index.lastSequence + 1)
+      // What is left was removed.
+      if (next === undefined) index.skipTo(lastSequence)
+      else await delay(retryMs.first)
+    }
+  }
+
+  /** Many at once when they are the beginning of the stream. */
+  async #purgeBeginning(found: readonly IndexedLog[]): Promise<void> {
+    const ids = new Set(found.map(({ stored }) => Number(stored.id)))
+    const kept = this.#index.logs().map(({ id, startFrameNo }) => ({ id: Number(id), startFrameNo }))
+    let end = this.#index.lastSequence + 1
+    for (const { id, startFrameNo } of kept) {
+      const message = this.#index.logAt(startFrameNo)?.message
+      if (!ids.has(id)) end = Math.min(end, id, message?.parts[0]?.[0] ?? id)
+    }
+    end = Math.min(end, this.#index.firstOpenPart ?? end)
+    const gone = found.filter(({ stored }) => Number(stored.id) < end)
+    if (gone.length < deletesAtOnce) return
+    await this.#stream.purge(this.#stream.subjects.log, end)
+    // How many messages are left is counted anew.
+    this.#index = new StreamIndex()
+    await this.#refresh()
+  }
+
+  async #delete(sequences: readonly number[], logs: readonly StoredLog[] = []): Promise<void> {
+    for (let at = 0; at < sequences.length; at += deletesAtOnce) {
+      const some = sequences.slice(at, at + deletesAtOnce)
+      const wereThere = await Promise.all(some.map((sequence) => this.#stream.delete(sequence)))
+      this.#index.forget(
+        some.filter((_, index) => wereThere[index]),
+        logs.filter(({ id }) => some.includes(Number(id))),
+      )
+    }
+  }
+
+  #ranges(sequences: readonly number[]): readonly SequenceRange[] {
+    const ranges = rangesOf(sequences)
+    if (ranges !== undefined) return ranges
+    throw new MylibsqlError(
+      'ERR_STORE',
+      `${this.#url}: others wrote in between while the log was stored: store it again`,
+    )
+  }
+
+  #checkReplaces(log: LogMessage, there: IndexedLog | undefined): void {
+    if (there === undefined) throw notThere(this.#url, log.startFrameNo)
+    const { startChecksum, nextFrameNo } = there.message
+    if (log.startChecksum === startChecksum && log.nextFrameNo >= nextFrameNo) return
+    const name = `${this.#url}#${there.stored.id}`
+    const message =
+      log.nextFrameNo < nextFrameNo
+        ? `${name} ends before frame ${nextFrameNo}; what replaces it ends before frame ${log.nextFrameNo}`
+        : `${name} belongs to another history than the log that is to replace it`
+    const details = { path: name, frameNo: log.startFrameNo }
+    throw new MylibsqlError(log.nextFrameNo < nextFrameNo ? 'ERR_LOG_GAP' : 'ERR_LINEAGE', message, details)
+  }
+
+  #fenced(reason: string, log: LogMessage, there?: IndexedLog): MylibsqlError {
+    const epoch = there?.message.epoch ?? this.#index.epoch
+    const what = there === undefined ? this.#url : `${this.#url}#${there.stored.id}`
+    const message = `A newer primary has taken over: ${reason}, ${what}, of epoch ${epoch}; this log is of epoch ${log.epoch}`
+    const details = { path: what, frameNo: log.startFrameNo, expected: log.epoch, actual: epoch }
+    return new MylibsqlError('ERR_FENCED', message, details)
+  }
+
+  #lost(lastSequence: number): MylibsqlError {
+    const had = this.#index.lastSequence
+    return this.#stream.changed(`its last message was ${had} and is ${lastSequence} now; messages were lost`)
+  }
+}
+
+function messagesOfLog({ message, stored }: IndexedLog): number[] {
+  return [Number(stored.id), ...sequencesOf(message.parts)]
+}
+
+function rangesEqual(left: readonly SequenceRange[], right: readonly SequenceRange[]): boolean {
+  return String(left) === String(right)
+}
+
+function notThere(url: string, frameNo: FrameNo): MylibsqlError {
+  const message = `There is no log in ${url} that begins at frame ${frameNo}, and so nothing to replace`
+  return new MylibsqlError('ERR_NOT_FOUND', message, { path: url, frameNo })
+}

@@ -1,5 +1,5 @@
 /**
- * Snapshots of a store, as objects in a JetStream object store (a bucket): any tool of NATS lists and fetches them. An
+ * Snapshots of a store, as objects in a JetStream object store (a bucket), which the tools of NATS list and fetch. An
  * object is there when its description is, which is written last; one of the same name takes its place.
  */
 import { createHash } from 'node:crypto'

@@ -224,7 +224,7 @@ export class NatsStore implements Store {
     if (!signal.aborted) throw new Error(`nothing more comes from the stream ${this.#parts.stream.name}`)
   }
 
-  /** Ends when the connection has been gone for as long as any other call would try. */
+  /** Ends when the connection has been gone for the time that other calls would try. */
   async *#followed(sequence: number, signal: AbortSignal) {
     const { connection, stream, timeoutMs } = this.#parts
     const outage = new AbortController()

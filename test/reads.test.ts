@@ -1,5 +1,7 @@
+import { once } from 'node:events'
+import type { Worker } from 'node:worker_threads'
 import { Primary, Replica, type Row } from 'mylibsql'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { withDamagedTable } from './support/damaged.js'
 import { closedAfterTest, openPrimary, openReplica } from './support/database.js'
 import { deferred } from './support/deferred.js'
@@ -309,6 +311,139 @@ describe('iterate', () => {
       await expectCode(collect(rows), 'ERR_TIMEOUT')
       expect(await database.get(count)).toEqual({ n: 2000 })
     }
+  })
+})
+
+describe('a long query', () => {
+  it('does not delay the answers of those before and behind it', async () => {
+    const { primary } = await openBoth({ readers: 1 })
+    const counting =
+      'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT ?) SELECT max(n) AS n FROM c'
+    // From now on the thread knows that it takes long.
+    expect(await primary.get(counting, [100_000])).toEqual({ n: 100_000 })
+    const stop = new AbortController()
+    const before = primary.get(count)
+    const long = primary.get(counting, [1e12], { signal: stop.signal })
+    const behind = primary.all(count)
+    const settled: string[] = []
+    const note = (name: string) => () => settled.push(name)
+    long.then(note('long'), note('long'))
+    behind.then(note('behind'), note('behind'))
+    expect(await before).toEqual({ n: 2000 })
+    expect(settled).toEqual([])
+    stop.abort(new Error('mine'))
+    expect((await rejection(long)).message).toBe('mine')
+    expect(await behind).toEqual([{ n: 2000 }])
+    expect(settled).toEqual(['long', 'behind'])
+  })
+
+  it('keeps one thread busy, and nothing waits for that one', async () => {
+    const { databases } = await openBoth({ readers: 2 })
+    for (const database of databases) {
+      await database.get(count)
+      const stop = new AbortController()
+      const long = rejection(database.get(forever, [], { signal: stop.signal }))
+      // It is at it by then.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      for (const size of [1, 10, 500]) {
+        const texts = await Promise.all(
+          Array.from({ length: size }, (_, n) =>
+            database.get('SELECT text FROM numbers WHERE n = ?', [n + 1]),
+          ),
+        )
+        expect(texts).toEqual(texts.map((_, n) => ({ text: `text ${n + 1}` })))
+      }
+      stop.abort(new Error('mine'))
+      expect((await long).message).toBe('mine')
+    }
+  })
+})
+
+describe('many kinds of queries in one tick', () => {
+  it('get the answers that are theirs', async () => {
+    for (const readers of [1, 2]) {
+      const { databases } = await openBoth({ readers })
+      for (const database of databases) {
+        const kinds = [
+          (n: number) => [
+            database.get('SELECT n, text FROM numbers WHERE n = ?', [n]),
+            { n, text: `text ${n}` },
+          ],
+          (n: number) => [
+            database.all('SELECT n, text FROM numbers WHERE n = ?', [n]),
+            [{ n, text: `text ${n}` }],
+          ],
+          (n: number) => [database.get('SELECT n FROM numbers WHERE n = -?', [n]), undefined],
+          (n: number) => [database.get('SELECT :a AS a, :b AS b', { a: n, b: null }), { a: n, b: null }],
+          (n: number) => [database.get('SELECT ? AS a, ? AS b', [n, 'x']), { a: n, b: 'x' }],
+          (n: number) => [database.get(`SELECT ${n} AS own`), { own: n }],
+          (n: number) => [database.all('SELECT ? AS late', [n], { timeoutMs: 60_000 }), [{ late: n }]],
+          (n: number) => [
+            database
+              .get(`SELECT json('nonsense') FROM numbers WHERE n = ?`, [n])
+              .catch((error) => error.message),
+            'malformed JSON',
+          ],
+          () => [
+            database.all('SELECT * FROM nowhere').catch((error) => error.message),
+            'no such table: nowhere',
+          ],
+        ]
+        const asked = Array.from({ length: 300 }, (_, n) => kinds[n % kinds.length]!(n + 1))
+        expect(await Promise.all(asked.map(([answer]) => answer))).toEqual(
+          asked.map(([, expected]) => expected),
+        )
+      }
+    }
+  })
+})
+
+describe('a reader thread that ends', () => {
+  const threads: Worker[] = []
+  const note = (thread: Worker) => threads.push(thread)
+  beforeEach(() => {
+    process.on('worker', note)
+  })
+  afterEach(() => {
+    process.off('worker', note)
+  })
+
+  it('rejects what it was asked for, and another one takes its place', async () => {
+    const { databases } = await openBoth({ readers: 1 })
+    for (const database of databases) {
+      threads.length = 0
+      const rows = database.iterate('SELECT n FROM numbers')
+      await rows.next()
+      expect(threads).toHaveLength(1)
+      const exited = once(threads[0]!, 'exit')
+      void threads[0]!.terminate()
+      const asked = [database.get(count), database.all(count)]
+      for (const answer of asked) {
+        expect((await expectCode(answer, 'ERR_WORKER_EXITED')).message).toContain('A reader thread stopped')
+      }
+      await exited
+      await expectCode(collect(rows), 'ERR_WORKER_EXITED')
+      expect(await database.get(count)).toEqual({ n: 2000 })
+      expect(await collect(database.iterate('SELECT n FROM numbers'), 1)).toEqual([{ n: 1 }])
+    }
+  })
+})
+
+describe('more iterations than the threads have room for', () => {
+  it('wait for their turn', async () => {
+    const { replica } = await openBoth({ readers: 2 })
+    const open = Array.from({ length: 128 }, () => replica.iterate('SELECT n FROM numbers'))
+    for (const rows of open) expect((await rows.next()).value).toEqual({ n: 1 })
+    const waiting = replica.iterate('SELECT n FROM numbers LIMIT 1')
+    const first = waiting.next()
+    let isSettled = false
+    first.then(() => {
+      isSettled = true
+    })
+    expect(await replica.get(count)).toEqual({ n: 2000 })
+    expect(isSettled).toBe(false)
+    await open[77]!.return?.()
+    expect((await first).value).toEqual({ n: 1 })
   })
 })
 

@@ -191,15 +191,23 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
-  async get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
-    this.#check('get')
-    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+  get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
+    try {
+      this.#check('get')
+      return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** All rows of a query. Runs in a reader thread; sees every executed write. */
-  async all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
-    this.#check('all')
-    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+  all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
+    try {
+      this.#check('all')
+      return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**

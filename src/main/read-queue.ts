@@ -1,37 +1,28 @@
 /**
- * Queries on their way to the reader threads: those of one tick share a message. When the threads are idle the queries
- * are spread over them, two messages each, so that answers travel while others are executed.
+ * Queries on their way to the reader threads: those of one tick share a message. They wait here for a thread that gets on
+ * with its work, so that nothing waits behind a long query while another thread is free.
  */
-import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
-import { namedParams, type QueryAnswers, type QueryBatch } from '../protocol/wire.js'
-import { reviveError } from './actor-thread.js'
-import { isPositional } from './request-group.js'
+import { QueryGroup } from './query-group.js'
+import type { ReaderThread } from './reader-thread.js'
 
-interface Query {
-  readonly isGet: boolean
-  readonly sql: string
-  readonly params: SqlParams | undefined
-  readonly slot: number
-  readonly resolve: (answer: never) => void
-  readonly reject: (error: unknown) => void
-}
-
-/** Neighbours in a message wait for each other: not too many of them. */
-const queriesMax = 64
-/** Fewer than this are not worth a second message. */
-const splitCountMin = 8
+/** One that is executed, and one to go on with while the answers to the first travel. */
+const messagesPerThreadMax = 2
+/** A thread that has been busy with a message for longer is given no other one. */
+const gettingOnMs = 1
+/** A message costs about as much as this many small queries: fewer are not worth one more. */
+const splitCountMin = 16
 
 export class ReadQueue {
-  readonly #send: (batch: QueryBatch) => Promise<QueryAnswers>
-  readonly #underWayMax: number
-  #gathered: Query[] = []
-  #underWayCount = 0
+  readonly #threads: () => readonly ReaderThread[]
+  /** Groups that wait to be sent; the last one still gathers. */
+  #gathered: QueryGroup[] = []
   #isScheduled = false
+  #closed: unknown
 
-  constructor(threadCount: number, send: (batch: QueryBatch) => Promise<QueryAnswers>) {
-    this.#underWayMax = 2 * threadCount
-    this.#send = send
+  /** `threads` are those that live; there is always one, until the queue is closed. */
+  constructor(threads: () => readonly ReaderThread[]) {
+    this.#threads = threads
   }
 
   get(sql: string, params: SqlParams | undefined, slot: number): Promise<Row | undefined> {
@@ -42,17 +33,31 @@ export class ReadQueue {
     return this.#ask(false, sql, params, slot)
   }
 
-  #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined, slot: number): Promise<T> {
-    // As they are now: they are sent at the end of the tick.
-    const kept = params !== undefined && isPositional(params) ? params.slice() : params
-    return new Promise((resolve, reject) => {
-      this.#gathered.push({ isGet, sql, params: kept, slot, resolve, reject })
-      this.#schedule()
-    })
+  /** A thread has answered a message, or has ended. */
+  goOn(): void {
+    if (this.#gathered.length > 0) this.#schedule()
   }
 
+  /** Rejects what was not sent, and all that comes later. */
+  close(error: unknown): void {
+    this.#closed = error
+    for (const group of this.#gathered.splice(0)) group.fail(error)
+  }
+
+  #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined, slot: number): Promise<T> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed)
+    let group = this.#gathered.at(-1)
+    if (group === undefined || group.isFull) {
+      group = new QueryGroup()
+      this.#gathered.push(group)
+    }
+    this.#schedule()
+    return group.ask(isGet, sql, params, slot)
+  }
+
+  /** After all continuations of this tick: what they ask for travels in the same message. */
   #schedule(): void {
-    if (this.#isScheduled || this.#underWayCount >= this.#underWayMax) return
+    if (this.#isScheduled) return
     this.#isScheduled = true
     process.nextTick(() => {
       this.#isScheduled = false
@@ -61,68 +66,37 @@ export class ReadQueue {
   }
 
   #flush(): void {
-    const freeCount = this.#underWayMax - this.#underWayCount
-    const isIdle = this.#underWayCount === 0
-    const spread = Math.max(splitCountMin, Math.ceil(this.#gathered.length / freeCount))
-    const size = Math.min(queriesMax, isIdle ? spread : this.#gathered.length)
-    for (let count = 0; count < freeCount && this.#gathered.length > 0; count += 1) {
-      const queries = this.#gathered.splice(0, size)
-      this.#underWayCount += 1
-      const batch = encodeQueries(queries)
-      this.#send(batch)
-        .then(
-          (answers) => settle(queries, batch, answers),
-          (error: unknown) => {
-            for (const query of queries) query.reject(error)
-          },
-        )
-        .finally(() => {
-          this.#underWayCount -= 1
-          if (this.#gathered.length > 0) this.#schedule()
-        })
+    while (this.#gathered.length > 0) {
+      const threads = this.#threads()
+      const thread = nextThread(threads)
+      if (thread === undefined) return
+      if (this.#gathered.length === 1) this.#gathered = this.#shared(this.#gathered[0]!, threads)
+      thread.send(this.#gathered.shift()!)
     }
+  }
+
+  /** Idle threads share what there is, in two messages each when it is enough. */
+  #shared(group: QueryGroup, threads: readonly ReaderThread[]): QueryGroup[] {
+    const idleCount = threads.filter((thread) => thread.messageCount === 0).length
+    const worthCount = Math.floor(group.queryCount / splitCountMin)
+    return group.split(Math.max(1, Math.min(messagesPerThreadMax * idleCount, worthCount)))
   }
 }
 
-function encodeQueries(queries: readonly Query[]): QueryBatch {
-  const textNos = new Map<string, number>()
-  const ops: number[] = []
-  const values: unknown[] = []
-  for (const { sql, params } of queries) {
-    let textNo = textNos.get(sql)
-    if (textNo === undefined) {
-      textNo = textNos.size
-      textNos.set(sql, textNo)
-    }
-    if (params === undefined) {
-      ops.push(textNo, 0)
-    } else if (isPositional(params)) {
-      ops.push(textNo, params.length)
-      for (const value of params) values.push(value)
-    } else {
-      ops.push(textNo, namedParams)
-      values.push(params)
-    }
+/** The one with the least to do; undefined when all of them are busy. */
+function nextThread(threads: readonly ReaderThread[]): ReaderThread | undefined {
+  let best: ReaderThread | undefined
+  const nowMs = performance.now()
+  for (const thread of threads) {
+    if (thread.messageCount >= messagesPerThreadMax) continue
+    if (thread.messageCount > 0 && nowMs - thread.busySinceMs > gettingOnMs) continue
+    if (best === undefined || isFreer(thread, best)) best = thread
   }
-  return {
-    kind: 'queries',
-    texts: [...textNos.keys()],
-    isGet: queries.map((query) => query.isGet),
-    slots: queries.map((query) => query.slot),
-    ops,
-    values,
-  }
+  return best
 }
 
-function settle(queries: readonly Query[], batch: QueryBatch, answers: QueryAnswers): void {
-  const { rowOf, firstRows, allRows, failures } = answers
-  const rows = firstRows.map((encoded) => encoded && decodeRows(encoded))
-  const errors = new Map(failures)
-  for (const [index, query] of queries.entries()) {
-    const error = errors.get(index)
-    const at = rowOf[index]!
-    if (error !== undefined) query.reject(reviveError(error))
-    else if (!query.isGet) query.resolve(decodeRows(allRows[at]!) as never)
-    else query.resolve((at === -1 ? undefined : rows[batch.ops[2 * index]!]?.[at]) as never)
-  }
+function isFreer(thread: ReaderThread, other: ReaderThread): boolean {
+  if (thread.messageCount !== other.messageCount) return thread.messageCount < other.messageCount
+  if (thread.taskCount !== other.taskCount) return thread.taskCount < other.taskCount
+  return thread.messageCount > 0 && thread.busySinceMs > other.busySinceMs
 }

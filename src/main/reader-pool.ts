@@ -2,17 +2,14 @@
  * Reader threads of one database, started with the first read. Each has a read-only connection of its own and sees
  * every write that was executed before its query began.
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { Piscina } from 'piscina'
-import { ConnectionList } from '../protocol/connection-list.js'
-import { MylibsqlError } from '../protocol/errors.js'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import type { MylibsqlError } from '../protocol/errors.js'
 import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import type {
   FromCursor,
   FromSession,
   Outcome,
-  QueryAnswers,
   ReaderStart,
   ReaderTask,
   SessionReply,
@@ -21,24 +18,24 @@ import type {
   ToSession,
 } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
-import { type CallOptions, type Cancellations, interruptRepeatedly } from './cancellations.js'
+import type { CallOptions, Cancellations } from './cancellations.js'
 import { Connection } from './connection.js'
+import { PortInbox } from './port-inbox.js'
 import { ReadQueue } from './read-queue.js'
+import { ReaderThread, type ReaderThreadEvents, tasksPerThreadMax } from './reader-thread.js'
 import { isPositional } from './request-group.js'
 
-/** Sessions, iterations and messages of queries that one thread has at a time; more wait for their turn. */
-const tasksPerThreadMax = 64
-
 export class ReaderPool {
-  readonly #start: ReaderStart
+  readonly #start: Omit<ReaderStart, 'connectionList'>
   readonly #cancellations: Cancellations
-  readonly #connections: ConnectionList
   readonly #threadCount: number
-  readonly #queue: ReadQueue
-  #pool: Piscina | undefined
+  readonly #queue = new ReadQueue(() => this.#living())
+  #threads: ReaderThread[] = []
+  readonly #leaving = new Set<Promise<void>>()
+  readonly #events: ReaderThreadEvents
+  /** Sessions and iterations that wait for a thread. */
+  #waiting: (() => void)[] = []
   #closed: MylibsqlError | undefined
-  readonly #pending = new Set<(error: unknown) => void>()
-  readonly #running = new Set<Promise<unknown>>()
   /** Of sessions and iterations. */
   readonly #ports = new Set<MessagePort>()
 
@@ -47,16 +44,20 @@ export class ReaderPool {
     cancellations: Cancellations,
     threadCount: number,
   ) {
-    // One that its queries share, and one for each session and iteration.
-    this.#connections = new ConnectionList({ connectionsMax: threadCount * (1 + tasksPerThreadMax) })
-    this.#start = {
-      ...start,
-      cancelTable: cancellations.table.buffer,
-      connectionList: this.#connections.buffer,
-    }
+    this.#start = { ...start, cancelTable: cancellations.table.buffer }
     this.#cancellations = cancellations
     this.#threadCount = threadCount
-    this.#queue = new ReadQueue(threadCount, async (batch) => (await this.#run(batch))!)
+    this.#events = {
+      onAnswered: () => this.#queue.goOn(),
+      onTaskEnded: () => this.#waiting.shift()?.(),
+      onExit: (thread, gone) => {
+        this.#threads = this.#threads.filter((other) => other !== thread)
+        this.#leaving.add(gone)
+        gone.finally(() => this.#leaving.delete(gone))
+        for (const wake of this.#waiting.splice(0)) wake()
+        this.#queue.goOn()
+      },
+    }
   }
 
   get(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<Row | undefined> {
@@ -84,7 +85,7 @@ export class ReaderPool {
       this.#run({ kind: 'iterate', sql, params, slot, port: port2 }, [port2]),
     )
     try {
-      const inbox = new Inbox<FromCursor>(port, finished)
+      const inbox = new PortInbox<FromCursor>(port, finished)
       port.postMessage({ kind: 'next' } satisfies ToCursor)
       for (let done = false; !done; ) {
         const message = await inbox.take()
@@ -113,7 +114,7 @@ export class ReaderPool {
   ): Promise<T> {
     const { port1: port, port2 } = this.#channel()
     const finished = this.#run({ kind: 'session', slot, port: port2 }, [port2])
-    const inbox = new Inbox<FromSession>(port, finished)
+    const inbox = new PortInbox<FromSession>(port, finished)
     // Statements are answered in order: each takes its answer before the next one does.
     let turn: Promise<unknown> = Promise.resolve()
     const execute = (statement: SessionStatement): Promise<SessionReply> => {
@@ -151,100 +152,35 @@ export class ReaderPool {
   async close(error: MylibsqlError): Promise<void> {
     if (this.#closed !== undefined) return
     this.#closed = error
-    for (const reject of this.#pending) reject(error)
+    this.#queue.close(error)
+    for (const wake of this.#waiting.splice(0)) wake()
+    const stopped = this.#threads.map((thread) => thread.stop(error))
     for (const port of this.#ports) port.close()
-    if (this.#running.size > 0) {
-      // A thread that is ended inside SQLite takes the process with it, as soon as SQLite reports an error there.
-      const interrupts = interruptRepeatedly(() => this.#connections.ids())
-      await Promise.allSettled(this.#running)
-      interrupts.stop()
-    }
-    await this.#pool?.destroy()
+    await Promise.all(stopped)
+    await Promise.all(this.#leaving)
   }
 
-  async #run(task: ReaderTask, transferList: MessagePort[] = []): Promise<QueryAnswers | undefined> {
-    const closed = this.#closed
-    if (closed !== undefined) throw closed
-    const outcome = await new Promise<Outcome<QueryAnswers | undefined>>((resolve, reject) => {
-      this.#pending.add(reject)
-      const running = this.#threads()
-        .run(task, { transferList })
-        .catch((cause: unknown) => {
-          throw this.#closed ?? exited(cause)
-        })
-        .then(resolve, reject)
-        .finally(() => {
-          this.#pending.delete(reject)
-          this.#running.delete(running)
-        })
-      this.#running.add(running)
-    })
-    return outcomeOf(outcome)
+  /** Runs a session or an iteration in the thread that has the fewest. */
+  async #run(task: ReaderTask, transferList: MessagePort[]): Promise<void> {
+    for (;;) {
+      const threads = this.#living()
+      const thread = threads.reduce((best, other) => (other.taskCount < best.taskCount ? other : best))
+      if (thread.taskCount < tasksPerThreadMax) return thread.run(task, transferList)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
   }
 
-  #threads(): Piscina {
-    if (this.#pool === undefined) {
-      this.#pool = new Piscina({
-        filename: new URL('../worker/reader.js', import.meta.url).href,
-        minThreads: this.#threadCount,
-        maxThreads: this.#threadCount,
-        idleTimeout: Number.POSITIVE_INFINITY,
-        // A thread asleep in Atomics.wait would not hear the port of a cursor.
-        atomics: 'disabled',
-        workerData: this.#start,
-        // Sessions and iterations wait for their callers most of the time; queries go on meanwhile.
-        concurrentTasksPerWorker: tasksPerThreadMax,
-        recordTiming: false,
-      })
-      this.#pool.on('error', (cause) => {
-        for (const reject of this.#pending) reject(exited(cause))
-      })
+  /** The threads, started when first needed, and anew in place of those that have died. */
+  #living(): readonly ReaderThread[] {
+    if (this.#closed !== undefined) throw this.#closed
+    while (this.#threads.length < this.#threadCount) {
+      this.#threads.push(new ReaderThread(this.#start, this.#events))
     }
-    return this.#pool
-  }
-}
-
-/** Messages of a port in order. Waiting ends with an error when the task that posts them ends. */
-class Inbox<T> {
-  readonly #messages: T[] = []
-  #wake: (() => void) | undefined
-  #isFinished = false
-  #error: unknown
-
-  constructor(port: MessagePort, finished: Promise<unknown>) {
-    port.on('message', (message: T) => {
-      this.#messages.push(message)
-      this.#wake?.()
-    })
-    const end = (error: unknown) => {
-      // What was posted before the task ended is here, but not handed out yet: that is another port.
-      for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) {
-        this.#messages.push(next.message as T)
-      }
-      this.#isFinished = true
-      this.#error = error
-      this.#wake?.()
-    }
-    finished.then(() => end(undefined), end)
-  }
-
-  async take(): Promise<T> {
-    while (this.#messages.length === 0) {
-      if (this.#isFinished) throw this.#error ?? new MylibsqlError('ERR_CLOSED', 'The query has ended')
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
-    return this.#messages.shift()!
+    return this.#threads
   }
 }
 
 function outcomeOf<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value
   throw reviveError(outcome.error)
-}
-
-function exited(cause: unknown): MylibsqlError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new MylibsqlError('ERR_WORKER_EXITED', `A reader thread stopped: ${reason}`, {}, { cause })
 }

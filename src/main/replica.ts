@@ -114,15 +114,23 @@ export class Replica {
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every applied frame. */
-  async get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
-    this.#check()
-    return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+  get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
+    try {
+      this.#check()
+      return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** All rows of a query. Runs in a reader thread; sees every applied frame. */
-  async all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
-    this.#check()
-    return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+  all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
+    try {
+      this.#check()
+      return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** The rows of a query one by one, as Primary.iterate. */

@@ -49,7 +49,8 @@ function encodeColumn(rows: readonly (readonly SqlValue[])[], index: number): Sq
     }
     if (at === rowCount) return numbers
   }
-  const values: SqlValue[] = new Array(rowCount)
-  for (let at = 0; at < rowCount; at += 1) values[at] = rows[at]![index]!
+  // Pushed: an array that was made with a length is cloned at half the speed, as if it had holes.
+  const values: SqlValue[] = []
+  for (let at = 0; at < rowCount; at += 1) values.push(rows[at]![index]!)
   return values
 }

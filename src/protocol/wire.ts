@@ -11,7 +11,7 @@ import type { FrameNo } from './frame.js'
 import type { LogFile } from './log-format.js'
 import type { ColumnarRows } from './rows.js'
 import type { SnapshotFile } from './snapshot-format.js'
-import type { Row, RunResult, SqlParams } from './values.js'
+import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 
 /**
  * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
@@ -197,31 +197,48 @@ export interface ReaderStart {
   readonly connectionList: SharedArrayBuffer
 }
 
-/** Queries of one tick, flattened as in a group: for each textNo, paramCount. */
-export interface QueryBatch {
-  readonly kind: 'queries'
-  readonly texts: readonly string[]
-  /** Whether each query wants its first row or all of them. */
-  readonly isGet: readonly boolean[]
-  readonly ops: readonly number[]
-  readonly values: readonly unknown[]
-  /** Of the cancel table, for each query. */
-  readonly slots: readonly number[]
+/** What queries have in common that differ in the values of their parameters only. */
+export interface QueryShape {
+  readonly sql: string
+  /** Whether the first row is wanted or all of them. */
+  readonly isGet: boolean
+  /** `namedParams` when the parameters are one object. */
+  readonly paramCount: number
 }
 
-/**
- * Answers in order. First rows of queries with the same text stand together: `rowOf` has, for each query, its row in
- * `firstRows[textNo]` (-1: there is none), or its place in `allRows`.
- */
+/** Queries that travel together. A message is answered before the next one of the same thread. */
+export interface QueryMessage {
+  readonly shapes: readonly QueryShape[]
+  /** Of each query, its place in `shapes`. */
+  readonly shapeNos: readonly number[]
+  /** The parameters, one after the other. */
+  readonly values: readonly unknown[]
+  /** Of the cancel table, for each query; undefined when none of them can be given up. */
+  readonly slots: readonly number[] | undefined
+}
+
+/** Answers to the next `queryCount` queries of a message: one that takes long is split over several. */
 export interface QueryAnswers {
-  readonly rowOf: readonly number[]
-  readonly firstRows: readonly (ColumnarRows | undefined)[]
+  readonly queryCount: number
+  /** Of the columns, for each shape of which there are first rows. */
+  readonly names: readonly (readonly string[] | undefined)[]
+  /** First rows of those that want one, value by value, one row after the other. */
+  readonly values: readonly SqlValue[]
+  /** Places, counted from the first query that is answered here, of those that found no first row. */
+  readonly withoutRow: readonly number[]
+  /** Rows of those that want all, one after the other. */
   readonly allRows: readonly ColumnarRows[]
+  /** [place, error] of those that failed: they are in none of the other lists. */
   readonly failures: readonly (readonly [number, WireError])[]
 }
 
+/** What a reader thread is given by Piscina; `queries` goes on until its port is closed. */
 export type ReaderTask =
-  | QueryBatch
+  | {
+      readonly kind: 'queries'
+      /** Takes QueryMessage, gives QueryAnswers. */
+      readonly port: import('node:worker_threads').MessagePort
+    }
   | {
       readonly kind: 'iterate'
       readonly sql: string

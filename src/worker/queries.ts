@@ -1,17 +1,15 @@
-/** Runs the queries of one tick on the connection of a reader thread. */
+/** The queries of one connection of a reader thread, and the read transactions that they run in. */
 import type Database from 'better-sqlite3'
 import { noSlot } from '../protocol/cancellation.js'
-import { toWireError, type WireError } from '../protocol/errors.js'
 import { statementCacheSize } from '../protocol/limits.js'
-import { type ColumnarRows, encodeRows } from '../protocol/rows.js'
-import type { SqlParams, SqlValue } from '../protocol/values.js'
-import type { QueryAnswers, QueryBatch } from '../protocol/wire.js'
+import type { SqlValue } from '../protocol/values.js'
 import type { Interruptible } from './interruptible.js'
-import { takeParams } from './statements.js'
 
 export interface Query {
   readonly statement: Database.Statement<unknown[], SqlValue[]>
   readonly names: readonly string[]
+  /** Whether it took long the last time. */
+  isLong: boolean
 }
 
 /** Prepared queries that give rows as arrays, kept by text, the least recently used one dropped first. */
@@ -57,24 +55,28 @@ export class Queries {
     return query
   }
 
-  /** Several queries share a read transaction: to begin and end one costs more than a point query. */
-  answer(batch: QueryBatch): QueryAnswers {
-    if (batch.isGet.length === 1) return this.#answerOne(batch)
+  /** Runs `work` in a read transaction. */
+  reading(work: () => void): void {
     this.begin()
     try {
-      return this.#answer(batch)
+      work()
     } finally {
       this.end()
     }
   }
 
-  /** Again when the schema was changed: the names of the columns were those of before, maybe. */
-  #answerOne(batch: QueryBatch): QueryAnswers {
+  /**
+   * Runs `work`, which is one query and so has a read transaction of its own; again when the schema was changed before:
+   * the names of the columns were the old ones, maybe.
+   */
+  readingOnce(work: () => void): void {
+    const noteSchema = () => this.#interruptible.run(noSlot, () => this.#noteSchema())
+    if (this.#schemaVersion === undefined) noteSchema()
     for (;;) {
       const noted = this.#schemaVersion
-      const answers = this.#answer(batch)
-      this.#interruptible.run(noSlot, () => this.#noteSchema())
-      if (this.#schemaVersion === noted) return answers
+      work()
+      noteSchema()
+      if (this.#schemaVersion === noted) return
     }
   }
 
@@ -87,54 +89,10 @@ export class Queries {
     this.#schemaVersion = schemaVersion
   }
 
-  #answer(batch: QueryBatch): QueryAnswers {
-    const { texts, isGet, ops, values, slots } = batch
-    const rowOf: number[] = []
-    const first: { names: readonly string[]; rows: SqlValue[][] }[] = texts.map(() => ({
-      names: [],
-      rows: [],
-    }))
-    const allRows: ColumnarRows[] = []
-    const failures: [number, WireError][] = []
-    let valueAt = 0
-    for (let index = 0; index < isGet.length; index += 1) {
-      const textNo = ops[2 * index]!
-      const paramCount = ops[2 * index + 1]!
-      const params = takeParams(values, valueAt, paramCount)
-      valueAt += Math.abs(paramCount)
-      try {
-        const { statement, names } = this.prepare(texts[textNo]!)
-        if (isGet[index]) {
-          const row = this.#interruptible.run(slots[index]!, () => getRow(statement, params))
-          const { rows } = first[textNo]!
-          first[textNo]!.names = names
-          rowOf.push(row === undefined ? -1 : rows.push(row) - 1)
-        } else {
-          const rows = this.#interruptible.run(slots[index]!, () => getRows(statement, params))
-          rowOf.push(allRows.push(encodeRows(names, rows)) - 1)
-        }
-      } catch (error) {
-        rowOf.push(-1)
-        failures.push([index, toWireError(error)])
-      }
-    }
-    const firstRows = first.map(({ names, rows }) =>
-      rows.length === 0 ? undefined : encodeRows(names, rows),
-    )
-    return { rowOf, firstRows, allRows, failures }
-  }
-
   #prepare(sql: string): Query {
     const statement = this.#connection.prepare<unknown[], SqlValue[]>(sql)
-    if (!statement.reader) return { statement, names: [] }
-    return { statement: statement.raw(true), names: statement.columns().map((column) => column.name) }
+    if (!statement.reader) return { statement, names: [], isLong: false }
+    const names = statement.columns().map((column) => column.name)
+    return { statement: statement.raw(true), names, isLong: false }
   }
-}
-
-function getRow(statement: Query['statement'], params: SqlParams | undefined): SqlValue[] | undefined {
-  return params === undefined ? statement.get() : statement.get(params)
-}
-
-function getRows(statement: Query['statement'], params: SqlParams | undefined): SqlValue[][] {
-  return params === undefined ? statement.all() : statement.all(params)
 }

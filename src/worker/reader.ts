@@ -3,10 +3,10 @@
  * tick share a connection and see everything that was committed before they began. An iteration or a session has a
  * connection to itself, because it stands at one state of the database for as long as it lasts.
  */
+import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import { workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
-import { move, transferableSymbol, valueSymbol } from 'piscina'
 import { CancelTable } from '../protocol/cancellation.js'
 import { ConnectionList } from '../protocol/connection-list.js'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
@@ -18,6 +18,7 @@ import type {
   FromSession,
   Outcome,
   QueryAnswers,
+  QueryMessage,
   ReaderStart,
   ReaderTask,
   ToCursor,
@@ -27,6 +28,7 @@ import { Interruptible } from './interruptible.js'
 import { loadExtension } from './load-extension.js'
 import { native } from './native.js'
 import { Queries } from './queries.js'
+import { failedAnswers, MessageAnswering } from './query-message.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
 
@@ -37,23 +39,19 @@ let shared: Reader | undefined
 /** Connections of sessions and iterations that have ended, for the next ones. */
 const idleReaders: Reader[] = []
 
-export default async function read(task: ReaderTask): Promise<unknown> {
+export default async function read(task: ReaderTask): Promise<Outcome<undefined>> {
   try {
-    const value = await run(task)
-    const outcome: Outcome<QueryAnswers | undefined> = { ok: true, value }
-    const buffers = value?.allRows.flatMap(columnBuffers) ?? []
-    if (buffers.length === 0) return outcome
-    return move({ [transferableSymbol]: buffers, [valueSymbol]: outcome })
+    await run(task)
+    return { ok: true, value: undefined }
   } catch (error) {
     return { ok: false, error: toWireError(error) }
   }
 }
 
-async function run(task: ReaderTask): Promise<QueryAnswers | undefined> {
+async function run(task: ReaderTask): Promise<void> {
   switch (task.kind) {
     case 'queries':
-      shared ??= connect()
-      return shared.queries.answer(task)
+      return answerQueries(task.port)
     case 'iterate':
       return withConnection(task.port, (reader) => iterate(reader, task))
     case 'session':
@@ -61,6 +59,21 @@ async function run(task: ReaderTask): Promise<QueryAnswers | undefined> {
     default:
       return task satisfies never
   }
+}
+
+/** Until the port is closed. */
+async function answerQueries(port: MessagePort): Promise<void> {
+  const post = (answers: QueryAnswers) => port.postMessage(answers, answers.allRows.flatMap(columnBuffers))
+  port.on('message', (message: QueryMessage) => {
+    try {
+      shared ??= connect()
+    } catch (error) {
+      post(failedAnswers(message, 0, error))
+      return
+    }
+    new MessageAnswering(message, shared.queries, shared.interruptible, post).run()
+  })
+  await once(port, 'close')
 }
 
 interface Reader {
@@ -85,7 +98,7 @@ function connect(): Reader {
   }
 }
 
-async function withConnection(port: MessagePort, use: (reader: Reader) => Promise<void>): Promise<undefined> {
+async function withConnection(port: MessagePort, use: (reader: Reader) => Promise<void>): Promise<void> {
   let reader: Reader | undefined
   try {
     reader = idleReaders.pop() ?? connect()

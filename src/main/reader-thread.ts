@@ -1,0 +1,149 @@
+/**
+ * The main thread's end of one reader thread. Queries go over a port of their own, in messages that are answered in order;
+ * an iteration or a session is a task of Piscina with a port of its own. All of them settle: with the thread's answer, or
+ * with ERR_WORKER_EXITED when it ends first.
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { Piscina } from 'piscina'
+import { ConnectionList } from '../protocol/connection-list.js'
+import { MylibsqlError } from '../protocol/errors.js'
+import type { Outcome, QueryAnswers, ReaderStart, ReaderTask } from '../protocol/wire.js'
+import { reviveError } from './actor-thread.js'
+import { interruptRepeatedly } from './cancellations.js'
+import type { QueryGroup } from './query-group.js'
+
+/** Sessions and iterations that one thread has at a time. */
+export const tasksPerThreadMax = 64
+
+export interface ReaderThreadEvents {
+  /** A message is answered. */
+  readonly onAnswered: () => void
+  /** A session or an iteration is over. */
+  readonly onTaskEnded: () => void
+  /** It has stopped; `gone` resolves when nothing of it is left. */
+  readonly onExit: (thread: ReaderThread, gone: Promise<void>) => void
+}
+
+export class ReaderThread {
+  readonly #pool: Piscina
+  readonly #port: MessagePort
+  readonly #connections = new ConnectionList({ connectionsMax: 1 + tasksPerThreadMax })
+  readonly #events: ReaderThreadEvents
+  /** Messages without an answer, in order. */
+  #underWay: QueryGroup[] = []
+  #busySinceMs = 0
+  /** What rejects the tasks under way. */
+  readonly #tasks = new Set<(error: unknown) => void>()
+  #ended: MylibsqlError | undefined
+  #wakeStop: () => void = () => {}
+
+  constructor(start: Omit<ReaderStart, 'connectionList'>, events: ReaderThreadEvents) {
+    this.#events = events
+    this.#pool = new Piscina({
+      filename: new URL('../worker/reader.js', import.meta.url).href,
+      minThreads: 1,
+      maxThreads: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      // A thread asleep in Atomics.wait would not hear its ports.
+      atomics: 'disabled',
+      workerData: { ...start, connectionList: this.#connections.buffer } satisfies ReaderStart,
+      // Sessions and iterations wait for their callers most of the time; queries, which are one task, go on meanwhile.
+      concurrentTasksPerWorker: 1 + tasksPerThreadMax,
+      recordTiming: false,
+    })
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    port1.on('message', (answers: QueryAnswers) => this.#receive(answers))
+    this.#pool.on('error', (cause) => this.#end(exited(cause)))
+    const task: ReaderTask = { kind: 'queries', port: port2 }
+    this.#pool
+      .run(task, { transferList: [port2] })
+      .then(() => this.#end(exited('it serves no queries any more')))
+      .catch((cause: unknown) => this.#end(exited(cause)))
+  }
+
+  /** Messages of queries without an answer. */
+  get messageCount(): number {
+    return this.#underWay.length
+  }
+
+  /** As performance.now() has it: when it began with the message that it is busy with. */
+  get busySinceMs(): number {
+    return this.#busySinceMs
+  }
+
+  /** Sessions and iterations that are not over. */
+  get taskCount(): number {
+    return this.#tasks.size
+  }
+
+  send(group: QueryGroup): void {
+    if (this.#underWay.length === 0) this.#busySinceMs = performance.now()
+    this.#underWay.push(group)
+    this.#port.postMessage(group.message)
+  }
+
+  /** Runs a session or an iteration; resolves when it is over. */
+  async run(task: ReaderTask, transferList: MessagePort[]): Promise<void> {
+    const outcome = await new Promise<Outcome<undefined>>((resolve, reject) => {
+      this.#tasks.add(reject)
+      this.#pool
+        .run(task, { transferList })
+        .then(resolve, (cause: unknown) => reject(this.#ended ?? exited(cause)))
+        .finally(() => {
+          this.#tasks.delete(reject)
+          this.#wakeStop()
+          this.#events.onTaskEnded()
+        })
+    })
+    if (!outcome.ok) throw reviveError(outcome.error)
+  }
+
+  /** Rejects everything under way with `error`, and ends the thread once it is out of SQLite. */
+  async stop(error: MylibsqlError): Promise<void> {
+    for (const group of this.#underWay) group.fail(error)
+    for (const reject of this.#tasks) reject(error)
+    if (this.#isBusy) {
+      // A thread that is ended inside SQLite takes the process with it, as soon as SQLite reports an error there.
+      const interrupts = interruptRepeatedly(() => this.#connections.ids())
+      while (this.#isBusy) {
+        await new Promise<void>((resolve) => {
+          this.#wakeStop = resolve
+        })
+      }
+      interrupts.stop()
+    }
+    this.#end(error)
+  }
+
+  get #isBusy(): boolean {
+    return this.#ended === undefined && (this.#underWay.length > 0 || this.#tasks.size > 0)
+  }
+
+  #receive(answers: QueryAnswers): void {
+    const group = this.#underWay[0]!
+    group.receive(answers)
+    if (!group.isAnswered) return
+    this.#underWay.shift()
+    this.#busySinceMs = performance.now()
+    this.#wakeStop()
+    this.#events.onAnswered()
+  }
+
+  #end(error: MylibsqlError): void {
+    if (this.#ended !== undefined) return
+    this.#ended = error
+    this.#port.close()
+    for (const group of this.#underWay.splice(0)) group.fail(error)
+    for (const reject of this.#tasks) reject(error)
+    // Only once: a second call would end at once and let Piscina start a thread in place of the one that exits.
+    const gone = this.#pool.destroy()
+    this.#wakeStop()
+    this.#events.onExit(this, gone)
+  }
+}
+
+function exited(cause: unknown): MylibsqlError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new MylibsqlError('ERR_WORKER_EXITED', `A reader thread stopped: ${reason}`, {}, { cause })
+}

@@ -22,6 +22,11 @@ export function checkFrameNo(value: unknown, name: string): number {
   return value as number
 }
 
+export function checkNonNegativeInteger(value: unknown, name: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw wrong(name, 'an integer from 0', value)
+  return value as number
+}
+
 export function checkPositiveInteger(value: unknown, name: string): number {
   if (!Number.isSafeInteger(value) || (value as number) < 1) throw wrong(name, 'a positive integer', value)
   return value as number

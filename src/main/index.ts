@@ -22,4 +22,5 @@ export {
 } from './snapshot.js'
 export type { PrimaryStats, ReplicaStats } from './stats.js'
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
+export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'
 export type { CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

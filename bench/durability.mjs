@@ -4,6 +4,7 @@
  */
 import { constants } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
+import { FileStore } from '../dist/main/index.js'
 import { insertEvent, newPath } from './databases.mjs'
 import { perSecond, withCallers } from './harness.mjs'
 import { openEventsPlain, openEventsPrimary, writeEventsPlain } from './writes.mjs'
@@ -60,6 +61,23 @@ async function openCopying(folder) {
   }
 }
 
+/** As a primary with a store does it: it acknowledges when no newer epoch is there after the append. */
+async function openFileStore(folder) {
+  const store = new FileStore(newPath(folder, '.store'))
+  const epoch = await store.claimEpoch('benchmark')
+  return {
+    async save(log) {
+      await store.append(log, epoch)
+      if ((await store.currentEpoch()) !== epoch) throw new Error('Nobody else uses this store')
+      await log.close()
+    },
+    async forget() {
+      await store.remove(await store.logs())
+    },
+    close: () => store.close(),
+  }
+}
+
 function durable({ name, about, openStore, callerCount, count, goal }) {
   return {
     name,
@@ -96,6 +114,7 @@ function durable({ name, about, openStore, callerCount, count, goal }) {
 }
 
 const overwriting = { about: 'logs in one synced file', openStore: openOverwriting }
+const storing = { about: 'logs in a FileStore', openStore: openFileStore }
 const copying = { about: 'logs as synced files', openStore: openCopying }
 
 export const benchmarks = [
@@ -112,6 +131,13 @@ export const benchmarks = [
     callerCount: 1024,
     count: 120_000,
     goal: { of: 'ratio', atLeast: 40 },
+  }),
+  durable({
+    ...storing,
+    name: 'store.file.c64',
+    callerCount: 64,
+    count: 20_000,
+    goal: { of: 'ratio', atLeast: 12 },
   }),
   durable({ ...copying, name: 'durable.files.c64', callerCount: 64, count: 20_000 }),
   durable({ ...copying, name: 'durable.files.c1024', callerCount: 1024, count: 80_000 }),

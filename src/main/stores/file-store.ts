@@ -234,6 +234,7 @@ export class FileStore implements Store {
    */
   async #claimEpoch(holder: string): Promise<number> {
     const bytes = Buffer.from(`${JSON.stringify({ holder, claimedAt: new Date().toISOString() })}\n`)
+    await this.#folder.prepare()
     for (;;) {
       const epoch = Math.max(0, ...(await this.#epochs())) + 1
       const write = (path: string) => writeChunks(path, [bytes])

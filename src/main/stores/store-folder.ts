@@ -30,8 +30,9 @@ const leftoverAgeMs = 24 * 60 * 60 * 1000
 export class StoreFolder {
   readonly path: string
   readonly #canCreate: boolean
-  /** Whether the folder holds a store; false: it is empty, or not there. */
-  #opening: Promise<boolean> | undefined
+  /** It was seen to be a store. One that vanishes is not made again: it had a history, and this one would begin another. */
+  #isStore = false
+  #ready: Promise<void> | undefined
   readonly #tidying = new Set<Promise<void>>()
 
   constructor(path: string, canCreate: boolean) {
@@ -48,16 +49,36 @@ export class StoreFolder {
     return join(this.path, 'tmp', `${process.pid}-${randomBytes(8).toString('hex')}`)
   }
 
-  /** Names of all objects of a kind. Throws ERR_STORE. */
+  /** Names of all objects of a kind; none in an empty folder. Throws ERR_STORE. */
   async names(kind: Kind): Promise<string[]> {
-    if (!(await this.#isOpen(false))) return []
+    if (!this.#isStore) this.#isStore = await this.#look()
+    if (!this.#isStore) return []
     const path = join(this.path, kind)
-    return this.attempt('list', path, () => readdir(path))
+    try {
+      return await readdir(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw storeError(error, 'list', path)
+      // Somebody is just making the store, or has removed it.
+      await this.#look()
+      return []
+    }
+  }
+
+  /** Makes the store if there is none, and it may. Throws ERR_STORE. */
+  async prepare(): Promise<void> {
+    this.#ready ??= this.#prepare()
+    const ready = this.#ready
+    try {
+      await ready
+    } catch (error) {
+      if (this.#ready === ready) this.#ready = undefined
+      throw error
+    }
   }
 
   /** False when there is one of that name: it stays. Throws ERR_STORE. */
   async create(kind: Kind, name: string, write: Write): Promise<boolean> {
-    await this.#isOpen(true)
+    await this.prepare()
     const path = this.pathOf(kind, name)
     return this.#withTemporary(path, write, async (temporary) => {
       try {
@@ -73,7 +94,7 @@ export class StoreFolder {
 
   /** What was there before is replaced. Throws ERR_STORE. */
   async replace(kind: Kind, name: string, write: Write): Promise<void> {
-    await this.#isOpen(true)
+    await this.prepare()
     const path = this.pathOf(kind, name)
     await this.#withTemporary(path, write, async (temporary) => {
       await rename(temporary, path)
@@ -83,7 +104,8 @@ export class StoreFolder {
 
   /** Removes those that are there. Throws ERR_STORE. */
   async remove(kind: Kind, names: readonly string[]): Promise<void> {
-    if (names.length === 0 || !(await this.#isOpen(false))) return
+    if (names.length === 0) return
+    await this.prepare()
     for (const name of names) {
       const path = this.pathOf(kind, name)
       await this.attempt('remove', path, () => rm(path, { force: true }))
@@ -130,50 +152,31 @@ export class StoreFolder {
     }
   }
 
-  async #isOpen(toWrite: boolean): Promise<boolean> {
-    this.#opening ??= this.#open(toWrite)
-    const opening = this.#opening
-    try {
-      if (await opening) return true
-      // Somebody else may have made the store by now.
-      if (this.#opening === opening) this.#opening = undefined
-      return toWrite ? await this.#isOpen(true) : false
-    } catch (error) {
-      if (this.#opening === opening) this.#opening = undefined
-      throw error
-    }
-  }
-
-  async #open(toWrite: boolean): Promise<boolean> {
-    const entries = await this.#entries(toWrite)
-    if (!entries.includes(markerName)) {
-      const foreign = entries.find((name) => !name.startsWith(`.${markerName}`))
-      if (foreign !== undefined) {
-        const message = `${this.path} is no store of mylibsql: it holds other files, such as ${foreign}. Nothing was changed`
-        throw new MylibsqlError('ERR_STORE', message, { path: join(this.path, foreign) })
-      }
-      if (!toWrite) return false
+  async #prepare(): Promise<void> {
+    if (this.#canCreate && !this.#isStore) await this.#makeFolder(this.path)
+    if (!(await this.#look())) {
       if (!this.#canCreate) throw this.#missing()
       await this.#make()
+      await this.#checkMarker()
     }
-    await this.#checkMarker()
-    if (toWrite) {
-      for (const name of [...kinds, 'tmp']) await this.#makeFolder(join(this.path, name))
-      void this.#removeLeftovers()
-    }
-    return true
+    this.#isStore = true
+    for (const name of [...kinds, 'tmp']) await this.#makeFolder(join(this.path, name))
+    void this.#removeLeftovers()
   }
 
-  async #entries(toWrite: boolean): Promise<string[]> {
-    try {
-      return await readdir(this.path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-        throw storeError(error, 'open the store', this.path)
-      if (!toWrite || !this.#canCreate) throw this.#missing(error)
-      await this.#makeFolder(this.path)
-      return []
+  /** Whether the folder holds a store; false: it is empty. Throws ERR_STORE, ERR_VERSION for anything else. */
+  async #look(): Promise<boolean> {
+    const entries = await readdir(this.path).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'ENOENT' ? this.#missing(error) : storeError(error, 'open the store', this.path)
+    })
+    if (entries.includes(markerName)) {
+      await this.#checkMarker()
+      return true
     }
+    const foreign = entries.find((name) => !name.startsWith(`.${markerName}`))
+    if (foreign === undefined) return false
+    const message = `${this.path} is no store of mylibsql: it holds other files, such as ${foreign}. Nothing was changed`
+    throw new MylibsqlError('ERR_STORE', message, { path: join(this.path, foreign) })
   }
 
   #missing(cause?: unknown): MylibsqlError {

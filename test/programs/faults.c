@@ -8,7 +8,7 @@
 // Each call that was counted since the last arm is a line of FAULTS_TRACE: kind, name and path; one that failed begins
 // with "failed ".
 //
-// Kinds: w what changes files (open to write, write, truncate, sync, rename, mkdir), r what reads them, d what removes them,
+// Kinds: w what changes files (open to write, write, truncate, sync, rename, link, mkdir), r what reads them, d what removes them,
 // s what else is asked of the system about an open file (its size, a lock, a mapping).
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -207,6 +207,11 @@ int fdatasync(int fd) {
 int rename(const char *from, const char *to) {
   FAIL_IF(count_call('w', "rename", to));
   return NEXT(rename)(from, to);
+}
+
+int link(const char *from, const char *to) {
+  FAIL_IF(count_call('w', "link", to));
+  return NEXT(link)(from, to);
 }
 
 char *mkdtemp(char *path) {

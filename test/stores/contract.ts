@@ -396,14 +396,14 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       const limits = { signal: AbortSignal.abort(reason) }
       const log = await logAt(0)
       const calls = [
-        store.currentEpoch(limits),
-        store.claimEpoch('me', limits),
-        store.append(log, 1, limits),
-        store.logs(limits),
-        store.snapshots(limits),
-        store.remove([], limits),
+        () => store.currentEpoch(limits),
+        () => store.claimEpoch('me', limits),
+        () => store.append(log, 1, limits),
+        () => store.logs(limits),
+        () => store.snapshots(limits),
+        () => store.remove([], limits),
       ]
-      for (const call of calls) expect(await rejection(call)).toBe(reason)
+      for (const call of calls) expect(await rejection(call())).toBe(reason)
       expect(await store.currentEpoch()).toBe(0)
       expect(await store.logs()).toEqual([])
       const controller = new AbortController()
@@ -422,13 +422,13 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       await store.close()
       const log = await logAt(2)
       const calls = [
-        store.currentEpoch(),
-        store.claimEpoch('me'),
-        store.append(log, 1),
-        store.logs(),
-        store.readLog(stored),
+        () => store.currentEpoch(),
+        () => store.claimEpoch('me'),
+        () => store.append(log, 1),
+        () => store.logs(),
+        () => store.readLog(stored),
       ]
-      for (const call of calls) await expectCode(call, 'ERR_CLOSED')
+      for (const call of calls) await expectCode(call(), 'ERR_CLOSED')
       await expectCode(
         store.follow(0, { signal: new AbortController().signal })[Symbol.asyncIterator]().next(),
         'ERR_CLOSED',
@@ -439,14 +439,14 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       const { store } = await open()
       const log = await logAt(0)
       const calls = [
-        store.append({} as Log, 1),
-        store.append(log, 0),
-        store.append(log, 1.5),
-        store.claimEpoch(7 as never),
-        store.logs({ from: -1 }),
-        store.putSnapshot(log as never),
+        () => store.append({} as Log, 1),
+        () => store.append(log, 0),
+        () => store.append(log, 1.5),
+        () => store.claimEpoch(7 as never),
+        () => store.logs({ from: -1 }),
+        () => store.putSnapshot(log as never),
       ]
-      for (const call of calls) expect(await rejection(call)).toBeInstanceOf(TypeError)
+      for (const call of calls) expect(await rejection(call())).toBeInstanceOf(TypeError)
       expect(await store.logs()).toEqual([])
     })
   })

@@ -24,7 +24,7 @@ export type Write = (path: string) => Promise<FileHandle>
 
 const markerName = 'mylibsql-store.json'
 const marker = { format: 'mylibsql-store', version: 1 }
-/** A restore that reads may take hours, and what a dead one left costs only space. */
+/** Of a file that nobody has written to meanwhile. What a dead writer left costs only space: there is no hurry. */
 const leftoverAgeMs = 24 * 60 * 60 * 1000
 
 export class StoreFolder {
@@ -231,14 +231,14 @@ export class StoreFolder {
   /** Nobody waits for it, and failing is no failure of what the caller does. */
   async #removeLeftovers(): Promise<void> {
     const folder = join(this.path, 'tmp')
-    try {
-      for (const name of await readdir(folder)) {
-        const path = join(folder, name)
-        const { ctimeMs } = await stat(path)
-        if (Date.now() - ctimeMs > leftoverAgeMs) await rm(path, { force: true })
-      }
-    } catch {}
+    const names = await readdir(folder).catch(() => [])
+    for (const name of names) await removeIfOld(join(folder, name)).catch(() => {})
   }
+}
+
+async function removeIfOld(path: string): Promise<void> {
+  const { mtimeMs } = await stat(path)
+  if (Date.now() - mtimeMs > leftoverAgeMs) await rm(path, { force: true })
 }
 
 /** What the system says of a file of the store, as ERR_STORE. */

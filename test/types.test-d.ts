@@ -126,8 +126,10 @@ export function writing(): void {
   void primary.batch(['SELECT 1'])
   // @ts-expect-error the callback is asynchronous
   void primary.withConnection(() => 7)
-  // @ts-expect-error checkpoint needs someone who saves the log
-  void primary.checkpoint()
+  // @ts-expect-error who saves the log is a function
+  void primary.checkpoint('logs')
+  // @ts-expect-error options of a primary without a snapshot have a store
+  void Primary.open({ checkpoint: { intervalMs: 10 } })
   // @ts-expect-error what is known of a primary is read, not set
   primary.lastFrameNo = 7
 }

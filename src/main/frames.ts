@@ -5,7 +5,6 @@ import { readFramesMessage } from '../protocol/frames-message.js'
 import { creditShare } from '../protocol/limits.js'
 import type { ToActor } from '../protocol/wire.js'
 import { checkFrameNo } from './arguments.js'
-import type { Durability } from './durability.js'
 
 /** A batch, and how many subscribers have yet to give it back. */
 interface Delivery {
@@ -25,7 +24,7 @@ export interface FramesOptions {
 /** One for each primary: all of its subscribers share one copy of the frames. */
 export class FrameFeed {
   readonly #send: (message: ToActor) => void
-  readonly #durability: Durability
+  readonly #saved: (frameNo: FrameNo) => void
   readonly #subscribers = new Set<Frames>()
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
   #feedNo = 0
@@ -33,9 +32,14 @@ export class FrameFeed {
   /** Bytes that were taken, and the actor does not know it yet. */
   #takenBytes = 0
 
-  constructor(send: (message: ToActor) => void, durability: Durability, subscriberBytesMax: number) {
+  /** `saved` is told the last frame that a subscriber has acknowledged. */
+  constructor(
+    send: (message: ToActor) => void,
+    saved: (frameNo: FrameNo) => void,
+    subscriberBytesMax: number,
+  ) {
     this.#send = send
-    this.#durability = durability
+    this.#saved = saved
     this.#creditBytes = subscriberBytesMax * creditShare
   }
 
@@ -43,7 +47,7 @@ export class FrameFeed {
     const frames = new Frames(
       credit,
       (delivery) => this.#release(delivery),
-      (frameNo) => this.#durability.saved(frameNo + 1),
+      this.#saved,
       () => this.#leave(frames),
     )
     this.#subscribers.add(frames)
@@ -147,8 +151,9 @@ export class Frames extends Observable<FrameBatch> {
   }
 
   /**
-   * Declares that all frames up to this one are safe elsewhere: writes up to it become durable. Throws RangeError for
-   * a frame that this stream has not delivered.
+   * Declares that all frames up to this one are safe elsewhere: writes up to it become durable, unless the primary
+   * keeps its history in a store, which alone says what is. Throws RangeError for a frame that this stream has not
+   * delivered.
    */
   ackReplicated(frameNo: FrameNo): void {
     checkFrameNo(frameNo, 'frameNo')

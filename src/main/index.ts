@@ -20,7 +20,13 @@ export {
   type SnapshotImportOptions,
   type SnapshotOpenOptions,
 } from './snapshot.js'
-export type { PrimaryStats, ReplicaStats } from './stats.js'
+export type { ArchiveStats, PrimaryStats, ReplicaStats } from './stats.js'
+export type {
+  ArchivedPrimaryOptions,
+  ArchiveOptions,
+  CheckpointSchedule,
+  SnapshotSchedule,
+} from './stores/archive-options.js'
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'
 export type { CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

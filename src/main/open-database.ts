@@ -77,7 +77,9 @@ const common = {
   idleTimeoutMs: withDefault(checkTimeoutMs, idleTimeoutMsDefault),
   closeTimeoutMs: withDefault(checkTimeoutMs, closeTimeoutMsDefault),
 }
-const ofPrimary = {
+/** @internal Checks of all options of `Primary.open`. */
+export const primaryChecks = {
+  ...common,
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
   subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
   requestsMax: withDefault(checkPositiveInteger, requestsMaxDefault),
@@ -131,7 +133,7 @@ export class OpenDatabase {
     checkInstance(snapshot, Snapshot, 'snapshot')
     if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
     const list = logs.map((log: unknown, index) => checkInstance(log, Log, `logs[${index}]`))
-    const checked = checkOptions(options, role === 'primary' ? { ...common, ...ofPrimary } : common, method)
+    const checked = checkOptions(options, role === 'primary' ? primaryChecks : common, method)
     const limits = { ...defaultLimits, ...checked } as typeof defaultLimits
     const path = checked.path ?? (await temporaryPath('.sqlite'))
     const { safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs } = checked

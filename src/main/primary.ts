@@ -7,9 +7,8 @@ import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
 import type { CallOptions } from './cancellations.js'
-import { Checkpoints, type SaveLog } from './checkpoints.js'
+import type { SaveLog } from './checkpoints.js'
 import type { Connection } from './connection.js'
-import { Durability } from './durability.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
@@ -17,11 +16,13 @@ import { checkArguments, checkParams, checkSql } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
-import { Sealer } from './sealer.js'
+import { Saving } from './saving.js'
 import { Snapshot } from './snapshot.js'
 import { StatementRuns } from './statement-runs.js'
 import { type PrimaryStats, primaryStats } from './stats.js'
-import { checkpointChannel, traced } from './tracing.js'
+import type { ArchivedPrimaryOptions } from './stores/archive-options.js'
+import type { Archive } from './stores/archiver.js'
+import { isArchived, openArchived, openReplica } from './stores/open-archived.js'
 import { Writes } from './writes.js'
 
 /**
@@ -39,37 +40,28 @@ import { Writes } from './writes.js'
 export class Primary<P extends ProcedureModule = Record<string, never>> {
   readonly #database: OpenDatabase
   readonly #writes: Writes
-  readonly #durability: Durability
+  readonly #saving: Saving
   readonly #feed: FrameFeed
-  readonly #checkpoints: Checkpoints
-  readonly #sealer: Sealer
   #lastFrameNo: FrameNo | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
 
-  private constructor(database: OpenDatabase, position: Position) {
+  private constructor(database: OpenDatabase, position: Position, archive?: Archive) {
     const { thread } = database
     this.#database = database
-    this.#durability = new Durability(position.nextFrameNo)
+    this.#saving = new Saving(database, position, archive, {
+      flush: () => this.#writes.requests.flush(),
+      snapshot: (path) => this.snapshot(path),
+      fenced: (error) => this.#end(error),
+    })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
-    this.#writes = new Writes(database, this.#durability)
+    this.#writes = new Writes(database, this.#saving.durability)
     const send = (message: ToActor): void => {
       // The stream begins behind the writes that were asked for before it.
       if (message.kind === 'feed') this.#writes.requests.flush()
       thread.send(message)
     }
-    this.#feed = new FrameFeed(send, this.#durability, database.subscriberBytesMax)
-    this.#sealer = new Sealer(() => {
-      this.#writes.requests.flush()
-      thread.send({ kind: 'seal' })
-    })
-    this.#checkpoints = new Checkpoints({
-      seal: () => this.#sealer.seal(),
-      saved: (nextFrameNo) => {
-        this.#durability.saved(nextFrameNo)
-        thread.send({ kind: 'saved', nextFrameNo })
-      },
-    })
+    this.#feed = new FrameFeed(send, this.#saving.acknowledged, database.subscriberBytesMax)
     thread.attach(
       (message) => this.#receive(message),
       (error) => this.#end(error),
@@ -77,7 +69,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   static {
-    registerPrimary((database, position) => new Primary(database, position))
+    registerPrimary((database, position, archive) => new Primary(database, position, archive))
   }
 
   /**
@@ -88,11 +80,28 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   static async open<P extends ProcedureModule = Record<string, never>>(
     snapshot: Snapshot,
+    logs?: readonly Log[],
+    options?: PrimaryOptions,
+  ): Promise<Primary<P>>
+  /**
+   * Opens a primary from its store, which an older primary may still believe to be its own: from here on only this one
+   * is acknowledged. Everything that is written goes to the store by itself; `ack.durable()` means that it is there.
+   *
+   * @example const primary = await Primary.open({ store: new FileStore('/var/lib/app') })
+   * @throws ERR_NOT_FOUND for a store without a snapshot: `store.putSnapshot` begins a history; ERR_STORE; as above
+   */
+  static async open<P extends ProcedureModule = Record<string, never>>(
+    options: ArchivedPrimaryOptions,
+  ): Promise<Primary<P>>
+  static async open<P extends ProcedureModule>(
+    source: Snapshot | ArchivedPrimaryOptions,
     logs: readonly Log[] = [],
     options?: PrimaryOptions,
   ): Promise<Primary<P>> {
-    const { database, position } = await OpenDatabase.open('primary', snapshot, logs, options)
-    return new Primary<P>(database, position)
+    const { database, position, archive } = isArchived(source)
+      ? await openArchived(source)
+      : { archive: undefined, ...(await OpenDatabase.open('primary', source, logs, options)) }
+    return new Primary<P>(database, position, archive)
   }
 
   /** The working file. Other programs may read it while it is open; nobody may write to it or checkpoint it. */
@@ -112,7 +121,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   /** Last frame that is saved; undefined when none is. */
   get savedFrameNo(): FrameNo | undefined {
-    return this.#durability.savedFrameNo
+    return this.#saving.savedFrameNo
   }
 
   /**
@@ -238,15 +247,16 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * first, then another one with what was written since. The log is a temporary file: `close()` it once it is
    * saved, or it goes when it is garbage collected.
    *
+   * A primary with a store takes no `saveLog`: it stores at once what it would store by itself later.
+   *
    * @example await primary.checkpoint((log) => log.copyTo(`logs/${log.startFrameNo}.log`))
    * @returns the last frame that was saved; undefined, without a call of `saveLog`, when there was nothing new
-   * @throws what `saveLog` throws; ERR_REENTRANT when called from within `saveLog`; ERR_IO; ERR_CLOSED
+   * @throws what `saveLog` throws; ERR_REENTRANT when called from within `saveLog`; ERR_IO; ERR_CLOSED; with a store:
+   * ERR_FENCED, and ERR_REFUSED for a `saveLog`
    */
-  async checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
+  async checkpoint(saveLog?: SaveLog): Promise<FrameNo | undefined> {
     this.#check()
-    checkFunction(saveLog, 'saveLog')
-    const context = () => ({ path: this.path })
-    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog))
+    return this.#saving.checkpoint(saveLog)
   }
 
   /**
@@ -262,35 +272,41 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   }
 
   /**
-   * Makes a replica of this primary, which keeps its thread and its file. This object is closed by it.
+   * Makes a replica of this primary, which keeps its thread and its file. This object is closed by it. With a store,
+   * what is not saved is stored before; once fenced, it is opened anew from there, without what it had not saved.
    *
    * @throws ERR_UNSAVED_WRITES while writes are not saved: the primary stays as it was
    */
   async intoReplica(): Promise<Replica> {
+    const { archiver } = this.#saving
+    if (archiver !== undefined && this.#ended?.code === 'ERR_FENCED') {
+      await this.close()
+      return openReplica(archiver.archive)
+    }
     this.#check('intoReplica')
     await this.#writes.requests.settled()
+    await archiver?.flush(this.#database.closeTimeoutMs)
     this.#check()
-    const saved = this.#durability.savedFrameNo
-    const position = await this.#database.thread.call('becomeReplica', saved === undefined ? 0 : saved + 1)
+    const position = await this.#database.thread.call('becomeReplica', (this.savedFrameNo ?? -1) + 1)
     this.#end(roleChanged('primary', 'replica'))
     return makeReplica(this.#database, position)
   }
 
   /** Counts and sizes, as of now. */
   async stats(): Promise<PrimaryStats> {
-    this.#check()
-    return primaryStats(await this.#database.thread.call('stats'), {
-      savedFrameNo: this.savedFrameNo,
-      pendingRequestCount: this.#writes.requests.pendingCount,
-      saveUs: this.#checkpoints.saveUs,
-    })
+    if (this.#ended?.code !== 'ERR_FENCED') this.#check()
+    const { savedFrameNo, saveUs, archiver } = this.#saving
+    const known = { savedFrameNo, saveUs, pendingRequestCount: this.#writes.requests.pendingCount }
+    return primaryStats(await this.#database.thread.call('stats'), known, archiver)
   }
 
   /**
    * Executes what was asked for before, then closes the database and ends its threads. Writes that are not saved are
-   * lost, and their `durable()` rejects with ERR_CLOSED: checkpoint first. A second close does nothing.
+   * lost, and their `durable()` rejects with ERR_CLOSED: checkpoint first. With a store, they are stored first. A second
+   * close does nothing.
    *
-   * @throws ERR_SAVE_PENDING when a saveLog was still running after `closeTimeoutMs`; everything is closed then too
+   * @throws ERR_SAVE_PENDING when a saveLog was still running, or the store had not taken everything, after
+   * `closeTimeoutMs`; ERR_FENCED when a newer primary has taken over meanwhile; everything is closed then too
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -310,11 +326,10 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     if (!this.#writes.sessions.isInside) {
       await Promise.race([this.#writes.settled(), delay(closeTimeoutMs, undefined, { ref: false })])
     }
-    const isSaved = await this.#checkpoints.settled(closeTimeoutMs)
-    const pending = isSaved ? undefined : this.#checkpoints.pendingError(closeTimeoutMs)
+    const unsaved = await this.#saving.settled()
     this.#finish(closed)
     await this.#database.close(closed)
-    if (pending !== undefined) throw pending
+    if (unsaved !== undefined) throw unsaved
   }
 
   #receive(message: FromActor): void {
@@ -334,7 +349,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
         this.#writes.sessions.expired(message.leaseId, reviveError(message.error))
         break
       case 'sealed':
-        this.#sealer.receive(message)
+        this.#saving.sealed(message)
         break
       case 'failed':
         this.#end(reviveError(message.error) as MylibsqlError)
@@ -357,13 +372,17 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
   ): Promise<Ack<T>> {
     this.#check(method)
     checkFunction(work, 'work')
-    const ack = await this.#writes.lend(method, work, options)
+    const lease = this.#writes.lend(method, work, options)
+    this.#saving.archiver?.during(lease)
+    const ack = await lease
     this.#noteCommitted(ack.frameNo)
     return ack
   }
 
   #noteCommitted(frameNo: FrameNo | undefined): void {
-    if (frameNo !== undefined && (this.#lastFrameNo ?? -1) < frameNo) this.#lastFrameNo = frameNo
+    if (frameNo === undefined || frameNo <= (this.#lastFrameNo ?? -1)) return
+    this.#lastFrameNo = frameNo
+    this.#saving.archiver?.committed(frameNo)
   }
 
   /** Throws when closed, and when `method` would wait for the connection that its own caller holds. */
@@ -381,10 +400,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   #finish(error: MylibsqlError): void {
     this.#writes.close(error)
-    this.#sealer.close(error)
+    this.#saving.close(error)
     this.#feed.close(error.code === 'ERR_CLOSED' ? undefined : error)
-    this.#checkpoints.close(error)
-    this.#durability.close(error)
   }
 }
 

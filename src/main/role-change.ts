@@ -7,23 +7,26 @@ import type { Position, Role } from '../protocol/wire.js'
 import type { OpenDatabase } from './open-database.js'
 import type { Primary } from './primary.js'
 import type { Replica } from './replica.js'
+import type { Archive } from './stores/archiver.js'
 
-type Make<T> = (database: OpenDatabase, position: Position) => T
+type MakePrimary = (database: OpenDatabase, position: Position, archive?: Archive) => Primary
+type MakeReplica = (database: OpenDatabase, position: Position) => Replica
 
-let primary: Make<Primary> | undefined
-let replica: Make<Replica> | undefined
+let primary: MakePrimary | undefined
+let replica: MakeReplica | undefined
 
-export function registerPrimary(make: Make<Primary>): void {
+export function registerPrimary(make: MakePrimary): void {
   primary = make
 }
 
-export function registerReplica(make: Make<Replica>): void {
+export function registerReplica(make: MakeReplica): void {
   replica = make
 }
 
-export function makePrimary(database: OpenDatabase, position: Position): Primary {
+/** With an archive: one that keeps its history in a store. */
+export function makePrimary(database: OpenDatabase, position: Position, archive?: Archive): Primary {
   if (primary === undefined) throw new Error('primary.js is not loaded')
-  return primary(database, position)
+  return primary(database, position, archive)
 }
 
 export function makeReplica(database: OpenDatabase, position: Position): Replica {

@@ -23,6 +23,34 @@ export interface PrimaryStats {
   readonly saveUs: Histogram
   /** Why the WAL could not be kept small the last time, for example a full disk; undefined when all is well. */
   readonly walError: unknown
+  /** Undefined for a primary that keeps its history in no store. */
+  readonly archive: ArchiveStats | undefined
+}
+
+/** How a primary stands with its store. */
+export interface ArchiveStats {
+  /** Of the store. */
+  readonly url: string
+  /** Claimed when the primary was opened. */
+  readonly epoch: number
+  /** Frames that are committed and not known to be in the store. */
+  readonly lagFrames: number
+  /** Age of the oldest of them; 0 when there are none. */
+  readonly lagMs: number
+  /** Logs stored since opening, and their bytes. */
+  readonly appendCount: number
+  readonly appendedBytes: number
+  /** Attempts to store a log that failed since opening. */
+  readonly failureCount: number
+  /** Why the last attempt failed; undefined once one has succeeded. ERR_FENCED: there are no more. */
+  readonly lastError: unknown
+  /** Bytes of logs in the store since the last snapshot there. */
+  readonly logBytes: number
+  /** Snapshots stored since opening. */
+  readonly snapshotCount: number
+  readonly lastSnapshotFrameNo: FrameNo | undefined
+  /** Why the last attempt to make and store one failed; undefined once one has succeeded. */
+  readonly lastSnapshotError: unknown
 }
 
 export interface ReplicaStats {
@@ -38,10 +66,15 @@ export interface ReplicaStats {
   readonly walError: unknown
 }
 
+interface HasArchiveStats {
+  stats(nextFrameNo: FrameNo): ArchiveStats
+}
+
 /** Puts together what the actor knows and what the main thread does. */
 export function primaryStats(
   actor: ActorStats,
   main: Pick<PrimaryStats, 'savedFrameNo' | 'pendingRequestCount' | 'saveUs'>,
+  archiver: HasArchiveStats | undefined,
 ): PrimaryStats {
   const { position, pageSize, walBytes, unsavedBytes, transactionCount, requestCount, times } = actor
   return {
@@ -56,6 +89,7 @@ export function primaryStats(
     executeUs: times.executeUs,
     commitUs: times.commitUs,
     walError: actor.lastWalError && reviveError(actor.lastWalError),
+    archive: archiver?.stats(position.nextFrameNo),
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Tracing channels of node:diagnostics_channel: `mylibsql.transaction`, `mylibsql.checkpoint`, `mylibsql.replicate`. They
- * carry what was asked for and where, never bound parameters. Without subscribers they cost a comparison.
+ * Tracing channels of node:diagnostics_channel: `mylibsql.transaction`, `mylibsql.checkpoint`, `mylibsql.replicate`,
+ * `mylibsql.archive`. They carry what was asked for and where, never bound parameters. Without subscribers they cost a
+ * comparison.
  *
  * @example
  * diagnostics_channel.tracingChannel('mylibsql.transaction').subscribe({
@@ -30,9 +31,24 @@ export interface ReplicateTrace {
   readonly frameCount: number
 }
 
+/** One attempt to bring a log or a snapshot into a store. */
+export interface ArchiveTrace {
+  readonly operation: 'append' | 'putSnapshot'
+  /** Of the store: `file:/var/lib/app`. */
+  readonly url: string
+  /** Of the primary. */
+  readonly epoch: number
+  /** Working file of the primary. */
+  readonly path: string
+  /** Last frame of the log or snapshot; undefined: of a snapshot before frame 0. */
+  readonly lastFrameNo: number | undefined
+  readonly byteLength: number
+}
+
 export const transactionChannel = tracingChannel<TransactionTrace>('mylibsql.transaction')
 export const checkpointChannel = tracingChannel<CheckpointTrace>('mylibsql.checkpoint')
 export const replicateChannel = tracingChannel<ReplicateTrace>('mylibsql.replicate')
+export const archiveChannel = tracingChannel<ArchiveTrace>('mylibsql.archive')
 
 function isTraced(channel: TracingChannel<object>): boolean {
   return (

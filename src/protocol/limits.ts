@@ -64,3 +64,27 @@ export const iterateChunkRows = 256
 
 /** Prepared statements kept per connection. */
 export const statementCacheSize = 256
+
+/** Age of the oldest write that is not in the store at which logs are sent there (option `checkpoint.intervalMs`), ... */
+export const archiveIntervalMsDefault = 100
+
+/** ... or the bytes of frames that are not there yet (option `checkpoint.bytes`). */
+export const archiveBytesDefault = 16 * 1024 * 1024
+
+/** How long one attempt to store a log may take before it is given up and made again (option `checkpoint.timeoutMs`). */
+export const archiveTimeoutMsDefault = 30_000
+
+/** Pauses between attempts: the first one, doubled each time, and the longest one; some part of it is left to chance. */
+export const archiveRetryMs = { min: 25, max: 2_000 }
+
+/** A primary that has not seen for so long that its epoch is the newest looks before it stores a log, not only after. */
+export const epochFreshMs = 1_000
+
+/** Bytes of logs since the last snapshot at which the next one is made (option `snapshot.everyBytes`). */
+export const snapshotEveryBytesDefault = 256 * 1024 * 1024
+
+/** How long one attempt to store a snapshot may take (option `snapshot.timeoutMs`). */
+export const snapshotTimeoutMsDefault = 3_600_000
+
+/** Pauses between attempts to make and store a snapshot, likewise. */
+export const snapshotRetryMs = { min: 1_000, max: 60_000 }

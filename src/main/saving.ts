@@ -1,0 +1,97 @@
+/** How the writes of one primary are saved: sealed logs go to a saveLog, or by themselves to the primary's store. */
+import { MylibsqlError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
+import type { FromActor, Position } from '../protocol/wire.js'
+import { checkFunction } from './arguments.js'
+import { Checkpoints, type SaveLog } from './checkpoints.js'
+import { Durability } from './durability.js'
+import type { OpenDatabase } from './open-database.js'
+import { Sealer } from './sealer.js'
+import type { Snapshot } from './snapshot.js'
+import { type Archive, Archiver } from './stores/archiver.js'
+import { checkpointChannel, traced } from './tracing.js'
+
+interface Steps {
+  /** Sends what waits to be sent. */
+  readonly flush: () => void
+  readonly snapshot: (path: string) => Promise<Snapshot>
+  /** A newer primary has taken over. */
+  readonly fenced: (error: MylibsqlError) => void
+}
+
+export class Saving {
+  readonly durability: Durability
+  readonly archiver: Archiver | undefined
+  readonly #sealer: Sealer
+  readonly #checkpoints: Checkpoints
+  readonly #path: string
+  readonly #closeTimeoutMs: number
+
+  constructor(database: OpenDatabase, { nextFrameNo }: Position, archive: Archive | undefined, steps: Steps) {
+    const { thread, path, pageSize } = database
+    const { snapshot, fenced } = steps
+    this.durability = new Durability(nextFrameNo)
+    this.#path = path
+    this.#closeTimeoutMs = database.closeTimeoutMs
+    this.#sealer = new Sealer(() => {
+      steps.flush()
+      thread.send({ kind: 'seal' })
+    })
+    this.#checkpoints = new Checkpoints({
+      seal: () => this.#sealer.seal(),
+      saved: (savedNextFrameNo) => {
+        this.durability.saved(savedNextFrameNo)
+        thread.send({ kind: 'saved', nextFrameNo: savedNextFrameNo })
+      },
+    })
+    const checkpoint = (saveLog: SaveLog) => this.#checkpoint(saveLog)
+    const archived = { path, pageSize, checkpoint, snapshot, fenced }
+    this.archiver = archive && new Archiver(archive, archived, nextFrameNo)
+  }
+
+  get savedFrameNo(): FrameNo | undefined {
+    return this.durability.savedFrameNo
+  }
+
+  /** perf_hooks histogram of each saveLog that resolved, in microseconds. */
+  get saveUs(): Checkpoints['saveUs'] {
+    return this.#checkpoints.saveUs
+  }
+
+  /** A subscriber has what was captured. With a store that alone is what is saved. */
+  readonly acknowledged = (frameNo: FrameNo): void => {
+    if (this.archiver === undefined) this.durability.saved(frameNo + 1)
+  }
+
+  sealed(message: Extract<FromActor, { kind: 'sealed' }>): void {
+    this.#sealer.receive(message)
+  }
+
+  /** Throws TypeError without a saveLog when there is no store, ERR_REFUSED with one when there is. */
+  checkpoint(saveLog: SaveLog | undefined): Promise<FrameNo | undefined> {
+    if (this.archiver === undefined) return this.#checkpoint(checkFunction(saveLog, 'saveLog') as SaveLog)
+    if (saveLog === undefined) return this.archiver.run()
+    const message = 'The logs of this primary go to its store: call checkpoint() without saveLog'
+    throw new MylibsqlError('ERR_REFUSED', message)
+  }
+
+  /** Waits for what saves now, and stores the rest when there is a store. Resolves with what close() has to tell. */
+  async settled(): Promise<MylibsqlError | undefined> {
+    const timeoutMs = this.#closeTimeoutMs
+    const unstored = await this.archiver?.close(timeoutMs)
+    const isSettled = await this.#checkpoints.settled(timeoutMs)
+    return unstored ?? (isSettled ? undefined : this.#checkpoints.pendingError(timeoutMs))
+  }
+
+  close(error: MylibsqlError): void {
+    this.archiver?.stop(error)
+    this.#sealer.close(error)
+    this.#checkpoints.close(error)
+    this.durability.close(error)
+  }
+
+  #checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
+    const context = () => ({ path: this.#path })
+    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog))
+  }
+}

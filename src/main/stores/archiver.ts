@@ -1,0 +1,304 @@
+/**
+ * Archiving: the logs of a primary go into its store by themselves. There is one append at a time, what is written
+ * meanwhile gathers for the next one, and a log counts as saved only when the store has it and the primary's epoch was
+ * still the newest after that. So `ack.durable()` means: every later primary of this store begins behind the write.
+ *
+ * When an append finds that a newer primary has taken over, the primary ends with ERR_FENCED: what it has not saved
+ * by then is no part of the history.
+ */
+import { MylibsqlError } from '../../protocol/errors.js'
+import { type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
+import { archiveRetryMs, epochFreshMs } from '../../protocol/limits.js'
+import type { SaveLog } from '../checkpoints.js'
+import type { Log } from '../log.js'
+import type { OpenOptions } from '../open-database.js'
+import type { Snapshot } from '../snapshot.js'
+import type { ArchiveStats } from '../stats.js'
+import { archiveChannel, traced } from '../tracing.js'
+import type { ArchiveSchedule } from './archive-options.js'
+import { attempt, isFenced, untilDone } from './attempts.js'
+import { SnapshotArchiver } from './snapshot-archiver.js'
+import type { Store } from './store.js'
+
+/** Where a primary keeps its history, and how it stands with it when it opens. */
+export interface Archive {
+  readonly store: Store
+  readonly epoch: number
+  readonly schedule: ArchiveSchedule
+  /** Bytes of the logs behind the newest snapshot in the store. */
+  readonly logBytes: number
+  /** To open a replica in its place once it is fenced. */
+  readonly options: OpenOptions
+}
+
+/** What archiving needs of its primary. */
+export interface Archived {
+  /** Working file. */
+  readonly path: string
+  /** Bytes. */
+  readonly pageSize: number
+  checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined>
+  snapshot(path: string): Promise<Snapshot>
+  /** Ends it: nothing of it will be acknowledged any more. */
+  fenced(error: MylibsqlError): void
+}
+
+export class Archiver {
+  readonly archive: Archive
+  readonly #primary: Archived
+  readonly #snapshots: SnapshotArchiver
+  readonly #stopped = new AbortController()
+  /** Frames that are gathered at most while no append is under way. */
+  readonly #frameCountMax: number
+  /** Frames before these are in the store; in a log that was handed over; known to be committed. */
+  #storedNextFrameNo: FrameNo
+  #sealedNextFrameNo: FrameNo
+  #committedNextFrameNo: FrameNo
+  /** Like stored, but the epoch was not looked at yet. */
+  #appendedNextFrameNo: FrameNo
+  /** When the oldest write was made that is in the log under way, and behind it. */
+  #savingSinceMs: number | undefined
+  #gatheringSinceMs: number | undefined
+  /** Callbacks that hold the connection: what they commit is told when they end, if at all. */
+  #leaseCount = 0
+  #mayHaveMore = false
+  #timer: NodeJS.Timeout | undefined
+  #runningCount = 0
+  #queue: Promise<unknown> = Promise.resolve()
+  /** A run that has not begun: what is committed now will be in it. */
+  #waiting: Promise<FrameNo | undefined> | undefined
+  /** When the epoch was last seen to be the newest. */
+  #epochSeenMs = performance.now()
+  #appendCount = 0
+  #appendedBytes = 0
+  #failureCount = 0
+  #lastError: unknown
+
+  constructor(archive: Archive, primary: Archived, nextFrameNo: FrameNo) {
+    const { bytes, frames } = archive.schedule.checkpoint
+    this.archive = archive
+    this.#primary = primary
+    this.#frameCountMax = Math.min(
+      frames,
+      Math.max(1, Math.ceil(bytes / (frameHeaderBytes + primary.pageSize))),
+    )
+    this.#storedNextFrameNo = nextFrameNo
+    this.#sealedNextFrameNo = nextFrameNo
+    this.#appendedNextFrameNo = nextFrameNo
+    this.#committedNextFrameNo = nextFrameNo
+    this.#snapshots = new SnapshotArchiver(archive, primary, () => this.run(), this.#stopped.signal)
+  }
+
+  /** Why nothing is stored any more: ERR_FENCED, or what has ended the primary. */
+  get stopped(): unknown {
+    return this.#stopped.signal.reason
+  }
+
+  /** The primary has committed frames. */
+  committed(frameNo: FrameNo): void {
+    if (frameNo < this.#committedNextFrameNo) return
+    this.#committedNextFrameNo = frameNo + 1
+    this.#gatheringSinceMs ??= performance.now()
+    this.#plan()
+  }
+
+  /** A callback has the connection, and commits without telling. */
+  during(lease: Promise<unknown>): void {
+    this.#leaseCount += 1
+    this.#mayHaveMore = true
+    this.#plan()
+    const done = () => {
+      this.#leaseCount -= 1
+      this.#mayHaveMore = true
+      this.#plan()
+    }
+    lease.then(done, done)
+  }
+
+  /**
+   * Resolves when all that is committed now is in the store, with the last frame, undefined when it was there already.
+   * Those who ask before the run has begun share it.
+   */
+  run(): Promise<FrameNo | undefined> {
+    if (this.#waiting === undefined) {
+      this.#runningCount += 1
+      this.#waiting = this.#queue.then(() => this.#run())
+      this.#queue = this.#waiting.catch(() => {})
+    }
+    return this.#waiting
+  }
+
+  /** The same for at most so long, and without a failure: the rest is stored later. Resolves with why it is not. */
+  async flush(timeoutMs: number): Promise<unknown> {
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs)
+    })
+    const run = this.run().then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    const failure = await Promise.race([run, timeout])
+    clearTimeout(timer)
+    return failure
+  }
+
+  /** Stores what is left, for at most so long, then stops. Resolves with an error that says what is not stored, if any. */
+  async close(timeoutMs: number): Promise<MylibsqlError | undefined> {
+    if (this.#stopped.signal.aborted) return undefined
+    const failure = await this.flush(timeoutMs)
+    this.stop(new MylibsqlError('ERR_CLOSED', 'The primary is closed'))
+    if (this.#storedNextFrameNo >= this.#committedNextFrameNo) return undefined
+    if (isFenced(failure)) return failure
+    const cause = failure ?? this.#lastError
+    const message =
+      `Frames ${this.#storedNextFrameNo} to ${this.#committedNextFrameNo - 1} are not known to be in ` +
+      `${this.archive.store.url} ${timeoutMs} ms after close() was called` +
+      `${cause === undefined ? ': it did not answer' : `: ${String(cause)}`}. The primary is closed`
+    return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: this.#storedNextFrameNo }, { cause })
+  }
+
+  /** Ends everything that is under way. */
+  stop(error: unknown): void {
+    clearTimeout(this.#timer)
+    if (!this.#stopped.signal.aborted) this.#stopped.abort(error)
+  }
+
+  stats(nextFrameNo: FrameNo): ArchiveStats {
+    const oldestMs = this.#savingSinceMs ?? this.#gatheringSinceMs
+    return {
+      url: this.archive.store.url,
+      epoch: this.archive.epoch,
+      lagFrames: Math.max(0, nextFrameNo - this.#storedNextFrameNo),
+      lagMs: oldestMs === undefined ? 0 : performance.now() - oldestMs,
+      appendCount: this.#appendCount,
+      appendedBytes: this.#appendedBytes,
+      failureCount: this.#failureCount,
+      lastError: isFenced(this.stopped) ? this.stopped : this.#lastError,
+      ...this.#snapshots.stats(),
+    }
+  }
+
+  /** The next run: now when enough has gathered, else when the oldest write is old enough. */
+  #plan(): void {
+    if (this.#runningCount > 0 || this.#stopped.signal.aborted) return
+    const frameCount = this.#committedNextFrameNo - this.#storedNextFrameNo
+    if (frameCount >= this.#frameCountMax) this.#start()
+    else if (this.#timer === undefined && (frameCount > 0 || this.#mayHaveMore)) {
+      const ageMs = this.#gatheringSinceMs === undefined ? 0 : performance.now() - this.#gatheringSinceMs
+      const { intervalMs } = this.archive.schedule.checkpoint
+      this.#timer = setTimeout(() => this.#start(), Math.max(0, intervalMs - ageMs))
+    }
+  }
+
+  #start(): void {
+    // Whoever waits for a write hears of it; the rest is in stats() and in the trace.
+    this.run().catch(() => {})
+  }
+
+  async #run(): Promise<FrameNo | undefined> {
+    this.#waiting = undefined
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#mayHaveMore = this.#leaseCount > 0
+    const { signal } = this.#stopped
+    const before = this.#storedNextFrameNo
+    const checkpoint = () => this.#primary.checkpoint((log) => this.#save(log))
+    try {
+      await untilDone(checkpoint, archiveRetryMs, { signal, failed: (error) => this.#failed(error) })
+      this.#lastError = undefined
+    } catch (error) {
+      if (isFenced(error) && !signal.aborted) this.#primary.fenced(error)
+      throw error
+    } finally {
+      this.#runningCount -= 1
+      this.#plan()
+    }
+    return this.#storedNextFrameNo > before ? this.#storedNextFrameNo - 1 : undefined
+  }
+
+  /** One attempt. When it fails, the next one is handed the same log. */
+  async #save(log: Log): Promise<void> {
+    const { store, epoch, schedule } = this.archive
+    const { lastFrameNo, nextFrameNo, byteLength } = log
+    this.#noteSealed(nextFrameNo)
+    const { path } = this.#primary
+    const trace = () => ({
+      operation: 'append' as const,
+      url: store.url,
+      epoch,
+      path,
+      lastFrameNo,
+      byteLength,
+    })
+    const { timeoutMs } = schedule.checkpoint
+    const limits = { store, timeoutMs, signal: this.#stopped.signal }
+    await traced(archiveChannel, trace, () =>
+      attempt('store a log', limits, (signal) => this.#append(log, signal)),
+    )
+    this.#storedNextFrameNo = nextFrameNo
+    this.#savingSinceMs = undefined
+    this.#appendCount += 1
+    this.#appendedBytes += byteLength
+    this.#snapshots.logStored(byteLength)
+  }
+
+  async #append(log: Log, signal: AbortSignal): Promise<void> {
+    const { store, epoch } = this.archive
+    // Only the epoch is left to be looked at when that was what has failed the last time.
+    if (log.nextFrameNo > this.#appendedNextFrameNo) {
+      // For the sake of a newer primary that has stored nothing yet, and would find this log in its way: after a pause
+      // of this process that is likely.
+      if (performance.now() - this.#epochSeenMs > epochFreshMs) await this.#checkEpoch(signal)
+      try {
+        await store.append(log, epoch, { signal })
+      } catch (error) {
+        throw isFenced(error) ? await this.#explain(error, log, signal) : error
+      }
+      this.#appendedNextFrameNo = log.nextFrameNo
+    }
+    // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
+    await this.#checkEpoch(signal)
+  }
+
+  /** Throws ERR_FENCED. */
+  async #checkEpoch(signal: AbortSignal): Promise<void> {
+    const { store, epoch } = this.archive
+    const askedMs = performance.now()
+    const newestEpoch = await store.currentEpoch({ signal })
+    if (newestEpoch !== epoch) throw this.#takenOver(newestEpoch)
+    this.#epochSeenMs = askedMs
+  }
+
+  /** Another log is where the next one should be: that of a newer primary, or of an older one that was late. */
+  async #explain(cause: MylibsqlError, log: Log, signal: AbortSignal): Promise<MylibsqlError> {
+    const { store, epoch } = this.archive
+    const newestEpoch = await store.currentEpoch({ signal }).catch(() => undefined)
+    if (newestEpoch !== undefined && newestEpoch !== epoch) return this.#takenOver(newestEpoch, cause)
+    const message =
+      `Another log begins at frame ${log.startFrameNo} in ${store.url}: an older primary stored it after this one ` +
+      'was opened. What this one has not saved is given up: open it again'
+    return new MylibsqlError('ERR_FENCED', message, { frameNo: log.startFrameNo }, { cause })
+  }
+
+  #takenOver(newestEpoch: number, cause?: unknown): MylibsqlError {
+    const { store, epoch } = this.archive
+    const message = `The primary of epoch ${newestEpoch} has taken over ${store.url}; this one is of epoch ${epoch}`
+    const details = { expected: epoch, actual: newestEpoch }
+    return new MylibsqlError('ERR_FENCED', message, details, cause === undefined ? undefined : { cause })
+  }
+
+  #noteSealed(nextFrameNo: FrameNo): void {
+    if (nextFrameNo <= this.#sealedNextFrameNo) return
+    this.#sealedNextFrameNo = nextFrameNo
+    this.#savingSinceMs = this.#gatheringSinceMs ?? performance.now()
+    this.#gatheringSinceMs = undefined
+    if (this.#committedNextFrameNo > nextFrameNo) this.#gatheringSinceMs = performance.now()
+    else this.#committedNextFrameNo = nextFrameNo
+  }
+
+  #failed(error: unknown): void {
+    this.#failureCount += 1
+    this.#lastError = error
+  }
+}

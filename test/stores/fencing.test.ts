@@ -1,0 +1,260 @@
+// Two primaries on one store: whichever way their calls interleave, only one of them is acknowledged.
+import { join } from 'node:path'
+import { Primary, type Replica } from 'mylibsql'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { blankStore, column, never, openOn } from '../support/archived.js'
+import type { ControlledStore, StoreCall, StoreMethod } from '../support/controlled-store.js'
+import { closedAfterTest, expectSameBytes } from '../support/database.js'
+import { deferred } from '../support/deferred.js'
+import { expectCode } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
+
+const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY)'
+const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
+const numbers = (database: Primary | Replica) => column(database, 'SELECT n FROM t ORDER BY n')
+const onDemand = { checkpoint: { intervalMs: never } }
+
+/** Holds the next call of a method until the test lets it go on. */
+function hold(store: ControlledStore, method: StoreMethod, moment: 'before' | 'after') {
+  const [arrived, released] = [deferred<StoreCall>(), deferred()]
+  store.hooks[moment] = async (call) => {
+    if (call.method !== method) return
+    delete store.hooks[moment]
+    arrived.resolve(call)
+    await released.promise
+  }
+  return { arrived: arrived.promise, release: released.resolve }
+}
+
+/** A store with a table in its history, and a primary on it. */
+async function openOld() {
+  const store = await blankStore()
+  const old = await openOn(store, onDemand)
+  await old.run(table)
+  await old.checkpoint()
+  return { store, old }
+}
+
+/** What a primary that is opened now finds, and nobody else. */
+async function inHistory(store: ControlledStore): Promise<unknown[]> {
+  const primary = await Primary.open({ store: store.view() })
+  const found = await numbers(primary)
+  await primary.close()
+  return found
+}
+
+describe('a newer primary', () => {
+  it('fences the older one: unsaved writes and later calls are ERR_FENCED, and nothing is stored any more', async () => {
+    const { store, old } = await openOld()
+    const saved = await insert(old, 1)
+    await old.checkpoint()
+    const unsaved = await insert(old, 2)
+    const frames = old.captureFrames()
+    const young = await openOn(store.view(), onDemand)
+    await insert(young, 4)
+    await young.checkpoint()
+    const lost = expectCode(unsaved.durable(), 'ERR_FENCED')
+    const error = await expectCode(old.checkpoint(), 'ERR_FENCED')
+    expect(error.message).toContain(`epoch 2 has taken over ${store.url}`)
+    await lost
+    await saved.durable()
+    await expectCode(insert(old, 3), 'ERR_FENCED')
+    await expectCode(old.get('SELECT 1'), 'ERR_FENCED')
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    await expectCode(old.snapshot('never.db'), 'ERR_FENCED')
+    await expectCode(frames.next(), 'ERR_FENCED')
+    expect((await old.stats()).archive).toMatchObject({ epoch: 1, lastError: { code: 'ERR_FENCED' } })
+    const callCount = store.calls.length
+    await old.close()
+    expect(store.calls).toHaveLength(callCount)
+    expect(await inHistory(store)).toEqual([1, 4])
+  })
+
+  it('is seen before the older one stores anything when that was paused for long', async () => {
+    const { store, old } = await openOld()
+    await insert(old, 1)
+    const young = await openOn(store.view(), onDemand)
+    const { now } = performance
+    vi.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + 60_000)
+    onTestFinished(() => void vi.restoreAllMocks())
+    store.calls.length = 0
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    expect(store.calls).toEqual(['currentEpoch'])
+    const ack = await insert(young, 2)
+    await young.checkpoint()
+    expect(ack.isDurable).toBe(true)
+    expect(await inHistory(store)).toEqual([2])
+  })
+
+  it('is told of while the older one has nothing to store', async () => {
+    const { store, old } = await openOld()
+    const young = await openOn(store.view(), onDemand)
+    expect(await old.checkpoint()).toBeUndefined()
+    await (await insert(young, 1)).peek()
+    await young.checkpoint()
+    const ack = await insert(old, 2)
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    await expectCode(ack.durable(), 'ERR_FENCED')
+    expect(await inHistory(store)).toEqual([1])
+  })
+
+  it('that comes between append and acknowledgement has the write, and the older one is not acknowledged', async () => {
+    const { store, old } = await openOld()
+    const ack = await insert(old, 1)
+    const { arrived, release } = hold(store, 'append', 'after')
+    const stored = expectCode(old.checkpoint(), 'ERR_FENCED')
+    await arrived
+    const young = await openOn(store.view(), onDemand)
+    expect(await numbers(young)).toEqual([1])
+    release()
+    await stored
+    await expectCode(ack.durable(), 'ERR_FENCED')
+    const next = await insert(young, 2)
+    await young.checkpoint()
+    expect(next.isDurable).toBe(true)
+    expect(await inHistory(store)).toEqual([1, 2])
+  })
+
+  it('that comes after the epoch was looked at begins behind the write, which is acknowledged', async () => {
+    const { store, old } = await openOld()
+    const ack = await insert(old, 1)
+    const { arrived, release } = hold(store, 'currentEpoch', 'after')
+    const stored = old.checkpoint()
+    await arrived
+    const young = await openOn(store.view(), onDemand)
+    release()
+    await stored
+    expect(ack.isDurable).toBe(true)
+    expect(await numbers(young)).toEqual([1])
+  })
+
+  it('that has its epoch but has not looked at the history finds what comes until then', async () => {
+    const { store, old } = await openOld()
+    const late = hold(store, 'append', 'before')
+    const ack = await insert(old, 1)
+    const stored = expectCode(old.checkpoint(), 'ERR_FENCED')
+    await late.arrived
+    const view = store.view()
+    const { arrived, release } = hold(view, 'claimEpoch', 'after')
+    const opening = openOn(view, onDemand)
+    await arrived
+    late.release()
+    await stored
+    await expectCode(ack.durable(), 'ERR_FENCED')
+    release()
+    const young = await opening
+    expect(await numbers(young)).toEqual([1])
+    await insert(young, 2)
+    await young.checkpoint()
+    expect(await inHistory(store)).toEqual([1, 2])
+  })
+
+  it('that has stored first refuses the late log', async () => {
+    const { store, old } = await openOld()
+    const ack = await insert(old, 1)
+    const { arrived, release } = hold(store, 'append', 'before')
+    const stored = expectCode(old.checkpoint(), 'ERR_FENCED')
+    await arrived
+    const young = await openOn(store.view(), onDemand)
+    const winner = await insert(young, 2)
+    await young.checkpoint()
+    release()
+    await stored
+    await expectCode(ack.durable(), 'ERR_FENCED')
+    expect(winner.isDurable).toBe(true)
+    expect(await inHistory(store)).toEqual([2])
+  })
+
+  it("that finds an older one's late log where its own should be gives up its own, and is opened again", async () => {
+    const { store, old } = await openOld()
+    const late = await insert(old, 1)
+    const { arrived, release } = hold(store, 'append', 'before')
+    const stored = expectCode(old.checkpoint(), 'ERR_FENCED')
+    await arrived
+    const view = store.view()
+    const young = await openOn(view, onDemand)
+    release()
+    await stored
+    await expectCode(late.durable(), 'ERR_FENCED')
+    const given = await insert(young, 2)
+    const error = await expectCode(young.checkpoint(), 'ERR_FENCED')
+    expect(error.message).toContain('open it again')
+    await expectCode(given.durable(), 'ERR_FENCED')
+    await young.close()
+    const again = await openOn(view, onDemand)
+    expect(await numbers(again)).toEqual([1])
+    await insert(again, 3)
+    await again.checkpoint()
+    expect(await inHistory(store)).toEqual([1, 3])
+  })
+})
+
+describe('a fenced primary', () => {
+  it('becomes a replica of the winner: what it had not saved is gone', async () => {
+    const { store, old } = await openOld()
+    await insert(old, 1)
+    await old.checkpoint()
+    const young = await openOn(store.view(), onDemand)
+    await insert(young, 2)
+    await young.checkpoint()
+    const path = old.path
+    await insert(old, 3)
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    const replica = closedAfterTest(await old.intoReplica())
+    expect(await numbers(replica)).toEqual([1, 2])
+    await expectSameBytes(replica, young)
+    expect(replica.path).not.toBe(path)
+    await expectCode(insert(old, 4), 'ERR_FENCED')
+  })
+
+  it('keeps its working file, which is rebuilt', async () => {
+    const store = await blankStore()
+    const path = join(temporaryFolder(), 'work.db')
+    const old = await openOn(store, { ...onDemand, path })
+    await old.run(table)
+    await old.checkpoint()
+    const young = await openOn(store.view(), onDemand)
+    await insert(young, 1)
+    await young.checkpoint()
+    await insert(old, 2)
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    const replica = closedAfterTest(await old.intoReplica())
+    expect(replica.path).toBe(path)
+    expect(await numbers(replica)).toEqual([1])
+  })
+
+  it('never stores a snapshot of what it had not saved', async () => {
+    const store = await blankStore()
+    store.calls.length = 0
+    const old = await openOn(store, { ...onDemand, snapshot: { everyBytes: 1 } })
+    await old.run(table)
+    // Its snapshot waits for the log of the write that is in it.
+    const appended = hold(store, 'append', 'after')
+    const stored = old.checkpoint()
+    await appended.arrived
+    const late = hold(store, 'append', 'before')
+    await insert(old, 1)
+    appended.release()
+    await stored
+    await late.arrived
+    const young = await openOn(store.view(), onDemand)
+    await insert(young, 2)
+    await young.checkpoint()
+    late.release()
+    await expectCode(old.checkpoint(), 'ERR_FENCED')
+    await old.close()
+    expect(store.calls).not.toContain('putSnapshot')
+    expect(await inHistory(store)).toEqual([2])
+  })
+
+  it('closes, and whoever was waiting for close() to save is told', async () => {
+    const { store, old } = await openOld()
+    await openOn(store.view(), onDemand)
+    const ack = await insert(old, 1)
+    const lost = expectCode(ack.durable(), 'ERR_FENCED')
+    await expectCode(old.close(), 'ERR_FENCED')
+    await lost
+    await old.close().catch(() => {})
+    await expectCode(insert(old, 2), 'ERR_CLOSED')
+  })
+})

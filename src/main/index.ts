@@ -13,7 +13,7 @@ export type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-opt
 export type { OpenOptions, PrimaryOptions } from './open-database.js'
 export { Primary } from './primary.js'
 export type { ProcedureModule } from './procedure-types.js'
-export { Replica, type ReplicaOptions, type WaitForOptions } from './replica.js'
+export { type FollowOptions, Replica, type ReplicaOptions, type WaitForOptions } from './replica.js'
 export {
   Snapshot,
   type SnapshotBlankOptions,
@@ -28,5 +28,6 @@ export type {
   SnapshotSchedule,
 } from './stores/archive-options.js'
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
+export type { FollowStats } from './stores/follower.js'
 export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'
 export type { CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

@@ -22,9 +22,24 @@ import type { Primary } from './primary.js'
 import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
+import { checkStore } from './stores/check-store.js'
+import { type Followed, Follower } from './stores/follower.js'
+import { chooseHistory } from './stores/history.js'
+import type { Store } from './stores/store.js'
+import { temporaryPath } from './temporary-files.js'
 import { replicateChannel, traced } from './tracing.js'
 
 export type ReplicaOptions = OpenOptions
+
+export interface FollowOptions extends ReplicaOptions {
+  /**
+   * A snapshot that is at hand, to start from instead of the newest one of the store. When logs behind it are missing
+   * there, a newer snapshot of the store is taken after all.
+   */
+  from?: Snapshot
+  /** How long a store may be silent before it is asked whether something was missed. Default 10,000 ms. */
+  pollMs?: number
+}
 
 export interface WaitForOptions {
   /** Ends the wait; it rejects with the signal's reason. */
@@ -40,6 +55,7 @@ interface FrameWaiter {
 }
 
 const waitForTimeoutMsDefault = 30_000
+const pollMsDefault = 10_000
 
 /**
  * A read-only copy of a database, fed with logs or with live frames. Readers never wait for what is applied: a query
@@ -52,14 +68,17 @@ const waitForTimeoutMsDefault = 30_000
  */
 export class Replica {
   readonly #database: OpenDatabase
-  #nextFrameNo: FrameNo
+  #position: Position
+  #follower: Follower | undefined
+  /** Why it follows no more, though the store may go on. */
+  #followError: unknown
   #waiters: FrameWaiter[] = []
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
 
   private constructor(database: OpenDatabase, position: Position) {
     this.#database = database
-    this.#nextFrameNo = position.nextFrameNo
+    this.#position = position
     database.thread.attach(
       () => {},
       (error) => this.#end(error),
@@ -85,6 +104,48 @@ export class Replica {
     return new Replica(database, position)
   }
 
+  /**
+   * Opens a replica from the newest snapshot of a store, applies the logs behind it and then those that come, until it
+   * is closed. Resolves when it has what was there at first. `waitFor(ack.frameNo)` then gives read-your-writes across
+   * machines; `stats().follow` tells how far it is behind.
+   *
+   * While the store cannot be reached the replica goes on answering and tries again. When logs that it needs were
+   * pruned, or are damaged, it becomes what a newer snapshot holds, in one step for its readers. A store with another
+   * history (ERR_LINEAGE) ends the following: nothing of it is applied, the replica stays readable, and `waitFor`
+   * rejects.
+   *
+   * @example
+   * const replica = await Replica.follow(new FileStore('/var/lib/app/history'))
+   * await replica.waitFor(frameNo)
+   * @throws ERR_NOT_FOUND when the store has no usable snapshot; ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT,
+   * each naming the object; ERR_STORE; as open
+   */
+  static async follow(store: Store, options: FollowOptions = {}): Promise<Replica> {
+    const { from, pollMs, ...openOptions } = options
+    checkStore(store, 'store')
+    const limits = {
+      pollMs: withDefault(checkTimeoutMs, pollMsDefault)(pollMs, 'Option "pollMs" of Replica.follow'),
+    }
+    if (from !== undefined) checkInstance(from, Snapshot, 'Option "from" of Replica.follow')
+    const snapshot = from ?? (await newestSnapshot(store))
+    let replica: Replica
+    try {
+      replica = await Replica.open(snapshot, [], openOptions)
+    } finally {
+      if (snapshot !== from) await snapshot.close()
+    }
+    const follower = new Follower(store, replica.#followed(), limits)
+    replica.#follower = follower
+    try {
+      await follower.catchUp()
+    } catch (error) {
+      await replica.close()
+      throw error
+    }
+    follower.start()
+    return replica
+  }
+
   /** The working file. Other programs may read it while it is open. */
   get path(): string {
     return this.#database.path
@@ -97,7 +158,7 @@ export class Replica {
 
   /** Last frame that was applied; undefined before the first one. */
   get lastFrameNo(): FrameNo | undefined {
-    return this.#nextFrameNo === 0 ? undefined : this.#nextFrameNo - 1
+    return lastFrameNoOf(this.#position)
   }
 
   /**
@@ -181,7 +242,8 @@ export class Replica {
     }
     const { signal, timeoutMs } = checkOptions(options, known, 'waitFor')
     signal?.throwIfAborted()
-    if (frameNo === undefined || checkFrameNo(frameNo, 'frameNo') < this.#nextFrameNo) return
+    if (frameNo === undefined || checkFrameNo(frameNo, 'frameNo') < this.#position.nextFrameNo) return
+    if (this.#followError !== undefined) throw this.#followError
     await this.#wait(frameNo, signal, timeoutMs)
   }
 
@@ -202,6 +264,7 @@ export class Replica {
    */
   async intoPrimary(): Promise<Primary> {
     this.#check()
+    await this.#follower?.stop()
     const position = await this.#database.thread.call('becomePrimary')
     this.#end(roleChanged('replica', 'primary'))
     return makePrimary(this.#database, position)
@@ -210,7 +273,8 @@ export class Replica {
   /** Counts and sizes, as of now. */
   async stats(): Promise<ReplicaStats> {
     this.#check()
-    return replicaStats(await this.#database.thread.call('stats'))
+    const actor = await this.#database.thread.call('stats')
+    return replicaStats(actor, this.#follower?.stats())
   }
 
   /** Closes the database and ends its threads. Reads under way reject with ERR_CLOSED. A second close does nothing. */
@@ -227,6 +291,7 @@ export class Replica {
     if (this.#ended?.code === 'ERR_CLOSED') return
     const closed = new MylibsqlError('ERR_CLOSED', 'The replica is closed')
     this.#end(closed)
+    await this.#follower?.stop()
     await this.#database.close(closed)
   }
 
@@ -237,14 +302,35 @@ export class Replica {
     return this.#advance(await traced(replicateChannel, () => ({ ...frames, path: this.path }), apply))
   }
 
-  #advance({ nextFrameNo }: Position): FrameNo | undefined {
-    if (nextFrameNo > this.#nextFrameNo) {
-      this.#nextFrameNo = nextFrameNo
+  #advance(position: Position): FrameNo | undefined {
+    const { nextFrameNo } = position
+    if (nextFrameNo > this.#position.nextFrameNo) {
+      this.#position = position
       const ready = this.#waiters.filter((waiter) => waiter.frameNo < nextFrameNo)
       this.#waiters = this.#waiters.filter((waiter) => waiter.frameNo >= nextFrameNo)
       for (const waiter of ready) waiter.resolve()
     }
-    return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+    return lastFrameNoOf(position)
+  }
+
+  #followed(): Followed {
+    const { pageSize } = this
+    return {
+      pageSize,
+      position: () => this.#position,
+      apply: (log) => this.replicate(log),
+      replace: (snapshot) => this.#replace(snapshot),
+      failed: (error) => {
+        this.#followError = error
+        for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+      },
+    }
+  }
+
+  async #replace(snapshot: Snapshot): Promise<void> {
+    const pathPrefix = await temporaryPath('.replace-')
+    const { thread } = this.#database
+    this.#advance(await snapshot.use((file) => thread.call('applySnapshot', file, pathPrefix)))
   }
 
   async #wait(frameNo: FrameNo, signal: AbortSignal | undefined, timeoutMs: number): Promise<void> {
@@ -281,4 +367,14 @@ export class Replica {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
     if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
   }
+}
+
+async function newestSnapshot(store: Store): Promise<Snapshot> {
+  const { snapshot, chain } = await chooseHistory(store, {})
+  await chain.close()
+  return snapshot
+}
+
+function lastFrameNoOf({ nextFrameNo }: Position): FrameNo | undefined {
+  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
 }

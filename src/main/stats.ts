@@ -2,6 +2,7 @@ import type { Histogram } from 'node:perf_hooks'
 import type { FrameNo } from '../protocol/frame.js'
 import type { ActorStats, Position } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
+import type { FollowStats } from './stores/follower.js'
 
 export interface PrimaryStats {
   readonly lastFrameNo: FrameNo | undefined
@@ -64,6 +65,8 @@ export interface ReplicaStats {
   readonly applyUs: Histogram
   /** Why the WAL could not be kept small the last time; undefined when all is well. */
   readonly walError: unknown
+  /** Undefined for a replica that follows no store. */
+  readonly follow: FollowStats | undefined
 }
 
 interface HasArchiveStats {
@@ -93,14 +96,8 @@ export function primaryStats(
   }
 }
 
-export function replicaStats({
-  position,
-  pageSize,
-  walBytes,
-  requestCount,
-  times,
-  lastWalError,
-}: ActorStats): ReplicaStats {
+export function replicaStats(actor: ActorStats, follow: FollowStats | undefined): ReplicaStats {
+  const { position, pageSize, walBytes, requestCount, times, lastWalError } = actor
   return {
     lastFrameNo: lastFrameNo(position),
     pageSize,
@@ -108,6 +105,7 @@ export function replicaStats({
     appliedCount: requestCount,
     applyUs: times.applyUs,
     walError: lastWalError && reviveError(lastWalError),
+    follow,
   }
 }
 

@@ -169,6 +169,8 @@ export interface Control {
     startFrameNo: FrameNo,
     startChecksum: bigint,
   ): Promise<Position>
+  /** Makes a replica what a newer snapshot holds. `pathPrefix`: of temporary files. */
+  applySnapshot(file: SnapshotFile, pathPrefix: string): Promise<Position>
   /** Throws ERR_UNSAVED_WRITES, and stays a primary, when there are frames from `savedNextFrameNo` on. */
   becomeReplica(savedNextFrameNo: FrameNo): Promise<Position>
   becomePrimary(): Promise<Position>

@@ -66,7 +66,7 @@ class Actor implements Control {
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
   readonly #inbox: Inbox
-  readonly #snapshots = new Set<Promise<unknown>>()
+  readonly #withFiles = new Set<Promise<unknown>>()
 
   constructor(data: MessagePort, ended: () => void) {
     this.#data = data
@@ -102,11 +102,7 @@ class Actor implements Control {
   }
 
   snapshot(path: string): Promise<SnapshotFile> {
-    const snapshot = writeSnapshot(this.#opened().database, this.#position(), path)
-    this.#snapshots.add(snapshot)
-    const done = () => this.#snapshots.delete(snapshot)
-    snapshot.then(done, done)
-    return snapshot
+    return this.#untilClosed(writeSnapshot(this.#opened().database, this.#position(), path))
   }
 
   async applyLog(file: LogFile): Promise<Position> {
@@ -120,6 +116,10 @@ class Actor implements Control {
     startChecksum: bigint,
   ): Promise<Position> {
     return this.#replica().applyFrames(bytes, pageSize, startFrameNo, startChecksum)
+  }
+
+  async applySnapshot(file: SnapshotFile, pathPrefix: string): Promise<Position> {
+    return this.#untilClosed(this.#replica().applySnapshot(file, pathPrefix))
   }
 
   async becomeReplica(savedNextFrameNo: FrameNo): Promise<Position> {
@@ -162,9 +162,17 @@ class Actor implements Control {
     } finally {
       state?.database.close()
       // Those under way have failed by that: what they wrote has to go before this thread does.
-      await Promise.allSettled(this.#snapshots)
+      await Promise.allSettled(this.#withFiles)
       this.#ended()
     }
+  }
+
+  /** It has files of its own, which have to go before this thread does. */
+  #untilClosed<T>(operation: Promise<T>): Promise<T> {
+    this.#withFiles.add(operation)
+    const done = () => this.#withFiles.delete(operation)
+    operation.then(done, done)
+    return operation
   }
 
   #receive(message: ToActor): void {

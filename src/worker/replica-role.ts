@@ -6,9 +6,13 @@ import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.j
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
 import { type LogFile, logHeader } from '../protocol/log-format.js'
+import { planLog } from '../protocol/log-sequence.js'
+import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type { ActorStats, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
+import { framesStart, withFramesTo } from './snapshot-frames.js'
 import { recordSince, type ThreadTimes } from './thread-times.js'
+import { snapshotPosition } from './working-copy.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class ReplicaRole {
@@ -16,6 +20,7 @@ export class ReplicaRole {
   readonly #times: ThreadTimes
   readonly #recordBytes: number
   #position: Position
+  #isClosed = false
   #folding: Promise<void> | undefined
   #foldAtBytes = walResetBytes
   #appliedCount = 0
@@ -54,6 +59,31 @@ export class ReplicaRole {
     return this.applyLog({ location: { bytes }, header: { ...header, headerBytes: 0 } })
   }
 
+  /**
+   * Makes the database what a newer snapshot holds, in one step. Nothing happens when it is not newer. Throws
+   * ERR_LINEAGE for one of the same frame but another history, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was
+   * applied.
+   */
+  async applySnapshot(file: SnapshotFile, pathPrefix: string): Promise<Position> {
+    const next = snapshotPosition(file.trailer)
+    const { pageSize } = this.#database
+    // What was applied while the frames were made is not in them.
+    for (let isApplied = false; !isApplied; ) {
+      const from = this.#position
+      const header = { pageSize: file.trailer.pageSize, startFrameNo: 0, frameCount: next.nextFrameNo }
+      const asLog = logHeader({ ...header, startChecksum: 0n, endChecksum: next.checksum })
+      if (planLog({ ...from, pageSize }, asLog, { path: file.path }).kind === 'skip') break
+      await withFramesTo(file, this.#database, pathPrefix, (frames) => {
+        if (this.#isClosed) throw new MylibsqlError('ERR_CLOSED', 'The replica is closed')
+        if (this.#position !== from) return
+        injectLog(frames, framesStart, this.#database)
+        isApplied = true
+        this.#advance(next)
+      })
+    }
+    return this.#position
+  }
+
   stats(): Omit<ActorStats, 'role' | 'times'> {
     return {
       position: this.#position,
@@ -67,6 +97,7 @@ export class ReplicaRole {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.#folding
   }
 

@@ -50,7 +50,9 @@ export class ReadAhead {
   async close(): Promise<void> {
     const reads = [...this.#reads.values()]
     this.#reads.clear()
-    await Promise.allSettled(reads.map(async (read) => (await read).close()))
+    const closed = Promise.allSettled(reads.map(async (read) => (await read).close()))
+    // A store that does not heed the signal is not waited for.
+    if (this.#limits.signal?.aborted !== true) await closed
   }
 }
 

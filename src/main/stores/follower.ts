@@ -1,0 +1,320 @@
+/**
+ * Feeds a replica from a store: first with the logs that are there, then with those that come. While the store cannot
+ * be reached it tries again, after pauses that grow. Where logs are missing, or damaged, and a newer snapshot goes
+ * further, the replica becomes what that snapshot holds. Logs of another history end the following.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import pRetry from 'p-retry'
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import type { Position } from '../../protocol/wire.js'
+import type { Log } from '../log.js'
+import type { Snapshot } from '../snapshot.js'
+import { chooseHistory, hasGap } from './history.js'
+import { HistoryChain } from './history-chain.js'
+import type { Store, StoredLog } from './store.js'
+
+export interface FollowStats {
+  /** Of the store. */
+  readonly url: string
+  /** `retrying`: the last attempt to reach the store failed. `ended`: see `lastError`; nothing is applied any more. */
+  readonly state: 'following' | 'retrying' | 'ended'
+  /** Frames that are known to be in the store and not applied yet: at least so many. */
+  readonly lagFrames: number
+  /** Age of the newest log that was applied, since it was sealed: grows while nothing is written. */
+  readonly lagMs: number | undefined
+  /** What it took from sealing to applying, of the newest log that was applied. */
+  readonly delayMs: number | undefined
+  /** Newer snapshots that were taken because logs were missing. */
+  readonly snapshotCount: number
+  /** Attempts that failed since the replica was opened. */
+  readonly failureCount: number
+  /** Why the last attempt failed; undefined once one has succeeded. */
+  readonly lastError: unknown
+}
+
+/** What a follower does with its replica. */
+export interface Followed {
+  readonly pageSize: number
+  position(): Position
+  apply(log: Log): Promise<unknown>
+  /** Makes it what a newer snapshot holds. */
+  replace(snapshot: Snapshot): Promise<unknown>
+  /** Following has ended by itself. */
+  failed(error: unknown): void
+}
+
+const retryMinMs = 100
+const retryMaxMs = 5_000
+
+/** No pause helps: the replica is gone, or on another history. */
+const final = new Set<string>(['ERR_LINEAGE', 'ERR_PAGE_SIZE', 'ERR_CLOSED', 'ERR_WORKER_EXITED'])
+/** A newer snapshot, if there is one, makes the log superfluous. */
+const avoidable = new Set<string>(['ERR_LOG_GAP', 'ERR_CORRUPT', 'ERR_NOT_A_LOG', 'ERR_VERSION'])
+
+export class Follower {
+  readonly #store: Store
+  readonly #followed: Followed
+  readonly #pollMs: number
+  readonly #ending = new AbortController()
+  #running: Promise<void> | undefined
+  #applying: Promise<unknown> | undefined
+  #state: FollowStats['state'] = 'following'
+  /** Of the last log that was applied. */
+  #epoch = 0
+  #knownNextFrameNo: FrameNo = 0
+  #createdAtMs: number | undefined
+  #delayMs: number | undefined
+  #snapshotCount = 0
+  #failureCount = 0
+  #lastError: unknown
+
+  /** `pollMs`: how long a store may be silent before it is looked there for what it did not tell. */
+  constructor(store: Store, followed: Followed, { pollMs }: { readonly pollMs: number }) {
+    this.#store = store
+    this.#followed = followed
+    this.#pollMs = pollMs
+  }
+
+  /** Applies what the store has now. @throws what it is that cannot be applied; ERR_STORE */
+  catchUp(signal: AbortSignal = this.#ending.signal): Promise<void> {
+    return untilAborted(this.#catchUp(signal), signal)
+  }
+
+  /** Follows until `stop` or until an error that no retry helps against. */
+  start(): void {
+    this.#running ??= this.#run().catch((error: unknown) => {
+      if (this.#ending.signal.aborted) return
+      this.#state = 'ended'
+      this.#noteFailure(error)
+      this.#followed.failed(error)
+    })
+  }
+
+  /** Applies nothing any more once this resolves: that of a store which hangs is not waited for. */
+  async stop(): Promise<void> {
+    this.#ending.abort(new MylibsqlError('ERR_CLOSED', 'The replica does not follow the store any more'))
+    this.#state = 'ended'
+    await Promise.allSettled([this.#running, this.#applying])
+  }
+
+  stats(): FollowStats {
+    return {
+      url: this.#store.url,
+      state: this.#state,
+      lagFrames: Math.max(0, this.#knownNextFrameNo - this.#followed.position().nextFrameNo),
+      lagMs: this.#createdAtMs === undefined ? undefined : Math.max(0, Date.now() - this.#createdAtMs),
+      delayMs: this.#delayMs,
+      snapshotCount: this.#snapshotCount,
+      failureCount: this.#failureCount,
+      lastError: this.#lastError,
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#ending
+    while (!signal.aborted) {
+      await pRetry(() => this.#session(), {
+        signal,
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: retryMinMs,
+        maxTimeout: retryMaxMs,
+        randomize: true,
+        shouldRetry: ({ error }) => !isFinal(error) && !signal.aborted,
+        onFailedAttempt: ({ error }) => {
+          if (signal.aborted || isFinal(error)) return
+          this.#state = 'retrying'
+          this.#noteFailure(error)
+        },
+      })
+    }
+  }
+
+  /** Resolves when the connection was there and was lost: the next one is tried without the pauses of this one. */
+  async #session(): Promise<void> {
+    const { signal } = this.#ending
+    await this.catchUp()
+    this.#state = 'following'
+    this.#lastError = undefined
+    try {
+      await this.#live(signal)
+    } catch (error) {
+      if (isFinal(error) || signal.aborted) throw error
+      // A hole is what catchUp() is for.
+      if (hasGap(error)) return
+      this.#state = 'retrying'
+      this.#noteFailure(error)
+      await delay(retryMinMs * (1 + Math.random()), undefined, { signal })
+    }
+  }
+
+  async #catchUp(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const chain = this.#chain({ signal })
+      try {
+        await this.#applyAll(chain, signal)
+        return
+      } catch (error) {
+        if (!isAvoidable(error) || !(await this.#takeSnapshot(signal))) throw error
+      } finally {
+        await chain.close()
+      }
+    }
+  }
+
+  /** Applies logs as the store tells of them. What it failed to tell is looked for when it has been silent for long. */
+  async #live(signal: AbortSignal): Promise<void> {
+    const ending = new AbortController()
+    const end = () => ending.abort(signal.reason)
+    signal.addEventListener('abort', end, { once: true })
+    const arrivals = new Arrivals(
+      this.#store.follow(this.#followed.position().nextFrameNo, { signal: ending.signal }),
+      (stored) => this.#noteKnown(stored.startFrameNo + 1),
+    )
+    try {
+      for (;;) {
+        const arrived = await untilAborted(arrivals.take(this.#pollMs), signal)
+        const { nextFrameNo } = this.#followed.position()
+        const logs = arrived?.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo)
+        if (logs === undefined) await this.catchUp()
+        else if (logs.length > 0) await this.#applyArrived(logs, signal)
+      }
+    } finally {
+      signal.removeEventListener('abort', end)
+      ending.abort()
+      arrivals.end()
+    }
+  }
+
+  async #applyArrived(logs: readonly StoredLog[], signal: AbortSignal): Promise<void> {
+    const chain = this.#chain({ logs, signal })
+    try {
+      await untilAborted(this.#applyAll(chain, signal), signal)
+    } finally {
+      await chain.close()
+    }
+  }
+
+  #chain(options: { readonly logs?: readonly StoredLog[]; readonly signal: AbortSignal }): HistoryChain {
+    const start = { ...this.#followed.position(), pageSize: this.#followed.pageSize }
+    return new HistoryChain(this.#store, { ...start, epoch: this.#epoch, isKept: false }, options)
+  }
+
+  async #applyAll(chain: HistoryChain, signal: AbortSignal): Promise<void> {
+    for (let log = await chain.next(); log !== undefined; log = await chain.next()) {
+      try {
+        this.#noteKnown(Math.max(log.nextFrameNo, (chain.newestStartFrameNo ?? -1) + 1))
+        signal.throwIfAborted()
+        this.#applying = this.#followed.apply(log)
+        await this.#applying
+        this.#epoch = log.epoch
+        this.#createdAtMs = log.createdAt?.getTime()
+        this.#delayMs = log.createdAt && Math.max(0, Date.now() - log.createdAt.getTime())
+      } finally {
+        await log.close()
+      }
+    }
+  }
+
+  /** False when there is none that goes further than the replica. */
+  async #takeSnapshot(signal: AbortSignal): Promise<boolean> {
+    const { nextFrameNo } = this.#followed.position()
+    const stored = await this.#store.snapshots({ signal })
+    if (!stored.some(({ lastFrameNo }) => (lastFrameNo ?? -1) >= nextFrameNo)) return false
+    const { snapshot, chain } = await chooseHistory(this.#store, { signal })
+    try {
+      if ((snapshot.lastFrameNo ?? -1) < nextFrameNo) return false
+      this.#noteKnown(snapshot.lastFrameNo! + 1)
+      signal.throwIfAborted()
+      this.#applying = this.#followed.replace(snapshot)
+      await this.#applying
+      this.#epoch = 0
+      this.#createdAtMs = snapshot.createdAt?.getTime()
+      this.#snapshotCount += 1
+      return true
+    } finally {
+      await chain.close()
+      await snapshot.close()
+    }
+  }
+
+  #noteKnown(nextFrameNo: FrameNo): void {
+    this.#knownNextFrameNo = Math.max(this.#knownNextFrameNo, nextFrameNo)
+  }
+
+  #noteFailure(error: unknown): void {
+    this.#failureCount += 1
+    this.#lastError = error
+  }
+}
+
+/** What an iteration gives, collected while nobody asks. */
+class Arrivals {
+  #logs: StoredLog[] = []
+  #outcome: { readonly error: unknown } | undefined
+  #wake: (() => void) | undefined
+  #isEnded = false
+
+  constructor(source: AsyncIterable<StoredLog>, arrived: (stored: StoredLog) => void) {
+    const collect = async (): Promise<never> => {
+      for await (const stored of source) {
+        if (this.#isEnded) break
+        this.#logs.push(stored)
+        arrived(stored)
+        this.#wake?.()
+      }
+      throw new MylibsqlError('ERR_STORE', 'The store ended its stream of logs')
+    }
+    collect().catch((error: unknown) => {
+      this.#outcome = { error }
+      this.#wake?.()
+    })
+  }
+
+  /** All that have arrived, at least one; undefined when none does within `timeoutMs`. */
+  async take(timeoutMs: number): Promise<readonly StoredLog[] | undefined> {
+    if (this.#logs.length === 0 && this.#outcome === undefined) await this.#arrival(timeoutMs)
+    if (this.#logs.length > 0) return this.#logs.splice(0)
+    if (this.#outcome !== undefined) throw this.#outcome.error
+    return undefined
+  }
+
+  end(): void {
+    this.#isEnded = true
+    this.#wake?.()
+  }
+
+  async #arrival(timeoutMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+      timer = setTimeout(resolve, timeoutMs)
+    })
+    clearTimeout(timer)
+    this.#wake = undefined
+  }
+}
+
+function isFinal(error: unknown): boolean {
+  return error instanceof MylibsqlError && final.has(error.code)
+}
+
+function isAvoidable(error: unknown): boolean {
+  return error instanceof MylibsqlError && avoidable.has(error.code)
+}
+
+/** A store that does not heed its signal is not waited for. */
+async function untilAborted<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
+  try {
+    return await Promise.race([operation, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    operation.catch(() => {})
+  }
+}

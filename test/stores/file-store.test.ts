@@ -1,9 +1,11 @@
-import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { chmod, mkdir, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
 import { FileStore, type FileStoreOptions, type Frame, Log, Primary, Snapshot } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { encodeObjectHeader } from '../../src/protocol/object-format.js'
 import { Child, runProgram } from '../support/child.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { faultyEnvironment } from '../support/faults.js'
@@ -321,6 +323,39 @@ describe('failing calls', () => {
   })
 })
 
+describe('a disk that hangs', () => {
+  it('fails calls in time, and serves those that come when it answers again', async () => {
+    const dir = temporaryFolder()
+    const maker = openStore(dir)
+    await maker.claimEpoch('me')
+    const marker = join(dir, 'mylibsql-store.json')
+    const text = await readFile(marker)
+    await rm(marker)
+    // Opening it waits for a writer, which there is none.
+    execFileSync('mkfifo', [marker])
+    const store = openStore(dir, { timeoutMs: 100 })
+    const log = await logAt(0)
+    const startMs = performance.now()
+    for (const call of [() => store.currentEpoch(), () => store.append(log, 1)]) {
+      const error = await expectCode(call(), 'ERR_STORE')
+      expect(error.message).toContain(dir)
+      expect(error.message).toContain('100 ms')
+    }
+    expect(performance.now() - startMs).toBeLessThan(5000)
+    const controller = new AbortController()
+    const aborted = store.logs({ signal: controller.signal })
+    controller.abort(new Error('enough'))
+    expect((await rejection(aborted)).message).toBe('enough')
+    // Everybody who waits is answered, and the store is as it was.
+    const pipe = await open(marker, 'r+')
+    await pipe.write(text)
+    await rm(marker)
+    await writeFile(marker, text)
+    await pipe.close()
+    await expect.poll(() => store.currentEpoch().catch(() => 0), { timeout: 5000 }).toBe(1)
+  })
+})
+
 describe('what is left', () => {
   it('removes the temporary files of dead writers, by age', async () => {
     const dir = temporaryFolder()
@@ -464,6 +499,39 @@ describe('compression', () => {
     expect(log).toMatchObject({ epoch: 6, endChecksum: made.endChecksum })
     const { id } = await store.putSnapshot(await Snapshot.blank())
     expect((await Snapshot.open(id)).lastFrameNo).toBeUndefined()
+  })
+
+  it.each(['deflate', 'brotli'] as const)('does not trust what %s objects say', async (compression) => {
+    const store = openStore(temporaryFolder(), { compression })
+    const { id } = await store.append(await logAt(0, { frameCount: 20 }), 1)
+    const bytes = await readFile(id)
+    const payload = bytes.subarray(40)
+    const rawBytes = 112 + 20 * (24 + 512)
+    const spoilt = {
+      'fewer bytes than it says': Buffer.concat([
+        encodeObjectHeader({ method: compression, rawBytes: rawBytes + 1 }),
+        payload,
+      ]),
+      'more bytes than it says': Buffer.concat([
+        encodeObjectHeader({ method: compression, rawBytes: 112 }),
+        payload,
+      ]),
+      'another method': Buffer.concat([
+        encodeObjectHeader({ method: compression === 'deflate' ? 'brotli' : 'deflate', rawBytes }),
+        payload,
+      ]),
+      'a stream that is cut short': bytes.subarray(0, -10),
+      'no stream': bytes.subarray(0, 40),
+      'a header that is cut short': bytes.subarray(0, 20),
+      'gigabytes that are not there': encodeObjectHeader({ method: compression, rawBytes: 2 ** 40 }),
+    }
+    for (const [what, changed] of Object.entries(spoilt)) {
+      await writeFile(id, changed)
+      const error = await expectCode(store.readLog((await store.logs())[0]!), 'ERR_CORRUPT')
+      expect(error.message, what).toContain(id)
+    }
+    await writeFile(id, bytes)
+    expect((await store.readLog((await store.logs())[0]!)).frameCount).toBe(20)
   })
 
   it('knows its methods', () => {

@@ -9,7 +9,7 @@ import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed, gathered } from './compression.js'
-import { storeError } from './store-folder.js'
+import { type ObjectFacts, storeError } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
 const digits = 16
@@ -34,7 +34,7 @@ function numberIn(pattern: RegExp, name: string): number | undefined {
 }
 
 /** Size and time of an object; undefined when it is not there. */
-export async function findObject(path: string): Promise<{ byteLength: number; storedAt: Date } | undefined> {
+export async function findObject(path: string): Promise<ObjectFacts | undefined> {
   try {
     const { size, mtime } = await stat(path)
     return { byteLength: size, storedAt: mtime }
@@ -77,12 +77,26 @@ export async function writeChunks(
 ): Promise<FileHandle> {
   const handle = await open(path, 'wx', 0o644)
   try {
-    if (Array.isArray(chunks)) await handle.writev(chunks)
-    else for await (const chunk of chunks) await handle.writeFile(chunk)
+    if (Array.isArray(chunks)) await writeAll(handle, chunks)
+    else for await (const chunk of chunks) await writeAll(handle, [chunk])
     return handle
   } catch (error) {
     await handle.close()
     throw error
+  }
+}
+
+/** With one call, unless the system takes less than all. */
+async function writeAll(handle: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
+  let rest = chunks
+  for (;;) {
+    let { bytesWritten } = await handle.writev(rest)
+    rest = rest.flatMap((chunk) => {
+      const skipped = Math.min(bytesWritten, chunk.length)
+      bytesWritten -= skipped
+      return skipped === chunk.length ? [] : [chunk.subarray(skipped)]
+    })
+    if (rest.length === 0) return
   }
 }
 
@@ -124,11 +138,13 @@ export async function writeLogObject(
 /** Reads a log and checks all of it. A large one is copied to a temporary file: the object may be replaced or removed. */
 export async function readLogObject(path: string, signal: AbortSignal | undefined): Promise<Log> {
   try {
-    const chunks = decompressed(chunksOf(path, { signal }), { path })
-    if ((await contentBytes(path)) <= logMemoryBytesMax) return await Log.from(await gathered(chunks))
+    const { byteLength, isCompressed } = await contentOf(path)
+    const chunks = () => decompressed(chunksOf(path, { signal }), { path })
+    if (byteLength <= logMemoryBytesMax) return await Log.from(await gathered(chunks()))
     const temporary = await temporaryPath('.log')
     try {
-      await writeTemporary(temporary, chunks)
+      if (isCompressed) await writeTemporary(temporary, chunks())
+      else await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
       const { file } = await runTask({ kind: 'openLog', path: temporary, verify: true })
       return Log.fromFile(file, { temporary: true })
     } catch (error) {
@@ -140,13 +156,14 @@ export async function readLogObject(path: string, signal: AbortSignal | undefine
   }
 }
 
-/** Bytes of what the object holds, as it says. */
-async function contentBytes(path: string): Promise<number> {
+/** What the object says of its content, and its size tells. */
+async function contentOf(path: string): Promise<{ byteLength: number; isCompressed: boolean }> {
   const handle = await open(path, 'r')
   try {
     const { buffer, bytesRead } = await handle.read({ buffer: new Uint8Array(objectHeaderBytes) })
     const header = decodeObjectHeader(buffer.subarray(0, bytesRead), { path })
-    return header?.rawBytes ?? (await handle.stat()).size
+    const byteLength = header?.rawBytes ?? (await handle.stat()).size
+    return { byteLength, isCompressed: header !== undefined }
   } finally {
     await handle.close()
   }

@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { logMemoryBytesMax } from '../../protocol/limits.js'
 import type { LogFile } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import {
@@ -14,6 +15,7 @@ import {
   checkPositiveInteger,
   checkSignal,
   checkString,
+  checkTimeoutMs,
   optional,
   withDefault,
 } from '../arguments.js'
@@ -43,16 +45,23 @@ import {
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { type Kind, StoreFolder } from './store-folder.js'
 import { checkOwnLog, checkOwnSnapshot, namedAs, stampedHeader } from './stored-log.js'
+import { unlessAborted, within } from './waits.js'
 
 export interface FileStoreOptions {
   /** Whether the first write may make the folder, or a store in an empty one. Default: true. */
   create?: boolean
   /** Of what is written from now on; any mix is read. 'zstd' where Node has it (22.15 and later). Default: 'none'. */
   compression?: 'none' | 'deflate' | 'brotli' | 'zstd'
+  /**
+   * Milliseconds after which a call that moves few bytes (all but those of snapshots and of logs beyond 1 MiB) fails with
+   * ERR_STORE: a disk that hangs. Default: 30,000.
+   */
+  timeoutMs?: number
 }
 
 /** Epochs kept below the newest one: far more than are claimed while a claimer is paused. */
 const epochsKept = 100
+const timeoutMsDefault = 30_000
 
 /**
  * A store in a folder: a file for each log and each snapshot, which any tool opens unless they are compressed. Many
@@ -70,6 +79,7 @@ export class FileStore implements Store {
   readonly url: string
   readonly #folder: StoreFolder
   readonly #compression: Compression | 'none'
+  readonly #timeoutMs: number
   readonly #ending = new AbortController()
 
   /** @throws TypeError also when 'zstd' is asked for and Node does not have it */
@@ -78,32 +88,36 @@ export class FileStore implements Store {
     const known = {
       create: withDefault(checkBoolean, true),
       compression: withDefault(checkCompression, 'none'),
+      timeoutMs: withDefault(checkTimeoutMs, timeoutMsDefault),
     }
-    const { create, compression } = checkOptions(options, known, 'FileStore')
+    const { create, compression, timeoutMs } = checkOptions(options, known, 'FileStore')
     this.url = `file:${path}`
     this.#folder = new StoreFolder(path, create)
     this.#compression = compression
+    this.#timeoutMs = timeoutMs
   }
 
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
-    return this.#call('claimEpoch', limits, () => this.#claimEpoch(holder))
+    return this.#callSoon('claimEpoch', limits, () => this.#claimEpoch(holder))
   }
 
   async currentEpoch(limits?: CallLimits): Promise<number> {
-    return this.#call('currentEpoch', limits, async () => Math.max(0, ...(await this.#epochs())))
+    return this.#callSoon('currentEpoch', limits, async () => Math.max(0, ...(await this.#epochs())))
   }
 
   async append(log: Log, epoch: number, limits?: CallLimits): Promise<StoredLog> {
     checkInstance(log, Log, 'log')
     checkPositiveInteger(epoch, 'epoch')
-    return this.#call('append', limits, () => log.use((file) => this.#append(file, epoch)))
+    const append = () => log.use((file) => this.#append(file, epoch))
+    if (log.byteLength > logMemoryBytesMax) return this.#call('append', limits, append)
+    return this.#callSoon('append', limits, append)
   }
 
   async logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]> {
     const { from, ...limits } = options ?? {}
     const first = optional(checkFrameNo)(from, 'Option "from" of FileStore.logs') ?? 0
-    return this.#call('logs', limits, async () => {
+    return this.#callSoon('logs', limits, async () => {
       const startFrameNos = await this.#startFrameNos()
       const later = startFrameNos.findIndex((startFrameNo) => startFrameNo >= first)
       const wanted = startFrameNos.slice(Math.max(0, (later === -1 ? startFrameNos.length : later) - 1))
@@ -154,7 +168,7 @@ export class FileStore implements Store {
     return this.#call('putSnapshot', limits, async (signal) => {
       const name = snapshotName(snapshot.lastFrameNo)
       await this.#checkReplaced(name, snapshot)
-      await snapshot.use((file) =>
+      const made = await snapshot.use((file) =>
         this.#folder.replace('snapshots', name, async (temporary) => {
           if (this.#compression !== 'none') {
             const chunks = chunksOf(file.path, { signal })
@@ -165,14 +179,12 @@ export class FileStore implements Store {
           return open(temporary, 'r+')
         }),
       )
-      const stored = await this.#findSnapshot(name)
-      if (stored === undefined) throw notFound(this.#folder.pathOf('snapshots', name))
-      return stored
+      return { id: this.#folder.pathOf('snapshots', name), lastFrameNo: snapshot.lastFrameNo, ...made }
     })
   }
 
   async snapshots(limits?: CallLimits): Promise<StoredSnapshot[]> {
-    return this.#call('snapshots', limits, async () => {
+    return this.#callSoon('snapshots', limits, async () => {
       const names = (await this.#folder.names('snapshots')).filter(isSnapshotName)
       const found = present(await Promise.all(names.map((name) => this.#findSnapshot(name))))
       return found.sort((left, right) => (left.lastFrameNo ?? -1) - (right.lastFrameNo ?? -1))
@@ -197,11 +209,11 @@ export class FileStore implements Store {
       log.use(async (file) => {
         const { startFrameNo, epoch } = file.header
         const header = stampedHeader(file.header, epoch)
-        await this.#storedLog(startFrameNo)
-        await this.#folder.replace('logs', logName(startFrameNo), (temporary) =>
+        const { id } = await this.#storedLog(startFrameNo)
+        const made = await this.#folder.replace('logs', logName(startFrameNo), (temporary) =>
           writeLogObject(temporary, file, header, this.#compression),
         )
-        return this.#storedLog(startFrameNo)
+        return { id, startFrameNo, ...made }
       }),
     )
   }
@@ -211,7 +223,7 @@ export class FileStore implements Store {
       stored,
       path: this.#pathOf(stored, 'startFrameNo' in stored ? 'logs' : 'snapshots'),
     }))
-    return this.#call('remove', limits, async () => {
+    return this.#callSoon('remove', limits, async () => {
       for (const kind of ['logs', 'snapshots'] as const) {
         const names: string[] = []
         for (const { stored, path } of list) {
@@ -238,7 +250,7 @@ export class FileStore implements Store {
     for (;;) {
       const epoch = Math.max(0, ...(await this.#epochs())) + 1
       const write = (path: string) => writeChunks(path, [bytes])
-      if (!(await this.#folder.create('epochs', epochName(epoch), write))) continue
+      if ((await this.#folder.create('epochs', epochName(epoch), write)) === undefined) continue
       const epochs = await this.#epochs()
       if (Math.max(...epochs) - epoch >= epochsKept) continue
       const old = epochs.filter((other) => epoch - other > epochsKept)
@@ -254,11 +266,12 @@ export class FileStore implements Store {
   async #append(file: LogFile, epoch: number): Promise<StoredLog> {
     const { startFrameNo } = file.header
     const header = stampedHeader(file.header, epoch)
-    const isCreated = await this.#folder.create('logs', logName(startFrameNo), (path) =>
+    const name = logName(startFrameNo)
+    const made = await this.#folder.create('logs', name, (path) =>
       writeLogObject(path, file, header, this.#compression),
     )
+    if (made !== undefined) return { id: this.#folder.pathOf('logs', name), startFrameNo, ...made }
     const stored = await this.#storedLog(startFrameNo)
-    if (isCreated) return stored
     const found = await readLogObject(stored.id, undefined)
     try {
       checkOwnLog(found, stored.id, file.header, epoch)
@@ -344,21 +357,12 @@ export class FileStore implements Store {
     this.#checkOpen()
     if (signal === undefined) return operation(undefined)
     signal.throwIfAborted()
-    return untilAborted(signal, operation(signal))
+    return unlessAborted(operation(signal), signal)
   }
-}
 
-/** Gives up waiting: what was begun goes on to its end, and takes place wholly or not at all. */
-async function untilAborted<T>(signal: AbortSignal, result: Promise<T>): Promise<T> {
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort)
-  })
-  try {
-    return await Promise.race([result, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
+  /** One that moves few bytes: it is waited for so long and no longer. */
+  #callSoon<T>(method: string, limits: CallLimits | undefined, operation: () => Promise<T>): Promise<T> {
+    return this.#call(method, limits, () => within(this.#timeoutMs, operation(), `${this.url}: ${method}`))
   }
 }
 

@@ -22,6 +22,11 @@ const kinds: readonly Kind[] = ['epochs', 'logs', 'snapshots']
 /** Makes a file at a path where there is none; not yet synced. */
 export type Write = (path: string) => Promise<FileHandle>
 
+export interface ObjectFacts {
+  readonly byteLength: number
+  readonly storedAt: Date
+}
+
 const markerName = 'mylibsql-store.json'
 const marker = { format: 'mylibsql-store', version: 1 }
 /** Of a file that nobody has written to meanwhile. What a dead writer left costs only space: there is no hurry. */
@@ -42,11 +47,6 @@ export class StoreFolder {
 
   pathOf(kind: Kind, name: string): string {
     return join(this.path, kind, name)
-  }
-
-  /** A path for a file that is about to be made. */
-  temporaryPath(): string {
-    return join(this.path, 'tmp', `${process.pid}-${randomBytes(8).toString('hex')}`)
   }
 
   /** Names of all objects of a kind; none in an empty folder. Throws ERR_STORE. */
@@ -76,30 +76,26 @@ export class StoreFolder {
     }
   }
 
-  /** False when there is one of that name: it stays. Throws ERR_STORE. */
-  async create(kind: Kind, name: string, write: Write): Promise<boolean> {
-    await this.prepare()
-    const path = this.pathOf(kind, name)
-    return this.#withTemporary(path, write, async (temporary) => {
+  /** Undefined when there is one of that name: it stays. Throws ERR_STORE. */
+  create(kind: Kind, name: string, write: Write): Promise<ObjectFacts | undefined> {
+    return this.#write(kind, name, write, async (temporary, path) => {
       try {
         await link(temporary, path)
+        return true
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
         throw error
       }
-      await this.#syncFolder(kind)
-      return true
     })
   }
 
   /** What was there before is replaced. Throws ERR_STORE. */
-  async replace(kind: Kind, name: string, write: Write): Promise<void> {
-    await this.prepare()
-    const path = this.pathOf(kind, name)
-    await this.#withTemporary(path, write, async (temporary) => {
+  async replace(kind: Kind, name: string, write: Write): Promise<ObjectFacts> {
+    const facts = await this.#write(kind, name, write, async (temporary, path) => {
       await rename(temporary, path)
-      await this.#syncFolder(kind)
+      return true
     })
+    return facts!
   }
 
   /** Removes those that are there. Throws ERR_STORE. */
@@ -108,14 +104,15 @@ export class StoreFolder {
     await this.prepare()
     for (const name of names) {
       const path = this.pathOf(kind, name)
-      await this.attempt('remove', path, () => rm(path, { force: true }))
+      await this.#attempt('remove', path, () => rm(path, { force: true }))
     }
     await this.syncFolder(kind)
   }
 
   /** Names that are there are durable afterwards. Throws ERR_STORE. */
   syncFolder(kind: Kind): Promise<void> {
-    return this.attempt('sync', join(this.path, kind), () => this.#syncFolder(kind))
+    const path = join(this.path, kind)
+    return this.#attempt('sync', path, () => syncPath(path))
   }
 
   /** Waits until no temporary file is left of what has settled. */
@@ -124,7 +121,7 @@ export class StoreFolder {
   }
 
   /** What the system says, as ERR_STORE. */
-  async attempt<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
+  async #attempt<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
     try {
       return await operation()
     } catch (error) {
@@ -132,22 +129,30 @@ export class StoreFolder {
     }
   }
 
-  #syncFolder(kind: Kind): Promise<void> {
-    return syncPath(join(this.path, kind))
-  }
-
-  async #withTemporary<T>(path: string, write: Write, commit: (temporary: string) => Promise<T>): Promise<T> {
-    const temporary = this.temporaryPath()
-    let handle: FileHandle | undefined
+  /** `give` gives the synced file its name; false: it must not. */
+  async #write(
+    kind: Kind,
+    name: string,
+    write: Write,
+    give: (temporary: string, path: string) => Promise<boolean>,
+  ): Promise<ObjectFacts | undefined> {
+    await this.prepare()
+    const path = this.pathOf(kind, name)
+    const temporary = join(this.path, 'tmp', `${process.pid}-${randomBytes(8).toString('hex')}`)
+    let file: FileHandle | undefined
+    let folder: Promise<FileHandle> | undefined
     try {
-      handle = await write(temporary)
-      await handle.datasync()
-      return await commit(temporary)
+      file = await write(temporary)
+      folder = open(join(this.path, kind), 'r')
+      await Promise.all([file.datasync(), folder])
+      if (!(await give(temporary, path))) return undefined
+      const [{ size, mtime }] = await Promise.all([file.stat(), (await folder).sync()])
+      return { byteLength: size, storedAt: mtime }
     } catch (error) {
       throw storeError(error, 'write', path)
     } finally {
       // No caller waits: the object is there and durable, or it is not.
-      const tidying = tidyUp(temporary, handle).finally(() => this.#tidying.delete(tidying))
+      const tidying = tidyUp(temporary, [file, folder]).finally(() => this.#tidying.delete(tidying))
       this.#tidying.add(tidying)
     }
   }
@@ -188,7 +193,7 @@ export class StoreFolder {
   async #make(): Promise<void> {
     const path = join(this.path, markerName)
     const temporary = join(this.path, `.${markerName}.${randomBytes(8).toString('hex')}`)
-    await this.attempt('write', path, async () => {
+    await this.#attempt('write', path, async () => {
       try {
         const handle = await open(temporary, 'wx')
         try {
@@ -209,7 +214,7 @@ export class StoreFolder {
 
   async #checkMarker(): Promise<void> {
     const path = join(this.path, markerName)
-    const text = await this.attempt('read', path, () => readFile(path, 'utf8'))
+    const text = await this.#attempt('read', path, () => readFile(path, 'utf8'))
     const found = parsed(text)
     if (found?.format !== marker.format) {
       throw new MylibsqlError('ERR_STORE', `${path} is not of mylibsql: this is no store`, { path })
@@ -222,7 +227,7 @@ export class StoreFolder {
   }
 
   async #makeFolder(path: string): Promise<void> {
-    await this.attempt('make the folder', path, async () => {
+    await this.#attempt('make the folder', path, async () => {
       const first = await mkdir(path, { recursive: true })
       if (first !== undefined) await syncPath(dirname(first))
     })
@@ -261,12 +266,12 @@ const hints: Record<string, string> = {
   ENOTSUP: '. The file system has no hard links, which a FileStore needs',
 }
 
+type MaybeHandle = FileHandle | Promise<FileHandle> | undefined
+
 /** Never rejects: what cannot be removed now is a leftover. */
-async function tidyUp(temporary: string, handle: FileHandle | undefined): Promise<void> {
-  try {
-    await handle?.close()
-    await rm(temporary, { force: true })
-  } catch {}
+async function tidyUp(temporary: string, handles: readonly MaybeHandle[]): Promise<void> {
+  await Promise.allSettled(handles.map(async (handle) => (await handle)?.close()))
+  await rm(temporary, { force: true }).catch(() => {})
 }
 
 async function syncPath(path: string): Promise<void> {

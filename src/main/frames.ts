@@ -3,8 +3,8 @@ import { Observable, type Subscriber } from 'rxjs'
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
 import { readFramesMessage } from '../protocol/frames-message.js'
 import { creditShare } from '../protocol/limits.js'
-import type { ToActor } from '../protocol/wire.js'
-import { checkFrameNo } from './arguments.js'
+import type { ActorThread } from './actor-thread.js'
+import { checkFrameNo, checkOptions, oneOf, withDefault } from './arguments.js'
 
 /** A batch, and how many subscribers have yet to give it back. */
 interface Delivery {
@@ -23,7 +23,8 @@ export interface FramesOptions {
 
 /** One for each primary: all of its subscribers share one copy of the frames. */
 export class FrameFeed {
-  readonly #send: (message: ToActor) => void
+  readonly #thread: Pick<ActorThread, 'send'>
+  readonly #flush: () => void
   readonly #saved: (frameNo: FrameNo) => void
   readonly #subscribers = new Set<Frames>()
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
@@ -32,18 +33,23 @@ export class FrameFeed {
   /** Bytes that were taken, and the actor does not know it yet. */
   #takenBytes = 0
 
-  /** `saved` is told the last frame that a subscriber has acknowledged. */
+  /** `flush` sends the writes that wait; `saved` is told the last frame that a subscriber has acknowledged. */
   constructor(
-    send: (message: ToActor) => void,
+    thread: Pick<ActorThread, 'send'>,
+    flush: () => void,
     saved: (frameNo: FrameNo) => void,
     subscriberBytesMax: number,
   ) {
-    this.#send = send
+    this.#thread = thread
+    this.#flush = flush
     this.#saved = saved
     this.#creditBytes = subscriberBytesMax * creditShare
   }
 
-  capture(credit: 'taken' | 'acknowledged'): Frames {
+  /** Throws TypeError for options that there are not. */
+  capture(options: FramesOptions | undefined): Frames {
+    const known = { credit: withDefault(oneOf('taken', 'acknowledged'), 'taken') }
+    const { credit } = checkOptions(options, known, 'captureFrames')
     const frames = new Frames(
       credit,
       (delivery) => this.#release(delivery),
@@ -54,7 +60,7 @@ export class FrameFeed {
     if (this.#subscribers.size === 1) {
       this.#feedNo += 1
       this.#takenBytes = 0
-      this.#send({ kind: 'feed', feedNo: this.#feedNo })
+      this.#feedFrom(this.#feedNo)
     }
     return frames
   }
@@ -75,13 +81,18 @@ export class FrameFeed {
     if (delivery.holderCount > 0 || delivery.feedNo !== this.#feedNo) return
     this.#takenBytes += delivery.batch.byteLength
     if (this.#takenBytes < this.#creditBytes) return
-    this.#send({ kind: 'credit', byteCount: this.#takenBytes })
+    this.#thread.send({ kind: 'credit', byteCount: this.#takenBytes })
     this.#takenBytes = 0
   }
 
+  #feedFrom(feedNo: number | undefined): void {
+    // The stream begins, and ends, behind the writes that were asked for before.
+    this.#flush()
+    this.#thread.send({ kind: 'feed', feedNo })
+  }
+
   #leave(frames: Frames): void {
-    if (this.#subscribers.delete(frames) && this.#subscribers.size === 0)
-      this.#send({ kind: 'feed', feedNo: undefined })
+    if (this.#subscribers.delete(frames) && this.#subscribers.size === 0) this.#feedFrom(undefined)
   }
 }
 

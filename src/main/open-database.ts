@@ -94,7 +94,8 @@ export class OpenDatabase {
   readonly cancellations: Cancellations
   readonly path: string
   readonly pageSize: number
-  readonly closeTimeoutMs: number
+  /** To open another one in its place. */
+  readonly options: OpenOptions & { readonly closeTimeoutMs: number }
   readonly requestLimits: RequestLimits
   readonly subscriberBytesMax: number
   readonly #files: OpenFiles
@@ -107,7 +108,7 @@ export class OpenDatabase {
     cancellations: Cancellations,
     files: OpenFiles,
     { pageSize, connectionId }: OpenReply,
-    closeTimeoutMs: number,
+    options: OpenDatabase['options'],
     limits: RequestLimits & Pick<Required<PrimaryOptions>, 'subscriberBytesMax'>,
   ) {
     this.requestLimits = limits
@@ -119,7 +120,7 @@ export class OpenDatabase {
     this.path = files.path
     this.pageSize = pageSize
     this.#connectionId = connectionId
-    this.closeTimeoutMs = closeTimeoutMs
+    this.options = options
   }
 
   /** Starts a thread and opens the database in it. On any error nothing is left behind. */
@@ -164,13 +165,25 @@ export class OpenDatabase {
         ),
       )
       const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
-      const database = new OpenDatabase(thread, readers, cancellations, files, opened, closeTimeoutMs, limits)
+      const reopening = {
+        readers: checked.readers,
+        safeIntegers,
+        busyTimeoutMs,
+        idleTimeoutMs,
+        closeTimeoutMs,
+      }
+      const kept = files.isTemporary ? reopening : { ...reopening, path }
+      const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept, limits)
       return { database, position: opened.position }
     } catch (error) {
       await thread.terminate()
       await files.remove()
       throw error
     }
+  }
+
+  get closeTimeoutMs(): number {
+    return this.options.closeTimeoutMs
   }
 
   /** Stops readers, closes the database in its thread, ends the thread, removes temporary files. */

@@ -1,11 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
-import type { FromActor, Position, ToActor } from '../protocol/wire.js'
+import type { FromActor, Position } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
-import { checkFunction, checkOptions, checkPath, checkString, oneOf, withDefault } from './arguments.js'
+import { checkFunction, checkPath, checkString } from './arguments.js'
 import type { CallOptions } from './cancellations.js'
 import type { SaveLog } from './checkpoints.js'
 import type { Connection } from './connection.js'
@@ -48,20 +47,16 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   private constructor(database: OpenDatabase, position: Position, archive?: Archive) {
     const { thread } = database
+    const flush = () => this.#writes.requests.flush()
     this.#database = database
     this.#saving = new Saving(database, position, archive, {
-      flush: () => this.#writes.requests.flush(),
+      flush,
       snapshot: (path) => this.snapshot(path),
       fenced: (error) => this.#end(error),
     })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
     this.#writes = new Writes(database, this.#saving.durability)
-    const send = (message: ToActor): void => {
-      // The stream begins behind the writes that were asked for before it.
-      if (message.kind === 'feed') this.#writes.requests.flush()
-      thread.send(message)
-    }
-    this.#feed = new FrameFeed(send, this.#saving.acknowledged, database.subscriberBytesMax)
+    this.#feed = new FrameFeed(thread, flush, this.#saving.acknowledged, database.subscriberBytesMax)
     thread.attach(
       (message) => this.#receive(message),
       (error) => this.#end(error),
@@ -235,8 +230,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    */
   captureFrames(options?: FramesOptions): Frames {
     this.#check('captureFrames')
-    const known = { credit: withDefault(oneOf('taken', 'acknowledged'), 'taken') }
-    return this.#feed.capture(checkOptions(options, known, 'captureFrames').credit)
+    return this.#feed.capture(options)
   }
 
   /**
@@ -273,7 +267,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   /**
    * Makes a replica of this primary, which keeps its thread and its file. This object is closed by it. With a store,
-   * what is not saved is stored before; once fenced, it is opened anew from there, without what it had not saved.
+   * what is not saved is stored before, and the replica follows the store. Once fenced, it is opened anew from there,
+   * without what it had not saved.
    *
    * @throws ERR_UNSAVED_WRITES while writes are not saved: the primary stays as it was
    */
@@ -281,7 +276,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     const { archiver } = this.#saving
     if (archiver !== undefined && this.#ended?.code === 'ERR_FENCED') {
       await this.close()
-      return openReplica(archiver.archive)
+      return openReplica(archiver.archive.store, this.#database.options)
     }
     this.#check('intoReplica')
     await this.#writes.requests.settled()
@@ -289,7 +284,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#check()
     const position = await this.#database.thread.call('becomeReplica', (this.savedFrameNo ?? -1) + 1)
     this.#end(roleChanged('primary', 'replica'))
-    return makeReplica(this.#database, position)
+    return makeReplica(this.#database, position, archiver?.archive.store)
   }
 
   /** Counts and sizes, as of now. */
@@ -321,11 +316,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     if (this.#ended?.code === 'ERR_CLOSED') return
     const closed = new MylibsqlError('ERR_CLOSED', 'The primary is closed')
     this.#ended ??= closed
-    const { closeTimeoutMs } = this.#database
-    // A callback of withConnection() that closes the primary is not waited for: it waits for this.
-    if (!this.#writes.sessions.isInside) {
-      await Promise.race([this.#writes.settled(), delay(closeTimeoutMs, undefined, { ref: false })])
-    }
+    await this.#writes.settled(this.#database.closeTimeoutMs)
     const unsaved = await this.#saving.settled()
     this.#finish(closed)
     await this.#database.close(closed)

@@ -15,6 +15,7 @@ import {
 } from './arguments.js'
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
+import { FrameWaiters } from './frame-waiters.js'
 import { Log } from './log.js'
 import { OpenDatabase, type OpenOptions } from './open-database.js'
 import { checkParams, checkSql } from './parameters.js'
@@ -22,9 +23,11 @@ import type { Primary } from './primary.js'
 import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
+import type { ArchiveOptions } from './stores/archive-options.js'
 import { checkStore } from './stores/archive-options.js'
 import { type Followed, Follower } from './stores/follower.js'
 import { chooseHistory } from './stores/history.js'
+import { takeOver } from './stores/promote.js'
 import type { Store } from './stores/store.js'
 import { temporaryPath } from './temporary-files.js'
 import { replicateChannel, traced } from './tracing.js'
@@ -48,12 +51,6 @@ export interface WaitForOptions {
   timeoutMs?: number
 }
 
-interface FrameWaiter {
-  readonly frameNo: FrameNo
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
 const waitForTimeoutMsDefault = 30_000
 const pollMsDefault = 10_000
 
@@ -72,7 +69,8 @@ export class Replica {
   #follower: Follower | undefined
   /** Why it follows no more, though the store may go on. */
   #followError: unknown
-  #waiters: FrameWaiter[] = []
+  readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
+  #promoting: Promise<Primary> | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
 
@@ -86,7 +84,12 @@ export class Replica {
   }
 
   static {
-    registerReplica((database, position) => new Replica(database, position))
+    registerReplica((database, position, store) => {
+      const replica = new Replica(database, position)
+      if (store !== undefined)
+        replica.#follow(new Follower(store, replica.#followed(), { pollMs: pollMsDefault }))
+      return replica
+    })
   }
 
   /**
@@ -244,7 +247,7 @@ export class Replica {
     signal?.throwIfAborted()
     if (frameNo === undefined || checkFrameNo(frameNo, 'frameNo') < this.#position.nextFrameNo) return
     if (this.#followError !== undefined) throw this.#followError
-    await this.#wait(frameNo, signal, timeoutMs)
+    await this.#waiters.wait(frameNo, signal, timeoutMs)
   }
 
   /**
@@ -268,6 +271,23 @@ export class Replica {
     const position = await this.#database.thread.call('becomePrimary')
     this.#end(roleChanged('replica', 'primary'))
     return makePrimary(this.#database, position)
+  }
+
+  /**
+   * Takes over the store that this replica follows: claims the next epoch, which fences the primary before, applies what
+   * that one was acknowledged, and goes on as the primary of the store, as `Primary.open({ store })` would, with the
+   * thread and file that are open. This object is closed by it. When it fails, the replica goes on following; the primary
+   * before may be fenced all the same.
+   *
+   * @example const primary = await replica.promote({ checkpoint: { intervalMs: 10 } })
+   * @throws ERR_REFUSED when it follows no store; ERR_STORE; as follow
+   */
+  promote(options?: ArchiveOptions): Promise<Primary> {
+    // One at a time: each claims an epoch, and would fence the other.
+    this.#promoting ??= this.#promote(options).finally(() => {
+      this.#promoting = undefined
+    })
+    return this.#promoting
   }
 
   /** Counts and sizes, as of now. */
@@ -306,11 +326,34 @@ export class Replica {
     const { nextFrameNo } = position
     if (nextFrameNo > this.#position.nextFrameNo) {
       this.#position = position
-      const ready = this.#waiters.filter((waiter) => waiter.frameNo < nextFrameNo)
-      this.#waiters = this.#waiters.filter((waiter) => waiter.frameNo >= nextFrameNo)
-      for (const waiter of ready) waiter.resolve()
+      this.#waiters.applied(nextFrameNo - 1)
     }
     return lastFrameNoOf(position)
+  }
+
+  #follow(follower: Follower): void {
+    this.#followError = undefined
+    this.#follower = follower
+    follower.start()
+  }
+
+  async #promote(options: ArchiveOptions | undefined): Promise<Primary> {
+    this.#check()
+    const follower = this.#follower
+    if (follower === undefined) {
+      const message = 'This replica follows no store: open it with Replica.follow, or use intoPrimary()'
+      throw new MylibsqlError('ERR_REFUSED', message)
+    }
+    try {
+      const archive = await takeOver(follower, options)
+      this.#check()
+      const position = await this.#database.thread.call('becomePrimary')
+      this.#end(roleChanged('replica', 'primary'))
+      return makePrimary(this.#database, position, archive)
+    } catch (error) {
+      if (follower.isStopped && this.#ended === undefined) this.#follow(follower.renewed())
+      throw error
+    }
   }
 
   #followed(): Followed {
@@ -322,7 +365,7 @@ export class Replica {
       replace: (snapshot) => this.#replace(snapshot),
       failed: (error) => {
         this.#followError = error
-        for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+        this.#waiters.reject(error)
       },
     }
   }
@@ -333,30 +376,6 @@ export class Replica {
     this.#advance(await snapshot.use((file) => thread.call('applySnapshot', file, pathPrefix)))
   }
 
-  async #wait(frameNo: FrameNo, signal: AbortSignal | undefined, timeoutMs: number): Promise<void> {
-    let giveUp = () => {}
-    let timer: NodeJS.Timeout | undefined
-    let waiter: FrameWaiter | undefined
-    try {
-      await new Promise<void>((resolve, reject) => {
-        waiter = { frameNo, resolve, reject }
-        this.#waiters.push(waiter)
-        timer = setTimeout(() => reject(this.#timeout(frameNo, timeoutMs)), timeoutMs)
-        giveUp = () => reject(signal?.reason)
-        signal?.addEventListener('abort', giveUp, { once: true })
-      })
-    } finally {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', giveUp)
-      this.#waiters = this.#waiters.filter((other) => other !== waiter)
-    }
-  }
-
-  #timeout(frameNo: FrameNo, timeoutMs: number): MylibsqlError {
-    const message = `Frame ${frameNo} was not applied within ${timeoutMs} ms: the replica is at frame ${this.lastFrameNo}`
-    return new MylibsqlError('ERR_TIMEOUT', message, { frameNo })
-  }
-
   #check(): void {
     if (this.#ended !== undefined) throw this.#ended
   }
@@ -364,7 +383,7 @@ export class Replica {
   #end(error: MylibsqlError): void {
     if (this.#ended !== undefined) return
     this.#ended = error
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    this.#waiters.reject(error)
     if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
   }
 }

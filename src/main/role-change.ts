@@ -8,9 +8,10 @@ import type { OpenDatabase } from './open-database.js'
 import type { Primary } from './primary.js'
 import type { Replica } from './replica.js'
 import type { Archive } from './stores/archiver.js'
+import type { Store } from './stores/store.js'
 
 type MakePrimary = (database: OpenDatabase, position: Position, archive?: Archive) => Primary
-type MakeReplica = (database: OpenDatabase, position: Position) => Replica
+type MakeReplica = (database: OpenDatabase, position: Position, store?: Store) => Replica
 
 let primary: MakePrimary | undefined
 let replica: MakeReplica | undefined
@@ -29,14 +30,15 @@ export function makePrimary(database: OpenDatabase, position: Position, archive?
   return primary(database, position, archive)
 }
 
-export function makeReplica(database: OpenDatabase, position: Position): Replica {
+/** With a store: one that follows it. */
+export function makeReplica(database: OpenDatabase, position: Position, store?: Store): Replica {
   if (replica === undefined) throw new Error('replica.js is not loaded')
-  return replica(database, position)
+  return replica(database, position, store)
 }
 
 /** What the object of the former role answers. */
 export function roleChanged(from: Role, to: Role): MylibsqlError {
-  const method = to === 'replica' ? 'intoReplica' : 'intoPrimary'
-  const message = `This ${from} has become a ${to}: use the object that ${method}() gave`
+  const method = to === 'replica' ? 'intoReplica()' : 'intoPrimary() or promote()'
+  const message = `This ${from} has become a ${to}: use the object that ${method} gave`
   return new MylibsqlError('ERR_CLOSED', message)
 }

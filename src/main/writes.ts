@@ -1,4 +1,5 @@
 /** The ways to write to a primary: requests that share transactions, and callbacks that hold the connection. */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { RunResult, SqlParams } from '../protocol/values.js'
 import { Ack } from './ack.js'
 import type { CallOptions } from './cancellations.js'
@@ -49,10 +50,12 @@ export class Writes {
     return Ack.of({ durability: this.#durability, frameNo }, value)
   }
 
-  /** Resolves when everything that was asked for has been executed, callbacks too. */
-  async settled(): Promise<void> {
-    await this.requests.settled()
-    await this.sessions.settled()
+  /** Resolves when everything that was asked for has been executed, callbacks too, or after so long. */
+  async settled(timeoutMs: number): Promise<void> {
+    // A callback that closes the primary is not waited for: it waits for this.
+    if (this.sessions.isInside) return
+    const all = this.requests.settled().then(() => this.sessions.settled())
+    await Promise.race([all, delay(timeoutMs, undefined, { ref: false })])
   }
 
   close(error: unknown): void {

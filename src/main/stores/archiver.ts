@@ -11,7 +11,6 @@ import { type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
 import { archiveRetryMs, epochFreshMs } from '../../protocol/limits.js'
 import type { SaveLog } from '../checkpoints.js'
 import type { Log } from '../log.js'
-import type { OpenOptions } from '../open-database.js'
 import type { Snapshot } from '../snapshot.js'
 import type { ArchiveStats } from '../stats.js'
 import { archiveChannel, traced } from '../tracing.js'
@@ -27,8 +26,6 @@ export interface Archive {
   readonly schedule: ArchiveSchedule
   /** Bytes of the logs behind the newest snapshot in the store. */
   readonly logBytes: number
-  /** To open a replica in its place once it is fenced. */
-  readonly options: OpenOptions
 }
 
 /** What archiving needs of its primary. */

@@ -53,7 +53,7 @@ const final = new Set<string>(['ERR_LINEAGE', 'ERR_PAGE_SIZE', 'ERR_CLOSED', 'ER
 const avoidable = new Set<string>(['ERR_LOG_GAP', 'ERR_CORRUPT', 'ERR_NOT_A_LOG', 'ERR_VERSION'])
 
 export class Follower {
-  readonly #store: Store
+  readonly store: Store
   readonly #followed: Followed
   readonly #pollMs: number
   readonly #ending = new AbortController()
@@ -71,7 +71,7 @@ export class Follower {
 
   /** `pollMs`: how long a store may be silent before it is looked there for what it did not tell. */
   constructor(store: Store, followed: Followed, { pollMs }: { readonly pollMs: number }) {
-    this.#store = store
+    this.store = store
     this.#followed = followed
     this.#pollMs = pollMs
   }
@@ -98,9 +98,18 @@ export class Follower {
     await Promise.allSettled([this.#running, this.#applying])
   }
 
+  get isStopped(): boolean {
+    return this.#ending.signal.aborted
+  }
+
+  /** One that goes on where this one was stopped. */
+  renewed(): Follower {
+    return new Follower(this.store, this.#followed, { pollMs: this.#pollMs })
+  }
+
   stats(): FollowStats {
     return {
-      url: this.#store.url,
+      url: this.store.url,
       state: this.#state,
       lagFrames: Math.max(0, this.#knownNextFrameNo - this.#followed.position().nextFrameNo),
       lagMs: this.#createdAtMs === undefined ? undefined : Math.max(0, Date.now() - this.#createdAtMs),
@@ -168,7 +177,7 @@ export class Follower {
     const end = () => ending.abort(signal.reason)
     signal.addEventListener('abort', end, { once: true })
     const arrivals = new Arrivals(
-      this.#store.follow(this.#followed.position().nextFrameNo, { signal: ending.signal }),
+      this.store.follow(this.#followed.position().nextFrameNo, { signal: ending.signal }),
       (stored) => this.#noteKnown(stored.startFrameNo + 1),
     )
     try {
@@ -197,7 +206,7 @@ export class Follower {
 
   #chain(options: { readonly logs?: readonly StoredLog[]; readonly signal: AbortSignal }): HistoryChain {
     const start = { ...this.#followed.position(), pageSize: this.#followed.pageSize }
-    return new HistoryChain(this.#store, { ...start, epoch: this.#epoch, isKept: false }, options)
+    return new HistoryChain(this.store, { ...start, epoch: this.#epoch, isKept: false }, options)
   }
 
   async #applyAll(chain: HistoryChain, signal: AbortSignal): Promise<void> {
@@ -219,9 +228,9 @@ export class Follower {
   /** False when there is none that goes further than the replica. */
   async #takeSnapshot(signal: AbortSignal): Promise<boolean> {
     const { nextFrameNo } = this.#followed.position()
-    const stored = await this.#store.snapshots({ signal })
+    const stored = await this.store.snapshots({ signal })
     if (!stored.some(({ lastFrameNo }) => (lastFrameNo ?? -1) >= nextFrameNo)) return false
-    const { snapshot, chain } = await chooseHistory(this.#store, { signal })
+    const { snapshot, chain } = await chooseHistory(this.store, { signal })
     try {
       if ((snapshot.lastFrameNo ?? -1) < nextFrameNo) return false
       this.#noteKnown(snapshot.lastFrameNo! + 1)

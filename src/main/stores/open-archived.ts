@@ -33,7 +33,7 @@ export async function openArchived(
     const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, ofDatabase)
     const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
     const schedule = { checkpoint, snapshot }
-    return { ...opened, archive: { store, epoch, schedule, logBytes, options: ofReplica(ofDatabase) } }
+    return { ...opened, archive: { store, epoch, schedule, logBytes } }
   } finally {
     await history.close()
   }
@@ -49,18 +49,6 @@ async function explainEmpty(store: Store, cause: unknown): Promise<never> {
   throw new MylibsqlError('ERR_NOT_FOUND', message, {}, { cause })
 }
 
-function ofReplica({
-  path,
-  readers,
-  safeIntegers,
-  busyTimeoutMs,
-  idleTimeoutMs,
-  closeTimeoutMs,
-}: OpenOptions) {
-  const given = { path, readers, safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs }
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as OpenOptions
-}
-
 export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {
   const limits = { store, timeoutMs, signal: new AbortController().signal }
   return attempt('give an epoch', limits, (signal) =>
@@ -68,13 +56,13 @@ export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {
   )
 }
 
-/** Opens the replica that a fenced primary becomes, in its place. */
-export async function openReplica({ store, options }: Archive): Promise<Replica> {
-  const history = await openHistory(store)
+/** Opens the replica that a fenced primary becomes, in its place; it follows the store. */
+export async function openReplica(store: Store, options: OpenOptions): Promise<Replica> {
+  const { snapshot, logs, close } = await openHistory(store)
   try {
-    const { database, position } = await OpenDatabase.open('replica', history.snapshot, history.logs, options)
-    return makeReplica(database, position)
+    const { database, position } = await OpenDatabase.open('replica', snapshot, logs, options)
+    return makeReplica(database, position, store)
   } finally {
-    await history.close()
+    await close()
   }
 }

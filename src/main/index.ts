@@ -30,4 +30,5 @@ export type {
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export type { FollowStats } from './stores/follower.js'
 export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'
+export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
 export type { CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

@@ -181,6 +181,11 @@ export class Snapshot {
     return this.#file
   }
 
+  /** @internal Whether the file is gone with the snapshot anyway. */
+  get isTemporary(): boolean {
+    return this.#isTemporary
+  }
+
   /** @internal Runs an operation on the file, which is neither moved nor removed until it has settled. */
   use<T>(operation: (file: SnapshotFile) => Promise<T>): Promise<T> {
     return this.#gate.shared(() => operation(this.#file))

@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { FrameNo } from './frame.js'
 import type { LogFile } from './log-format.js'
 import type { SnapshotFile } from './snapshot-format.js'
+import type { Position } from './wire.js'
 
 export interface OpenedLog {
   readonly file: LogFile
@@ -16,6 +17,15 @@ export interface OpenedLog {
 export interface ImportProgress {
   readonly pagesDone: number
   readonly pageCount: number
+}
+
+/** A database that is being restored: pages so far, nothing of it synced. */
+export interface RestoredFile {
+  readonly path: string
+  /** Bytes. */
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly position: Position
 }
 
 interface TaskTable {
@@ -56,6 +66,14 @@ interface TaskTable {
     arguments: { file: SnapshotFile; logs: readonly LogFile[]; path: string }
     result: SnapshotFile
   }
+  /** `mayTake`: the snapshot's file is not needed any more. */
+  beginRestore: {
+    arguments: { snapshot: SnapshotFile; mayTake: boolean; path: string }
+    result: RestoredFile
+  }
+  restoreLog: { arguments: { file: RestoredFile; log: LogFile }; result: RestoredFile }
+  /** Throws ERR_PATH_EXISTS when something is at `target`. */
+  endRestore: { arguments: { file: RestoredFile; target: string }; result: undefined }
   blankSnapshot: { arguments: { pageSize: number; path: string }; result: SnapshotFile }
   /** Over `progress`, when given: ImportProgress. */
   importDatabase: {

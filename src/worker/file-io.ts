@@ -149,7 +149,7 @@ export function commitFile(temporaryPath: string, path: string): void {
   })
 }
 
-function syncPath(path: string): void {
+export function syncPath(path: string): void {
   const fd = openSync(path, 'r')
   try {
     fsyncSync(fd)

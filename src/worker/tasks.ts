@@ -9,6 +9,7 @@ import { importDatabase } from './database-import.js'
 import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, writeLog } from './log-tasks.js'
 import { native } from './native.js'
+import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
@@ -36,6 +37,12 @@ function run(task: Task): unknown {
       return copySnapshot(task)
     case 'appendLogs':
       return appendLogs(task)
+    case 'beginRestore':
+      return beginRestore(task)
+    case 'restoreLog':
+      return restoreLog(task)
+    case 'endRestore':
+      return endRestore(task)
     case 'blankSnapshot':
       return blankSnapshot(task)
     case 'importDatabase':

@@ -13,8 +13,9 @@ import type { FrameNo } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import { headOf } from './log-head.js'
+import type { ReadableStore } from './patient-store.js'
 import { named, ReadAhead } from './read-ahead.js'
-import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import type { CallLimits, StoredLog, StoredSnapshot } from './store.js'
 
 /** Where a restore ends. Default: with the newest frame. */
 export interface Target {
@@ -42,7 +43,7 @@ export interface ChainOptions extends CallLimits {
 }
 
 export class HistoryChain {
-  readonly #store: Store
+  readonly #store: ReadableStore
   readonly #target: Target
   readonly #limits: CallLimits
   readonly #reads: ReadAhead
@@ -53,7 +54,7 @@ export class HistoryChain {
   #isStarted: boolean
   #isDone = false
 
-  constructor(store: Store, start: ChainStart, options: ChainOptions = {}) {
+  constructor(store: ReadableStore, start: ChainStart, options: ChainOptions = {}) {
     this.#store = store
     this.#at = start
     this.#target = options.target ?? {}

@@ -5,8 +5,9 @@ import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
 import { closeWhole } from './log-head.js'
+import type { ReadableStore } from './patient-store.js'
 import { named } from './read-ahead.js'
-import type { CallLimits, Store, StoredSnapshot } from './store.js'
+import type { CallLimits, StoredSnapshot } from './store.js'
 
 export interface HistoryOptions extends Target, CallLimits {}
 
@@ -39,7 +40,7 @@ const planAgainMs = 50
  * ERR_CORRUPT, ERR_NOT_A_LOG, ERR_LINEAGE, ERR_PAGE_SIZE for a log of the chain; all name the object. ERR_STORE; the
  * signal's reason
  */
-export function openHistory(store: Store, options: HistoryOptions = {}): Promise<History> {
+export function openHistory(store: ReadableStore, options: HistoryOptions = {}): Promise<History> {
   return planning(options, () => readAll(store, options))
 }
 
@@ -60,8 +61,8 @@ export async function planning<T>({ signal }: CallLimits, attempt: () => Promise
  * caller closes both.
  */
 export async function chooseHistory(
-  store: Store,
-  options: HistoryOptions & { onProgress?: (bytesDone: number, bytesTotal: number) => void },
+  store: ReadableStore,
+  options: HistoryOptions & { onProgress?: (stored: StoredSnapshot, byteCount: number) => void },
 ): Promise<ChosenHistory> {
   const { to, at, signal, onProgress } = options
   const limits: CallLimits = signal === undefined ? {} : { signal }
@@ -70,7 +71,7 @@ export async function chooseHistory(
   for (const stored of candidatesOf(snapshots, { to, at })) {
     const reading = {
       ...limits,
-      onProgress: (byteCount: number) => onProgress?.(byteCount, stored.byteLength),
+      onProgress: (byteCount: number) => onProgress?.(stored, byteCount),
     }
     const snapshot = await readUsable(store, stored, reading, problems)
     if (snapshot === undefined) continue
@@ -94,7 +95,7 @@ export function hasGap(error: unknown): boolean {
   return error instanceof MylibsqlError && error.code === 'ERR_LOG_GAP'
 }
 
-async function readAll(store: Store, options: HistoryOptions): Promise<History> {
+async function readAll(store: ReadableStore, options: HistoryOptions): Promise<History> {
   const { snapshot, chain, problems } = await chooseHistory(store, options)
   const logs: Log[] = []
   const close = async (): Promise<void> => {
@@ -135,9 +136,9 @@ function candidatesOf(snapshots: readonly StoredSnapshot[], { to, at }: Target):
 
 /** Undefined, and a problem, when it is damaged or no longer there. */
 async function readUsable(
-  store: Store,
+  store: ReadableStore,
   stored: StoredSnapshot,
-  reading: Parameters<Store['readSnapshot']>[1],
+  reading: Parameters<ReadableStore['readSnapshot']>[1],
   problems: MylibsqlError[],
 ): Promise<Snapshot | undefined> {
   try {
@@ -157,7 +158,11 @@ async function readUsable(
 
 const unusable = new Set<string>(['ERR_NOT_FOUND', 'ERR_NOT_A_SNAPSHOT', 'ERR_CORRUPT', 'ERR_VERSION'])
 
-function notFound(store: Store, { to, at }: Target, problems: readonly MylibsqlError[]): MylibsqlError {
+function notFound(
+  store: ReadableStore,
+  { to, at }: Target,
+  problems: readonly MylibsqlError[],
+): MylibsqlError {
   const place =
     to !== undefined
       ? ` at or before frame ${to}`

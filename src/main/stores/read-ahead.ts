@@ -1,6 +1,7 @@
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Log } from '../log.js'
-import type { CallLimits, Store, StoredLog } from './store.js'
+import type { ReadableStore } from './patient-store.js'
+import type { CallLimits, StoredLog } from './store.js'
 
 /** Logs that are read before their turn, so that the way to the store is not waited for again and again. */
 const logCountMax = 8
@@ -9,11 +10,11 @@ const byteCountMax = 64 * 1024 * 1024
 
 /** Reads logs of a store, some of them ahead. What was read and not taken is closed with it. */
 export class ReadAhead {
-  readonly #store: Store
+  readonly #store: ReadableStore
   readonly #limits: CallLimits
   readonly #reads = new Map<string, Promise<Log>>()
 
-  constructor(store: Store, limits: CallLimits) {
+  constructor(store: ReadableStore, limits: CallLimits) {
     this.#store = store
     this.#limits = limits
   }
@@ -61,7 +62,7 @@ export class ReadAhead {
  *
  * @throws ERR_LOG_GAP when it is no longer there: it was removed since it was listed
  */
-export async function readChecked(store: Store, stored: StoredLog, limits: CallLimits): Promise<Log> {
+export async function readChecked(store: ReadableStore, stored: StoredLog, limits: CallLimits): Promise<Log> {
   let log: Log
   try {
     log = await store.readLog(stored, limits)
@@ -83,7 +84,7 @@ export async function readChecked(store: Store, stored: StoredLog, limits: CallL
 }
 
 /** As messages call an object of a store. */
-export function named(store: Store, object: { readonly id: string }): string {
+export function named(store: ReadableStore, object: { readonly id: string }): string {
   return `${object.id} (in ${store.url})`
 }
 

@@ -1,0 +1,70 @@
+/** What the task threads do for a restore: the file grows beside its place, and gets its name when it is complete. */
+import { existsSync, fsyncSync, ftruncateSync, linkSync, renameSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { MylibsqlError } from '../protocol/errors.js'
+import { ioError } from '../protocol/io-error.js'
+import type { RestoredFile, TaskOf } from '../protocol/tasks.js'
+import { attempt, syncPath, withFile } from './file-io.js'
+import { checkLog, withLogSource } from './log-source.js'
+import { native } from './native.js'
+import { copyPages, snapshotPosition } from './working-copy.js'
+
+/** The snapshot's own file, when it may be taken and is on the same file system; otherwise a copy. */
+export function beginRestore({ snapshot, mayTake, path }: TaskOf<'beginRestore'>): RestoredFile {
+  const { trailer } = snapshot
+  const isTaken = mayTake && tryRename(snapshot.path, path)
+  if (!isTaken) withFile(path, 'wx+', (fd) => copyPages(snapshot, fd))
+  const { pageSize, pageCount } = trailer
+  return { path, pageSize, pageCount, position: snapshotPosition(trailer) }
+}
+
+/** Throws as planLog, ERR_CORRUPT, ERR_IO. All frames are checked before the first is written. */
+export function restoreLog({ file, log }: TaskOf<'restoreLog'>): RestoredFile {
+  const checked = checkLog(log, file.position, file.pageSize)
+  if (checked.kind === 'skip') return file
+  const { run, next } = checked
+  const pageCount = withFile(file.path, 'r+', (fd) =>
+    withLogSource(log, run.startFrameNo, (source) => native.applyFrames(source, run, fd)),
+  )
+  return { ...file, pageCount, position: next }
+}
+
+/** Synced, then named: nothing is there under that name before, and nothing that is there is replaced. */
+export function endRestore({ file, target }: TaskOf<'endRestore'>): void {
+  const { path, pageSize, pageCount } = file
+  withFile(path, 'r+', (fd) => {
+    // Behind the last page a snapshot has its trailer.
+    ftruncateSync(fd, pageSize * pageCount)
+    fsyncSync(fd)
+  })
+  attempt('write', target, () => {
+    if (!tryLink(path, target)) renameSync(path, target)
+    rmSync(path, { force: true })
+    syncPath(dirname(target))
+  })
+}
+
+function tryRename(from: string, to: string): boolean {
+  try {
+    renameSync(from, to)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EXDEV') return false
+    throw ioError(error, 'write', to)
+  }
+}
+
+/** False where the file system has no links, and nothing is at `target`. */
+function tryLink(path: string, target: string): boolean {
+  try {
+    linkSync(path, target)
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' || existsSync(target)) {
+      throw new MylibsqlError('ERR_PATH_EXISTS', `${target} exists: it is left alone`, { path: target })
+    }
+    if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') return false
+    throw error
+  }
+}

@@ -1,0 +1,196 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  FileStore,
+  type Log,
+  MylibsqlError,
+  Replica,
+  type RestoreProgress,
+  restore,
+  type Store,
+} from 'mylibsql'
+import { describe, expect, it } from 'vitest'
+import { closedAfterTest, integrityCheck, pagesOf } from '../support/database.js'
+import { expectCode, rejection } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
+import { type StoredHistory, startHistory } from '../support/history.js'
+import { MemoryStore } from '../support/memory-store.js'
+
+/** A history with a snapshot in the middle, and a folder to restore into. */
+async function open<S extends Store>(store: S) {
+  const history = await startHistory(store)
+  const logs: Log[] = []
+  for (let n = 0; n < 3; n++) logs.push(await history.write())
+  const middle = await history.snapshot()
+  for (let n = 0; n < 3; n++) logs.push(await history.write({ transactions: 3, rows: 3 }))
+  const folder = temporaryFolder()
+  return { ...history, logs, middle, folder, target: join(folder, 'restored.db') }
+}
+
+/** The pages that a replica has at the end of these logs. */
+async function expectedPages({ source }: StoredHistory<Store>, logs: readonly Log[]): Promise<Buffer> {
+  const replica = closedAfterTest(await Replica.open(source.blank, logs))
+  return pagesOf(await replica.snapshot(join(temporaryFolder(), 'expected.db')))
+}
+
+function expectPages(path: string, expected: Buffer): void {
+  integrityCheck(path)
+  expect(readFileSync(path).equals(expected), 'the pages are the same').toBe(true)
+}
+
+const stores: [string, () => Store][] = [
+  ['a FileStore', () => closedAfterTest(new FileStore(join(temporaryFolder(), 'store')))],
+  [
+    'a FileStore that compresses',
+    () => closedAfterTest(new FileStore(join(temporaryFolder(), 'store'), { compression: 'deflate' })),
+  ],
+  ['a store in memory', () => new MemoryStore()],
+]
+
+describe.each(stores)('restore from %s', (_, make) => {
+  it('gives the newest state, as a plain database, and nothing besides', async () => {
+    const history = await open(make())
+    const { source, store, target, folder } = history
+    const result = await restore(store, target)
+    expect(result).toEqual({
+      frameNo: source.primary.lastFrameNo,
+      byteLength: readFileSync(target).byteLength,
+      problems: [],
+    })
+    expectPages(target, await expectedPages(history, source.logs))
+    expect(readdirSync(folder).filter((name) => !/-(wal|shm)$/.test(name))).toEqual(['restored.db'])
+  })
+
+  it('gives the state after each log and each transaction, before and behind the snapshot', async () => {
+    const history = await open(make())
+    const { source, store, folder, logs } = history
+    for (const [index, log] of [logs[0]!, logs[2]!, logs[4]!].entries()) {
+      const path = join(folder, `${index}.db`)
+      expect((await restore(store, path, { at: log.lastFrameNo! })).frameNo).toBe(log.lastFrameNo)
+      expectPages(path, await expectedPages(history, source.logs.slice(0, source.logs.indexOf(log) + 1)))
+    }
+    const commits: number[] = []
+    for await (const frame of logs[4]!.frames()) if (frame.sizeAfter !== 0) commits.push(frame.frameNo)
+    expect(commits.length).toBe(3)
+    for (const commit of commits) {
+      const path = join(folder, `to-${commit}.db`)
+      expect((await restore(store, path, { at: commit })).frameNo).toBe(commit)
+      integrityCheck(path)
+    }
+  })
+
+  it('gives the state of a time', async () => {
+    const { store, target, logs } = await open(make())
+    const at = logs[4]!.createdAt!
+    const expected = logs.filter((log) => log.createdAt! <= at).at(-1)!
+    expect((await restore(store, target, { at })).frameNo).toBe(expected.lastFrameNo)
+    integrityCheck(target)
+  })
+})
+
+describe('restore', () => {
+  it('tells its progress', async () => {
+    const { store, target } = await open(new FileStore(join(temporaryFolder(), 'store')))
+    const seen: RestoreProgress[] = []
+    await restore(store, target, { onProgress: (progress) => seen.push(progress) })
+    expect([...new Set(seen.map(({ phase }) => phase))]).toEqual(['snapshot', 'logs', 'sync'])
+    const done = seen.map(({ bytesDone }) => bytesDone)
+    expect(done).toEqual([...done].sort((a, b) => a - b))
+    expect(new Set(seen.map(({ bytesTotal }) => bytesTotal)).size).toBe(1)
+    expect(seen.at(-1)).toEqual({
+      phase: 'sync',
+      bytesDone: seen[0]!.bytesTotal,
+      bytesTotal: seen[0]!.bytesTotal,
+    })
+  })
+
+  it('replaces nothing: neither a file nor what is beside one', async () => {
+    const { store, target } = await open(new MemoryStore())
+    for (const taken of [target, `${target}-wal`, `${target}-journal`]) {
+      writeFileSync(taken, 'mine')
+      const error = await expectCode(restore(store, target), 'ERR_PATH_EXISTS')
+      expect(error.details.path).toBe(taken)
+      expect(readFileSync(taken, 'utf8')).toBe('mine')
+      rmSync(taken)
+    }
+    // One that comes while it works.
+    const late = rejection(restore(store, target, { onProgress: () => writeFileSync(target, 'mine') }))
+    expect(await late).toMatchObject({ code: 'ERR_PATH_EXISTS' })
+    expect(readFileSync(target, 'utf8')).toBe('mine')
+    await expectCode(restore(store, join(target, 'below.db')), 'ERR_IO')
+  })
+
+  it('leaves nothing behind when a log is damaged, when it is aborted, and when the caller throws', async () => {
+    const { store, target, folder, logs } = await open(new MemoryStore())
+    const object = store.logObjects.get(logs[4]!.startFrameNo)!
+    const good = object.bytes
+    object.bytes = good.slice()
+    object.bytes[good.length - 50]! ^= 4
+    const error = await expectCode(restore(store, target), 'ERR_CORRUPT')
+    expect(error.message).toContain(object.id)
+    object.bytes = good
+
+    for (const phase of ['snapshot', 'logs', 'sync']) {
+      const controller = new AbortController()
+      const onProgress = (progress: RestoreProgress) => {
+        if (progress.phase === phase) controller.abort(new Error('enough'))
+      }
+      const outcome = restore(store, target, { onProgress, signal: controller.signal })
+      expect((await rejection(outcome)).message).toBe('enough')
+      expect(readdirSync(folder)).toEqual([])
+    }
+    const thrown = restore(store, target, {
+      onProgress: () => {
+        throw new Error('mine')
+      },
+    })
+    expect((await rejection(thrown)).message).toBe('mine')
+    await expectCode(restore(store, target, { at: 1_000_000 }), 'ERR_NOT_FOUND')
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('goes on after failures of the store, and from a newer snapshot when its own was pruned', async () => {
+    const { source, store, target, snapshot, prune } = await open(new MemoryStore())
+    let failures = 3
+    let isPruned = false
+    store.before = async (call) => {
+      if (call === 'snapshots' || isPruned) return
+      if (failures-- > 0) throw new MylibsqlError('ERR_STORE', 'connection reset')
+      if (call !== 'readLog') return
+      isPruned = true
+      await prune(await snapshot())
+    }
+    expect((await restore(store, target)).frameNo).toBe(source.primary.lastFrameNo)
+    expect(isPruned).toBe(true)
+    integrityCheck(target)
+  })
+
+  it('says when it had to take an older snapshot', async () => {
+    const history = await open(new MemoryStore())
+    const { source, store, target, middle } = history
+    const object = store.snapshotObjects.get(middle.lastFrameNo!)!
+    object.bytes[5000]! ^= 1
+    const { frameNo, problems } = await restore(store, target)
+    expect(frameNo).toBe(source.primary.lastFrameNo)
+    expect(problems).toEqual([expect.objectContaining({ code: 'ERR_CORRUPT' })])
+    expect(problems[0]!.message).toContain(object.id)
+    expectPages(target, await expectedPages(history, source.logs))
+  })
+
+  it('checks its arguments', async () => {
+    const { store, target } = await open(new MemoryStore())
+    for (const options of [
+      { at: -1 },
+      { at: 'today' },
+      { at: new Date(Number.NaN) },
+      { to: 3 },
+      { signal: 1 },
+    ]) {
+      // @ts-expect-error: JavaScript callers
+      expect(await rejection(restore(store, target, options))).toBeInstanceOf(TypeError)
+    }
+    // @ts-expect-error: JavaScript callers
+    expect(await rejection(restore({}, target))).toBeInstanceOf(TypeError)
+    expect(existsSync(target)).toBe(false)
+  })
+})

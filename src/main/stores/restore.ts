@@ -50,7 +50,7 @@ export interface RestoreResult {
 }
 
 /**
- * Makes a database file of what a store holds: any SQLite tool opens it. Every page and frame is checked on the way. The
+ * Makes a database file of what a store holds, which every SQLite tool opens. Every page and frame is checked on the way. The
  * file is there complete, and synced, or not at all; what is at the path is never replaced. Runs in task threads.
  *
  * @example

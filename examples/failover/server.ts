@@ -1,0 +1,95 @@
+/**
+ * Two of these processes on one store survive the loss of either one without losing a write that was answered:
+ *
+ *     node server.js STORE_FOLDER                          the first one is the primary
+ *     node server.js STORE_FOLDER http://127.0.0.1:PORT    the second one stands by, and watches the first one there
+ *     curl -X PUT -d 'paid 5' http://127.0.0.1:PORT/events/17
+ *     curl http://127.0.0.1:PORT/events/17
+ *
+ * The second one becomes the primary when the first one does not answer. It may be wrong about that: the first one may
+ * only be slow, or cut off. Nothing is lost even then: the second one claims the next epoch of the store, and from that
+ * moment on nothing that the first one writes is acknowledged. It is told ERR_FENCED when it writes, and becomes a
+ * replica; what it reads until then may be old. One that was lost is started again like the second one, with the URL of
+ * the one that is there.
+ */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { setTimeout as delay } from 'node:timers/promises'
+import { FileStore, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
+
+const [folder = 'store', watchedUrl] = process.argv.slice(2)
+const store = new FileStore(folder)
+let database: Primary | Replica = watchedUrl === undefined ? await openPrimary() : await Replica.follow(store)
+
+async function openPrimary(): Promise<Primary> {
+  // A history begins with a snapshot: here with the blank database.
+  if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
+  const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
+  await primary.run('CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)')
+  return primary
+}
+
+async function answer(request: IncomingMessage): Promise<[status: number, body: unknown]> {
+  const id = Number(/^\/events\/(\d{1,15})$/.exec(request.url ?? '')?.[1])
+  if (Number.isNaN(id)) return [404, 'PUT or GET /events/ID']
+  if (request.method === 'GET') {
+    const row = await database.get('SELECT body FROM events WHERE id = ?', [id])
+    return [row === undefined ? 404 : 200, row?.body ?? 'No such event']
+  }
+  const body = await text(request)
+  const primary = database
+  if (primary instanceof Replica) return [503, 'A replica: ask the other one']
+  try {
+    // Whoever got no answer asks again, here or there: by the client's own id it stays one event.
+    const ack = await primary.run('INSERT INTO events VALUES (?, ?) ON CONFLICT DO NOTHING', [id, body])
+    await ack.durable()
+    return [200, 'In the store']
+  } catch (error) {
+    if (error instanceof MylibsqlError && error.code === 'ERR_FENCED') stepDown(primary)
+    throw error
+  }
+}
+
+let steppingDown: Primary | undefined
+
+async function stepDown(primary: Primary): Promise<void> {
+  if (steppingDown === primary) return
+  steppingDown = primary
+  const { archive } = await primary.stats()
+  // When nobody has taken over, an older primary's last log was in the way of our first one. We are still the one to go on.
+  const isNewest = archive?.epoch === (await store.currentEpoch())
+  database = isNewest ? await openPrimary() : await Replica.follow(store)
+  console.log(isNewest ? 'primary' : 'replica')
+  await primary.close()
+}
+
+const server = createServer(async (request, response) => {
+  // Whatever is not answered with 200 is not acknowledged: the client asks again.
+  const [status, body] = await answer(request).catch((error) => [503, String(error)] as const)
+  response.writeHead(status).end(JSON.stringify(body))
+})
+await once(server.listen(0, '127.0.0.1'), 'listening')
+console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+console.log(database instanceof Primary ? 'primary' : 'replica')
+
+if (watchedUrl !== undefined) {
+  await untilSilent(watchedUrl)
+  const replica = database
+  // Opens with everything that was ever acknowledged: the epoch is claimed first, and the history is read then.
+  database = await openPrimary()
+  console.log('primary')
+  await replica.close()
+}
+
+/** Three questions without an answer, one after the other. Any answer will do. */
+async function untilSilent(url: string): Promise<void> {
+  for (let failureCount = 0; failureCount < 3; await delay(100)) {
+    const isThere = await fetch(url, { signal: AbortSignal.timeout(500) }).then(
+      (response) => response.text().then(() => true),
+      () => false,
+    )
+    failureCount = isThere ? 0 : failureCount + 1
+  }
+}

@@ -15,6 +15,14 @@ export interface NatsServerOptions {
   readonly maxPayload?: number
   /** More lines for the configuration. */
   readonly config?: string
+  /** Who may ask whether it is ready, when that configuration lets nobody else. */
+  readonly user?: string
+  readonly pass?: string
+}
+
+interface Login {
+  readonly user?: string
+  readonly pass?: string
 }
 
 interface ClusterPlace {
@@ -30,12 +38,15 @@ export class NatsServer {
   readonly name: string
   readonly #folder: string
   readonly #configPath: string
+  readonly #login: Login
   #process: ChildProcess | undefined
   #output = ''
 
   private constructor(port: number, options: NatsServerOptions, place: ClusterPlace | undefined) {
     this.port = port
     this.name = place?.name ?? 'single'
+    const { user, pass } = options
+    this.#login = user === undefined || pass === undefined ? {} : { user, pass }
     this.#folder = mkdtempSync(join(tmpdir(), 'mylibsql-nats-'))
     this.#configPath = join(this.#folder, 'server.conf')
     mkdirSync(join(this.#folder, 'data'))
@@ -99,7 +110,7 @@ export class NatsServer {
       throw new Error(`nats-server ended:\n${this.#output}`)
     })
     failed.catch(() => {})
-    if (isAlone) await Promise.race([untilReady([this.url], false), failed])
+    if (isAlone) await Promise.race([untilReady([this.url], false, this.#login), failed])
   }
 
   /** No time to tidy anything up. */
@@ -140,11 +151,11 @@ async function freePorts(count: number): Promise<number[]> {
 }
 
 /** JetStream answers: in a cluster once it has a leader, and every server is known to it. */
-async function untilReady(urls: readonly string[], isCluster: boolean): Promise<void> {
+async function untilReady(urls: readonly string[], isCluster: boolean, login: Login = {}): Promise<void> {
   const endMs = performance.now() + readyMsMax
   for (;;) {
     try {
-      for (const url of urls) await checkReady(url, isCluster)
+      for (const url of urls) await checkReady(url, isCluster, login)
       return
     } catch (error) {
       if (performance.now() > endMs) throw error
@@ -153,8 +164,8 @@ async function untilReady(urls: readonly string[], isCluster: boolean): Promise<
   }
 }
 
-async function checkReady(url: string, isCluster: boolean): Promise<void> {
-  const connection = await connect({ servers: url, timeout: 1000, reconnect: false })
+async function checkReady(url: string, isCluster: boolean, login: Login): Promise<void> {
+  const connection = await connect({ servers: url, timeout: 1000, reconnect: false, ...login })
   try {
     const manager = await jetstreamManager(connection, { timeout: 1000 })
     if (!isCluster) return

@@ -26,9 +26,9 @@ export async function openNatsStore(
 
 /** A connection of somebody else. */
 export async function rawClient(
-  server: NatsServer,
+  server: NatsServer | readonly NatsServer[],
 ): Promise<{ connection: NatsConnection; js: JetStreamClient }> {
-  const connection = await connect({ servers: server.url })
+  const connection = await connect({ servers: [server].flat().map(({ url }) => url) })
   onTestFinished(() => connection.close())
   return { connection, js: jetstream(connection) }
 }

@@ -215,37 +215,11 @@ export class NatsStore implements Store {
       next = stored.startFrameNo + 1
       yield stored
     }
-    for await (const message of this.#followed(lastSequence + 1, signal)) {
+    for await (const message of this.#parts.stream.followed(lastSequence + 1, signal)) {
       const log = decodeMessage(message.headers)
       if (log?.kind !== 'log' || log.startFrameNo < next) continue
       next = log.startFrameNo + 1
       yield storedLog(message.seq, log)
-    }
-    if (!signal.aborted) throw new Error(`nothing more comes from the stream ${this.#parts.stream.name}`)
-  }
-
-  /** Ends when the connection has been gone for the time that other calls would try. */
-  async *#followed(sequence: number, signal: AbortSignal) {
-    const { connection, stream, timeoutMs } = this.#parts
-    const outage = new AbortController()
-    const { signal: ended, release } = whenEither(signal, outage.signal)
-    const statuses = connection.status()
-    let timer: NodeJS.Timeout | undefined
-    const watch = async () => {
-      for await (const { type } of statuses) {
-        if (type === 'disconnect') timer ??= setTimeout(() => outage.abort(), timeoutMs)
-        if (type !== 'reconnect') continue
-        clearTimeout(timer)
-        timer = undefined
-      }
-    }
-    watch().catch(() => {})
-    try {
-      yield* stream.followed(sequence, ended)
-    } finally {
-      clearTimeout(timer)
-      release()
-      ;(statuses as { stop?: () => void }).stop?.()
     }
   }
 

@@ -16,7 +16,8 @@ import {
 } from '@nats-io/jetstream'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
-import { inTime, isMissing, isOvertaken, isStreamMissing } from './nats-failure.js'
+import { followedMessages, messagesOf } from './nats-consumer.js'
+import { isMissing, isOvertaken, isStreamMissing } from './nats-failure.js'
 import { encodeMessage, type StreamMessage, subjectsOf } from './nats-message.js'
 
 export interface StreamRequest {
@@ -42,30 +43,33 @@ export interface KeptMessage {
 export const requestMsMax = 2000
 
 const description = 'mylibsql store, format 1'
-/** Messages that are asked for ahead of the reader. */
-const messagesAhead = { headers: 1000, bodies: 16 }
 
 export class NatsStream {
   readonly name: string
   readonly subjects: ReturnType<typeof subjectsOf>
   readonly js: JetStreamClient
   readonly jsm: JetStreamManager
+  readonly #connection: NatsConnection
   readonly #requestMs: number
+  readonly #timeoutMs: number
   /** A stream of the same name that was made later is another one. */
   readonly #created: string
 
   private constructor(
+    connection: NatsConnection,
     name: string,
     js: JetStreamClient,
     jsm: JetStreamManager,
-    requestMs: number,
+    timeoutMs: number,
     created: string,
   ) {
+    this.#connection = connection
     this.name = name
     this.subjects = subjectsOf(name)
     this.js = js
     this.jsm = jsm
-    this.#requestMs = requestMs
+    this.#timeoutMs = timeoutMs
+    this.#requestMs = Math.min(requestMsMax, timeoutMs)
     this.#created = created
   }
 
@@ -84,7 +88,7 @@ export class NatsStream {
       throw notFound(`There is no stream ${name}`)
     })
     checkConfig(info.config, request)
-    return new NatsStream(name, jetstream(connection, { timeout }), jsm, timeout, info.created)
+    return new NatsStream(connection, name, jetstream(connection, { timeout }), jsm, timeoutMs, info.created)
   }
 
   /** Throws ERR_STORE when the stream is another one than it was. */
@@ -169,64 +173,13 @@ export class NatsStream {
     return messagesOf(this.js, this.name, { from: sequence, isListing: true, timeoutMs: this.#requestMs })
   }
 
-  /** Messages from `sequence` on, without their bodies, those to come too, until the signal aborts. */
-  async *followed(sequence: number, signal: AbortSignal): AsyncGenerator<JsMsg, void, undefined> {
-    const options = { opt_start_seq: sequence, headers_only: true }
-    const consumer = await this.js.consumers.get(this.name, options)
-    const messages = await consumer.consume({
-      max_messages: messagesAhead.headers,
-      abort_on_missing_resource: true,
+  /** Messages that are there from `sequence` on and those to come, without their bodies, until the signal aborts. */
+  followed(sequence: number, signal: AbortSignal): AsyncGenerator<JsMsg, void, undefined> {
+    return followedMessages(this.#connection, this.js, this.name, {
+      from: sequence,
+      signal,
+      timeoutMs: this.#timeoutMs,
     })
-    const stop = () => messages.stop()
-    signal.addEventListener('abort', stop, { once: true })
-    try {
-      if (!signal.aborted) yield* messages
-    } finally {
-      signal.removeEventListener('abort', stop)
-      messages.stop()
-      consumer.delete().catch(() => {})
-    }
-  }
-}
-
-export interface MessageQuery {
-  readonly from: number
-  /** Only with this subject. */
-  readonly subject?: string
-  /** Without bodies. */
-  readonly isListing: boolean
-  /** Between two messages. */
-  readonly timeoutMs: number
-}
-
-/** Messages that are there, up to the last one. Throws ERR_STORE when the next one does not come in time. */
-export async function* messagesOf(
-  js: JetStreamClient,
-  streamName: string,
-  { from, subject, isListing, timeoutMs }: MessageQuery,
-): AsyncGenerator<JsMsg, void, undefined> {
-  const consumer = await js.consumers.get(streamName, {
-    opt_start_seq: Math.max(1, from),
-    headers_only: isListing,
-    ...(subject === undefined ? {} : { filter_subjects: subject }),
-  })
-  try {
-    if ((await consumer.info(true)).num_pending === 0) return
-    const ahead = isListing ? messagesAhead.headers : messagesAhead.bodies
-    const messages = await consumer.consume({ max_messages: ahead })
-    const iterator = messages[Symbol.asyncIterator]()
-    try {
-      for (;;) {
-        const next = await inTime(iterator.next(), timeoutMs, `Reading the stream ${streamName}`)
-        if (next.done === true) throw new MylibsqlError('ERR_STORE', 'The connection was closed')
-        yield next.value
-        if (next.value.info.pending === 0) return
-      }
-    } finally {
-      messages.stop()
-    }
-  } finally {
-    consumer.delete().catch(() => {})
   }
 }
 

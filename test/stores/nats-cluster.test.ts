@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { expectCode } from '../support/errors.js'
 import { NatsServer } from '../support/nats-server.js'
 import { openNatsStore, rawClient, storeName } from '../support/nats-store.js'
-import { type Acknowledged, expectHolds, writeUntil } from '../support/store-load.js'
+import { type Acknowledged, expectHolds, followPatiently, writeUntil } from '../support/store-load.js'
 import { chain, followed } from './contract.js'
 
 let servers: NatsServer[] = []
@@ -38,11 +38,8 @@ it('has every acknowledged log, in order and once, after its leader was killed u
   const epoch = await store.claimEpoch('me')
   const reader = await openNatsStore(servers, { name, ...reconnect })
   const seen: number[] = []
-  const following = (async () => {
-    for await (const { startFrameNo } of reader.follow(0, { signal: new AbortController().signal })) {
-      seen.push(startFrameNo)
-    }
-  })()
+  const controller = new AbortController()
+  const following = followPatiently(reader, controller.signal, seen)
   let isOver = false
   const acknowledged: Acknowledged[] = []
   const writing = writeUntil(store, epoch, () => isOver, acknowledged)
@@ -72,7 +69,7 @@ it('has every acknowledged log, in order and once, after its leader was killed u
   expect(await reader.snapshots()).toHaveLength(1)
   await expect.poll(() => seen.length, { timeout: electionMsMax }).toBe(acknowledged.length)
   expect(seen).toEqual(acknowledged.map(({ startFrameNo }) => startFrameNo))
-  await reader.close()
+  controller.abort()
   await following
 })
 

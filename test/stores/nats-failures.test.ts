@@ -9,7 +9,7 @@ import { expectCode, rejection } from '../support/errors.js'
 import { NatsServer } from '../support/nats-server.js'
 import { openNatsStore, rawClient, storeName } from '../support/nats-store.js'
 import { withSeed } from '../support/random.js'
-import { expectHolds, writeUntil } from '../support/store-load.js'
+import { type Acknowledged, expectHolds, followPatiently, writeUntil } from '../support/store-load.js'
 import { chain, followed, logAt } from './contract.js'
 
 const maxPayload = 32 * 1024
@@ -162,16 +162,21 @@ describe('failures', () => {
       onTestFinished(() => store.close())
       const epoch = await store.claimEpoch('me')
       let isOver = false
-      const writing = writeUntil(store, epoch, () => isOver)
-      for (let round = 0; round < 12; round++) {
-        await delay(random.integer(10, 100))
+      const acknowledged: Acknowledged[] = []
+      // Every third one is larger than a message.
+      const frameCountOf = (index: number) => (index % 3 === 2 ? 150 : 2)
+      const writing = writeUntil(store, epoch, () => isOver, acknowledged, frameCountOf)
+      for (let round = 0; round < 15; round++) {
+        const before = acknowledged.length
+        await expect.poll(() => acknowledged.length, { interval: 5 }).toBeGreaterThan(before)
+        await delay(random.integer(0, 20))
         proxy.loseAnswers()
         await delay(random.integer(5, 40))
         proxy.cut()
       }
       isOver = true
-      const acknowledged = await writing
-      expect(acknowledged.length).toBeGreaterThan(12)
+      await writing
+      expect(acknowledged.length).toBeGreaterThan(15)
       await expectHolds(store, acknowledged)
       expect(await store.currentEpoch()).toBe(epoch)
     }))
@@ -184,10 +189,7 @@ describe('failures', () => {
     const epoch = await store.claimEpoch('me')
     const controller = new AbortController()
     const seen: number[] = []
-    const following = (async () => {
-      for await (const { startFrameNo } of reader.follow(0, { signal: controller.signal }))
-        seen.push(startFrameNo)
-    })()
+    const following = followPatiently(reader, controller.signal, seen)
     let isOver = false
     const writing = writeUntil(store, epoch, () => isOver)
     for (let round = 0; round < 2; round++) {

@@ -15,18 +15,32 @@ export async function writeUntil(
   epoch: number,
   isOver: () => boolean,
   acknowledged: Acknowledged[] = [],
+  frameCountOf = (_index: number) => 2,
 ): Promise<Acknowledged[]> {
   let last: Log | undefined
   while (!isOver()) {
     const log = await logAt(last?.nextFrameNo ?? 0, {
       startChecksum: last?.endChecksum ?? 0n,
       seed: acknowledged.length,
+      frameCount: frameCountOf(acknowledged.length),
     })
     await appendPatiently(store, log, epoch)
     acknowledged.push({ startFrameNo: log.startFrameNo, endChecksum: log.endChecksum })
     last = log
   }
   return acknowledged
+}
+
+/** Adds the start frames that a follow gives to the list; one that ends with ERR_STORE is begun anew. */
+export async function followPatiently(store: Store, signal: AbortSignal, seen: number[]): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const from = (seen.at(-1) ?? -1) + 1
+      for await (const { startFrameNo } of store.follow(from, { signal })) seen.push(startFrameNo)
+    } catch (error) {
+      if (!(error instanceof MylibsqlError) || error.code !== 'ERR_STORE') throw error
+    }
+  }
 }
 
 async function appendPatiently(store: Store, log: Log, epoch: number): Promise<void> {

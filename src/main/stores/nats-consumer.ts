@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { JetStreamClient, JsMsg } from '@nats-io/jetstream'
 import { type NatsConnection, QueuedIteratorImpl } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
-import { inTime, isFinal } from './nats-failure.js'
+import { isFinal } from './nats-failure.js'
+import { inTime } from './nats-retry.js'
 
 /** Messages that are asked for ahead of the reader. */
 const messagesAhead = { headers: 1000, bodies: 16 }

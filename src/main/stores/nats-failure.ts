@@ -1,4 +1,4 @@
-/** What NATS says, as errors of the library; and calls that end, whatever NATS does. */
+/** What NATS says, as errors of the library. */
 import { JetStreamApiError } from '@nats-io/jetstream'
 import {
   AuthorizationError,
@@ -7,9 +7,8 @@ import {
   UserAuthenticationExpiredError,
 } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { CallLimits } from './store.js'
 
-const apiCodes = { streamNotFound: 10059, wrongLastSequence: [10071, 10164] }
+const apiCodes = { streamNotFound: 10059, wrongLastSequence: [10071, 10164], noReplicasWithoutCluster: 10074 }
 
 /** ERR_STORE, with what was said as its cause; errors of the library stay what they are. */
 export function storeError(url: string, action: string, cause: unknown): MylibsqlError {
@@ -39,9 +38,12 @@ export function isMissing(error: unknown): boolean {
 
 /** It will be said again, however often one asks. */
 export function isFinal(error: unknown): boolean {
-  if (error instanceof MylibsqlError || isRefusal(error)) return true
-  // 503: no leader just now, or too busy.
-  return error instanceof JetStreamApiError && error.status < 500
+  if (error instanceof MylibsqlError || error instanceof TypeError || isRefusal(error)) return true
+  // From 500 on: no leader just now, too busy, or a server that is away.
+  return (
+    error instanceof JetStreamApiError &&
+    (error.status < 500 || error.code === apiCodes.noReplicasWithoutCluster)
+  )
 }
 
 function isRefusal(error: unknown): boolean {
@@ -60,41 +62,4 @@ function reasonOf(error: unknown): string {
   const { cause } = error
   const isTold = !(cause instanceof Error) || cause.message === '' || error.message.includes(cause.message)
   return isTold ? error.message : `${error.message} (${cause.message})`
-}
-
-/** Rejects with the signal's reason when it aborts; what was begun goes on, and nobody waits for it. */
-export async function abortable<T>(operation: Promise<T>, limits: CallLimits | undefined): Promise<T> {
-  const signal = limits?.signal
-  if (signal === undefined) return operation
-  if (signal.aborted) {
-    operation.catch(() => {})
-    throw signal.reason
-  }
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    return await Promise.race([operation, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
-/** Rejects with ERR_STORE when it takes longer. */
-export async function inTime<T>(operation: Promise<T>, timeoutMs: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new MylibsqlError('ERR_STORE', `${what}: no answer within ${timeoutMs} ms`)),
-      timeoutMs,
-    )
-  })
-  try {
-    return await Promise.race([operation, late])
-  } finally {
-    clearTimeout(timer)
-    operation.catch(() => {})
-  }
 }

@@ -14,11 +14,10 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { logByteLength } from '../../protocol/log-format.js'
+import { type LogFile, logByteLength, logNextFrameNo } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import type { Log } from '../log.js'
 import { OperationGate } from '../operation-gate.js'
-import { abortable, isFinal, storeError } from './nats-failure.js'
 import { type IndexedLog, StreamIndex } from './nats-index.js'
 import { partsOf } from './nats-log-bytes.js'
 import {
@@ -31,19 +30,21 @@ import {
   type StreamMessage,
   sequencesOf,
 } from './nats-message.js'
-import { type NatsStream, requestMsMax } from './nats-stream.js'
+import { type Attempt, type Outages, retried } from './nats-retry.js'
+import type { NatsStream } from './nats-stream.js'
 import type { CallLimits, StoredLog } from './store.js'
 
 export interface NatsLogsOptions {
   readonly url: string
   readonly stream: NatsStream
+  readonly outages: Outages
   readonly compression: Compression | 'none'
   /** Bytes of a message's body at most. */
   readonly partBytesMax: number
   readonly timeoutMs: number
 }
 
-const retryMs = { first: 10, max: 500 }
+const laggingMs = 10
 /** Messages of others that may be removed while the stream is read before the reader starts over once more. */
 const rereadsMax = 3
 const deletesAtOnce = 16
@@ -51,6 +52,7 @@ const deletesAtOnce = 16
 export class NatsLogs {
   readonly #url: string
   readonly #stream: NatsStream
+  readonly #outages: Outages
   readonly #compression: Compression | 'none'
   readonly #partBytesMax: number
   readonly #timeoutMs: number
@@ -60,9 +62,10 @@ export class NatsLogs {
   /** There may be messages that the index does not have. */
   #isBehind = true
 
-  constructor({ url, stream, compression, partBytesMax, timeoutMs }: NatsLogsOptions) {
+  constructor({ url, stream, outages, compression, partBytesMax, timeoutMs }: NatsLogsOptions) {
     this.#url = url
     this.#stream = stream
+    this.#outages = outages
     this.#compression = compression
     this.#partBytesMax = partBytesMax
     this.#timeoutMs = timeoutMs
@@ -79,7 +82,8 @@ export class NatsLogs {
       const epoch = await this.settled('claim an epoch in', limits, async (attemptMs) => {
         await this.#catchUp()
         if (this.#index.epochToken === token) return this.#index.epoch
-        await this.#write({ kind: 'epoch', epoch: this.#index.epoch + 1, token }, body, attemptMs)
+        const { epoch: newest, lastSequence } = this.#index
+        await this.#write({ kind: 'epoch', epoch: newest + 1, token }, body, lastSequence, attemptMs)
         return undefined
       })
       // What older primaries left unfinished takes space, nothing else.
@@ -92,7 +96,12 @@ export class NatsLogs {
   currentEpoch(limits: CallLimits | undefined): Promise<number> {
     return this.settled('read the epoch of', limits, async () => {
       const last = await this.#stream.last(this.#stream.subjects.epoch)
-      return last === undefined ? 0 : (decodeMessage(last.headers)?.epoch ?? 0)
+      if (last === undefined) return 0
+      const message = decodeMessage(last.headers)
+      if (message?.kind === 'epoch') return message.epoch
+      // Somebody else has written there.
+      await this.#read(this.#index, (await this.#stream.extent()).lastSequence)
+      return this.#index.epoch
     })
   }
 
@@ -159,30 +168,17 @@ export class NatsLogs {
       .then(() => {})
   }
 
-  /** Tries until there is a result, or the time is over; what was interrupted is read again before the next attempt. */
-  async settled<T>(
-    action: string,
-    limits: CallLimits | undefined,
-    attempt: (attemptMs: number) => Promise<T | undefined>,
-  ): Promise<T> {
-    const endMs = performance.now() + this.#timeoutMs
-    let waitMs = retryMs.first
-    for (;;) {
-      limits?.signal?.throwIfAborted()
+  /** As retried(); what was interrupted is read again before the next attempt. */
+  settled<T>(action: string, limits: CallLimits | undefined, attempt: Attempt<T>): Promise<T> {
+    const bounds = { url: this.#url, action, timeoutMs: this.#timeoutMs, limits }
+    return retried(bounds, async (attemptMs) => {
       try {
-        const attemptMs = Math.max(100, Math.min(requestMsMax, endMs - performance.now()))
-        const result = await abortable(attempt(attemptMs), limits)
-        if (result !== undefined) return result
-        if (performance.now() < endMs) continue
-        throw new MylibsqlError('ERR_STORE', `others wrote at the same time, for ${this.#timeoutMs} ms`)
+        return await this.#outages.during(attempt(attemptMs))
       } catch (error) {
         this.#isBehind = true
-        limits?.signal?.throwIfAborted()
-        if (isFinal(error) || performance.now() + waitMs > endMs) throw storeError(this.#url, action, error)
-        await delay(waitMs)
-        waitMs = Math.min(2 * waitMs, retryMs.max)
+        throw error
       }
-    }
+    })
   }
 
   /** Uploads all parts but the last one, which nobody sees; then the last one, behind what `find` has looked at. */
@@ -194,52 +190,52 @@ export class NatsLogs {
     find: (message: LogMessage) => IndexedLog | undefined,
   ): Promise<StoredLog> {
     return log.use(async (file) => {
-      const { startFrameNo, frameCount, startChecksum } = file.header
-      const frames = { startFrameNo, nextFrameNo: startFrameNo + frameCount, startChecksum }
-      const common = {
-        kind,
-        epoch,
-        ...frames,
-        endChecksum: file.header.endChecksum ?? startChecksum,
-        storedAtMs: Date.now(),
-        rawByteLength: logByteLength(file.header),
-      }
-      const sequences: number[] = []
+      const described = { ...describe(file), kind, epoch }
+      const parts: number[] = []
       let byteLength = 0
+      /** What is there in its place, as of the message after which it may be written. */
       const look = async () => {
         await this.#catchUp()
-        return find({ ...common, byteLength, parts: [] })
+        const there = find({ ...described, byteLength, parts: [] })
+        return { there, lastSequence: this.#index.lastSequence }
       }
       try {
         for await (const { bytes, isLast } of partsOf(file, epoch, this.#compression, this.#partBytesMax)) {
           byteLength += bytes.length
           if (!isLast) {
             // Before the first one: not to upload what is refused in the end.
-            const there =
-              sequences.length === 0
-                ? await this.settled('read', limits, async () => (await look()) ?? null)
-                : null
-            if (there !== null) return there.stored
-            sequences.push(await this.#storePart(bytes, epoch, limits))
+            const { there } = parts.length > 0 ? {} : await this.settled('read', limits, look)
+            if (there !== undefined) return there.stored
+            parts.push(await this.#storePart(bytes, epoch, limits))
             continue
           }
-          const message = { ...common, byteLength, parts: this.#ranges(sequences) }
-          const indexed = await this.settled('store a log in', limits, async (attemptMs) => {
-            const there = await look()
-            if (there !== undefined) return there
-            await this.#write(message, bytes, attemptMs)
-            return undefined
-          })
-          if (indexed.message.parts.length === 0 || rangesEqual(indexed.message.parts, message.parts))
-            sequences.length = 0
-          return indexed.stored
+          const message = { ...described, byteLength, parts: this.#ranges(parts) }
+          const { stored, message: found } = await this.settled(
+            'store a log in',
+            limits,
+            async (attemptMs) => {
+              const { there, lastSequence } = await look()
+              if (there !== undefined) return there
+              limits?.signal?.throwIfAborted()
+              await this.#write(message, bytes, lastSequence, attemptMs)
+              return undefined
+            },
+          )
+          if (String(found.parts) !== String(message.parts)) this.#discard(parts)
+          return stored
         }
-        throw new MylibsqlError('ERR_STORE', 'a log without bytes')
-      } finally {
-        // Parts that no log has claimed.
-        if (sequences.length > 0) void this.#delete(sequences).catch(() => {})
+        throw new MylibsqlError('ERR_STORE', `${this.#url}: a log without bytes`)
+      } catch (error) {
+        // Only what was refused for certain: an answer that was lost may have been that the log is stored.
+        if (error instanceof MylibsqlError && error.code === 'ERR_FENCED') this.#discard(parts)
+        throw error
       }
     })
+  }
+
+  /** Parts that no log will claim. Nobody waits: they take space, nothing else. */
+  #discard(parts: readonly number[]): void {
+    this.#delete(parts).catch(() => {})
   }
 
   #storePart(bytes: Uint8Array, epoch: number, limits: CallLimits | undefined): Promise<number> {
@@ -252,9 +248,13 @@ export class NatsLogs {
     })
   }
 
-  /** Behind what the index has; otherwise the index is behind. */
-  async #write(message: StreamMessage, body: Uint8Array, attemptMs: number): Promise<void> {
-    const { lastSequence } = this.#index
+  /** Behind a message that is in the index; when another one is there, the index is behind. */
+  async #write(
+    message: StreamMessage,
+    body: Uint8Array,
+    lastSequence: number,
+    attemptMs: number,
+  ): Promise<void> {
     const sequence = await this.#stream.publish(message, body, lastSequence, attemptMs)
     if (sequence === undefined) this.#isBehind = true
     else this.#index.apply(sequence, message)
@@ -289,13 +289,14 @@ export class NatsLogs {
     if (lastSequence < index.lastSequence) throw this.#lost(lastSequence)
     while (index.lastSequence < lastSequence) {
       for await (const message of this.#stream.listed(index.lastSequence + 1)) {
+        if (message.seq > lastSequence) break
         index.apply(message.seq, decodeMessage(message.headers))
       }
       if (index.lastSequence >= lastSequence) return
       const next = await this.#stream.next(index.lastSequence + 1)
       // What is left was removed.
-      if (next === undefined) index.skipTo(lastSequence)
-      else await delay(retryMs.first)
+      if (next === undefined || next > lastSequence) index.skipTo(lastSequence)
+      else await delay(laggingMs)
     }
   }
 
@@ -358,9 +359,10 @@ export class NatsLogs {
     return new MylibsqlError('ERR_FENCED', message, details)
   }
 
-  #lost(lastSequence: number): MylibsqlError {
+  /** No MylibsqlError: it is asked again for a while, for a server that has just begun to lead may not have all yet. */
+  #lost(lastSequence: number): Error {
     const had = this.#index.lastSequence
-    return this.#stream.changed(`its last message was ${had} and is ${lastSequence} now; messages were lost`)
+    return new Error(`messages were lost: its last one was ${had} and is ${lastSequence} now`)
   }
 }
 
@@ -368,8 +370,11 @@ function messagesOfLog({ message, stored }: IndexedLog): number[] {
   return [Number(stored.id), ...sequencesOf(message.parts)]
 }
 
-function rangesEqual(left: readonly SequenceRange[], right: readonly SequenceRange[]): boolean {
-  return String(left) === String(right)
+function describe({ header }: LogFile): Omit<LogMessage, 'kind' | 'epoch' | 'byteLength' | 'parts'> {
+  const { startFrameNo, startChecksum, endChecksum = startChecksum } = header
+  const nextFrameNo = logNextFrameNo(header)
+  const rawByteLength = logByteLength(header)
+  return { startFrameNo, nextFrameNo, startChecksum, endChecksum, rawByteLength, storedAtMs: Date.now() }
 }
 
 function notThere(url: string, frameNo: FrameNo): MylibsqlError {

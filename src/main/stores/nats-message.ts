@@ -132,7 +132,8 @@ export function hasSameFrames(left: LogMessage, right: LogMessage): boolean {
     left.startFrameNo === right.startFrameNo &&
     left.nextFrameNo === right.nextFrameNo &&
     left.startChecksum === right.startChecksum &&
-    left.endChecksum === right.endChecksum
+    left.endChecksum === right.endChecksum &&
+    left.rawByteLength === right.rawByteLength
   )
 }
 

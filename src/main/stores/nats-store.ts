@@ -5,11 +5,12 @@ import type { Compression } from '../../protocol/object-format.js'
 import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '../arguments.js'
 import { Log } from '../log.js'
 import { Snapshot } from '../snapshot.js'
-import { abortable, inTime, storeError } from './nats-failure.js'
+import { storeError } from './nats-failure.js'
 import { readLog } from './nats-log-bytes.js'
 import { NatsLogs } from './nats-logs.js'
 import { decodeMessage, headerBytesMax, storedLog } from './nats-message.js'
 import { checkNatsOptions, type NatsStoreOptions } from './nats-options.js'
+import { abortable, inTime, Outages, retried } from './nats-retry.js'
 import { NatsSnapshots } from './nats-snapshots.js'
 import { NatsStream } from './nats-stream.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
@@ -80,8 +81,11 @@ export class NatsStore implements Store {
     })
     try {
       const request = { name, replicas, create }
-      const stream = await NatsStream.open(connection, request, timeoutMs)
-      const snapshots = await NatsSnapshots.open(stream, request, timeoutMs)
+      // A cluster may be without a leader just now.
+      const { stream, snapshots } = await retried({ url, action: 'open', timeoutMs }, async () => {
+        const stream = await NatsStream.open(connection, request, timeoutMs)
+        return { stream, snapshots: await NatsSnapshots.open(stream, request, timeoutMs) }
+      })
       const payloadMax = (connection.info?.max_payload ?? 0) - headerBytesMax
       if (payloadMax < headerBytesMax) {
         throw new MylibsqlError(
@@ -90,7 +94,11 @@ export class NatsStore implements Store {
         )
       }
       const common = { url, stream, compression, timeoutMs }
-      const logs = new NatsLogs({ ...common, partBytesMax: Math.min(partBytesMax, payloadMax) })
+      const logs = new NatsLogs({
+        ...common,
+        outages: new Outages(connection),
+        partBytesMax: Math.min(partBytesMax, payloadMax),
+      })
       return new NatsStore({ ...common, connection, logs, snapshots })
     } catch (error) {
       await connection.close()
@@ -172,10 +180,11 @@ export class NatsStore implements Store {
     stored: StoredSnapshot,
     options: CallLimits & { readonly onProgress?: (byteCount: number) => void } = {},
   ): Promise<Snapshot> {
-    const { logs, snapshots } = this.#parts
+    const { snapshots, url, timeoutMs } = this.#parts
     const onBytes = options.onProgress ?? (() => {})
+    const bounds = { url, action: 'read a snapshot of', timeoutMs, limits: options }
     const read = () => snapshots.read(stored.id, this.#nameOf(stored), onBytes)
-    return this.#call(() => logs.settled('read a snapshot of', options, read))
+    return this.#call(() => retried(bounds, read))
   }
 
   async replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog> {

@@ -19,6 +19,7 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import { followedMessages, messagesOf } from './nats-consumer.js'
 import { isMissing, isOvertaken, isStreamMissing } from './nats-failure.js'
 import { encodeMessage, type StreamMessage, subjectsOf } from './nats-message.js'
+import { requestMsMax } from './nats-retry.js'
 
 export interface StreamRequest {
   readonly name: string
@@ -38,9 +39,6 @@ export interface KeptMessage {
   readonly headers: MsgHdrs | undefined
   readonly data: Uint8Array
 }
-
-/** Of one request; several have to fit into the time limit of a call. */
-export const requestMsMax = 2000
 
 const description = 'mylibsql store, format 1'
 

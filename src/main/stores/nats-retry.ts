@@ -1,0 +1,104 @@
+/** Calls that end, whatever NATS does: tried again until their time is over, and given up when the signal says so. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { NatsConnection } from '@nats-io/transport-node'
+import { MylibsqlError } from '../../protocol/errors.js'
+import { isFinal, storeError } from './nats-failure.js'
+import type { CallLimits } from './store.js'
+
+/** Undefined: at once again. */
+export type Attempt<T> = (attemptMs: number) => Promise<T | undefined>
+
+interface Bounds {
+  readonly url: string
+  /** As in "Cannot ... nats://host/name". */
+  readonly action: string
+  readonly timeoutMs: number
+  readonly limits?: CallLimits | undefined
+}
+
+/** Of one request; several have to fit into the time limit of a call. */
+export const requestMsMax = 2000
+const requestMsMin = 100
+const waitMs = { first: 10, max: 500 }
+
+/** Rejects with ERR_STORE when the time is over, with what will not change by asking again, with the signal's reason. */
+export async function retried<T>(
+  { url, action, timeoutMs, limits }: Bounds,
+  attempt: Attempt<T>,
+): Promise<T> {
+  const endMs = performance.now() + timeoutMs
+  let nextWaitMs = waitMs.first
+  for (;;) {
+    limits?.signal?.throwIfAborted()
+    try {
+      const attemptMs = Math.max(requestMsMin, Math.min(requestMsMax, endMs - performance.now()))
+      const result = await abortable(attempt(attemptMs), limits)
+      if (result !== undefined) return result
+      if (performance.now() < endMs) continue
+      throw new MylibsqlError('ERR_STORE', `${url}: others wrote at the same time, for ${timeoutMs} ms`)
+    } catch (error) {
+      limits?.signal?.throwIfAborted()
+      if (isFinal(error) || performance.now() + nextWaitMs > endMs) throw storeError(url, action, error)
+      await abortable(delay(nextWaitMs), limits)
+      nextWaitMs = Math.min(2 * nextWaitMs, waitMs.max)
+    }
+  }
+}
+
+/** Tells those who wait for an answer that it will not come: the client has it time out instead. */
+export class Outages {
+  readonly #waiting = new Set<(error: Error) => void>()
+
+  constructor(connection: NatsConnection) {
+    this.#watch(connection).catch(() => {})
+  }
+
+  /** Rejects when the connection is lost meanwhile; what was begun goes on, and nobody waits for it. */
+  during<T>(operation: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject)
+      operation.then(resolve, reject).finally(() => this.#waiting.delete(reject))
+    })
+  }
+
+  async #watch(connection: NatsConnection): Promise<void> {
+    for await (const { type } of connection.status()) {
+      if (type !== 'disconnect') continue
+      for (const reject of this.#waiting) reject(new Error('the connection was lost'))
+    }
+  }
+}
+
+/** Rejects with the signal's reason when it aborts; what was begun goes on, and nobody waits for it. */
+export async function abortable<T>(operation: Promise<T>, limits: CallLimits | undefined): Promise<T> {
+  const signal = limits?.signal
+  if (signal === undefined) return operation
+  if (signal.aborted) {
+    operation.catch(() => {})
+    throw signal.reason
+  }
+  let onAbort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([operation, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Rejects when it takes longer; with no MylibsqlError, so that it may be tried again. */
+export async function inTime<T>(operation: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: no answer within ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([operation, late])
+  } finally {
+    clearTimeout(timer)
+    operation.catch(() => {})
+  }
+}

@@ -1,5 +1,5 @@
 /** Names of objects in a FileStore, and their bytes: read and written in chunks, none held whole but small logs. */
-import { constants, copyFile, type FileHandle, open, stat } from 'node:fs/promises'
+import { constants, copyFile, type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
@@ -140,7 +140,11 @@ export async function readLogObject(path: string, signal: AbortSignal | undefine
   try {
     const { byteLength, isCompressed } = await contentOf(path)
     const chunks = () => decompressed(chunksOf(path, { signal }), { path })
-    if (byteLength <= logMemoryBytesMax) return await Log.from(await gathered(chunks()))
+    if (byteLength <= logMemoryBytesMax) {
+      // Chunks are far larger than most logs: many followers would make much garbage of them.
+      const bytes = isCompressed ? gathered(chunks()) : readFile(path, signal === undefined ? {} : { signal })
+      return await Log.from(await bytes)
+    }
     const temporary = await temporaryPath('.log')
     try {
       if (isCompressed) await writeTemporary(temporary, chunks())

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Log } from '../log.js'
 import type { ReadableStore } from './patient-store.js'
@@ -11,12 +12,18 @@ const byteCountMax = 64 * 1024 * 1024
 /** Reads logs of a store, some of them ahead. What was read and not taken is closed with it. */
 export class ReadAhead {
   readonly #store: ReadableStore
-  readonly #limits: CallLimits
+  readonly #signal: AbortSignal | undefined
+  /** Ends what nobody waits for. Its own, because every read listens to it. */
+  readonly #ending = new AbortController()
+  readonly #end = (): void => this.#ending.abort(this.#signal?.reason)
   readonly #reads = new Map<string, Promise<Log>>()
 
-  constructor(store: ReadableStore, limits: CallLimits) {
+  constructor(store: ReadableStore, { signal }: CallLimits) {
     this.#store = store
-    this.#limits = limits
+    this.#signal = signal
+    setMaxListeners(0, this.#ending.signal)
+    if (signal?.aborted) this.#end()
+    signal?.addEventListener('abort', this.#end, { once: true })
   }
 
   /** Begins to read the first ones of these, as far as the limits go. */
@@ -33,7 +40,7 @@ export class ReadAhead {
   look(stored: StoredLog): Promise<Log> {
     let read = this.#reads.get(stored.id)
     if (read === undefined) {
-      read = readChecked(this.#store, stored, this.#limits)
+      read = readChecked(this.#store, stored, { signal: this.#ending.signal })
       // Whoever takes it hears of it.
       read.catch(() => {})
       this.#reads.set(stored.id, read)
@@ -51,9 +58,11 @@ export class ReadAhead {
   async close(): Promise<void> {
     const reads = [...this.#reads.values()]
     this.#reads.clear()
+    this.#signal?.removeEventListener('abort', this.#end)
+    if (reads.length > 0) this.#end()
     const closed = Promise.allSettled(reads.map(async (read) => (await read).close()))
     // A store that does not heed the signal is not waited for.
-    if (this.#limits.signal?.aborted !== true) await closed
+    if (this.#signal?.aborted !== true) await closed
   }
 }
 

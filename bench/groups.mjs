@@ -4,6 +4,7 @@ export const groups = [
   () => import('./capture.mjs'),
   () => import('./writes.mjs'),
   () => import('./durability.mjs'),
+  () => import('./nats.mjs'),
   () => import('./reads.mjs'),
   () => import('./stream.mjs'),
   () => import('./replicas.mjs'),

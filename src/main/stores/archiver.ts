@@ -255,7 +255,8 @@ export class Archiver {
       this.#appendedNextFrameNo = log.nextFrameNo
     }
     // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
-    await this.#checkEpoch(signal)
+    if (store.fencesAppends === true) this.#epochSeenMs = performance.now()
+    else await this.#checkEpoch(signal)
   }
 
   /** Throws ERR_FENCED. */

@@ -44,6 +44,8 @@ interface Parts {
  * const store = await NatsStore.open({ servers: 'nats.internal:4222', name: 'app', replicas: 3, create: true })
  */
 export class NatsStore implements Store {
+  /** The server refuses what is not behind the newest epoch. */
+  readonly fencesAppends = true
   readonly #parts: Parts
   readonly #closing = new AbortController()
   #closed: Promise<void> | undefined

@@ -51,6 +51,12 @@ export interface Store {
   /** As a user would write it: `file:/var/lib/app`, `nats://host:4222/name`, `s3://bucket/prefix`. For messages. */
   readonly url: string
 
+  /**
+   * True: the store itself refuses an append (ERR_FENCED) once a newer epoch was claimed, so that one that succeeded need not
+   * be followed by a look at the epoch. Absent: the writer looks.
+   */
+  readonly fencesAppends?: boolean
+
   /** Claims the next epoch: nobody else gets the same one. `holder` says who, for people who look. */
   claimEpoch(holder: string, limits?: CallLimits): Promise<number>
   /** The newest epoch; 0 when none was ever claimed. Never an old answer: it decides about acknowledgements. */

@@ -1,63 +1,19 @@
 /** The built command line in a child process, as users run it; its parts where a whole run cannot reach them. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { init, Primary, Replica } from 'mylibsql'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import type { Check } from '../dist/cli/checks.js'
 import { comparePages } from '../dist/cli/page-comparison.js'
-import { type Check, type ProofSubject, prove } from '../dist/cli/proof.js'
+import { type ProofSubject, prove } from '../dist/cli/proof.js'
 import { ReplicationLag } from '../dist/cli/replication-lag.js'
 import { TransactionLedger } from '../dist/cli/transaction-ledger.js'
+import { CommandLine, main, until } from './support/command-line.js'
 
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-
-/** TMPDIR of the children, and a place beside it for what a test keeps. */
-let temporary: string
-let folder: string
-const children = new Set<ChildProcess>()
-beforeEach(async () => {
-  temporary = await mkdtemp(join(tmpdir(), 'cli-test-temporary-'))
-  folder = await mkdtemp(join(tmpdir(), 'cli-test-'))
-})
-afterEach(async () => {
-  for (const child of children) if (child.exitCode === null) child.kill('SIGKILL')
-  children.clear()
-  await rm(temporary, { recursive: true, force: true })
-  await rm(folder, { recursive: true, force: true })
-})
-
-interface Run {
-  readonly child: ChildProcess
-  readonly output: { out: string; err: string }
-  readonly code: Promise<number | null>
-}
-
-function start(...args: string[]): Run {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, TMPDIR: temporary } })
-  children.add(child)
-  const output = { out: '', err: '' }
-  child.stdout.on('data', (chunk) => {
-    output.out += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    output.err += chunk
-  })
-  return { child, output, code: once(child, 'close').then(([code]) => code as number | null) }
-}
-
-async function run(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const { output, code } = start(...args)
-  return { code: await code, ...output }
-}
-
-async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await delay(20)
-}
+const commandLine = new CommandLine()
+const start = (...args: string[]) => commandLine.start(...args)
+const run = (...args: string[]) => commandLine.run(...args)
 
 const logsIn = async (path: string) => (await readdir(path)).filter((name) => name.endsWith('.log')).sort()
 
@@ -102,11 +58,11 @@ describe('mylibsql load', () => {
     // A line each second when stderr is no terminal.
     expect(err).toMatch(/^filling the database: 100000 accounts$/m)
     expect(err).toMatch(/^load: 1\.0 of 1 s \| [\d,]+ transactions\/s \| durable/m)
-    expect(await readdir(temporary)).toEqual([])
+    expect(await readdir(commandLine.temporary)).toEqual([])
   })
 
   it('stops at an interrupt, drains, proves, prints tables and keeps the files in --dir', async () => {
-    const dir = join(folder, 'logs')
+    const dir = join(commandLine.folder, 'logs')
     const { child, output, code } = start('load', '--seconds', '60', '--dir', dir)
     await until(() => output.err.includes('transactions/s'))
     child.kill('SIGINT')
@@ -118,7 +74,7 @@ describe('mylibsql load', () => {
     expect(output.out).not.toContain('FAILED')
     expect(output.out).toContain(`Kept in ${dir}: base.db and ${(await logsIn(dir)).length} logs`)
     expect(await readdir(dir)).toEqual([...(await logsIn(dir)), 'base.db'])
-    expect(await readdir(temporary)).toEqual([])
+    expect(await readdir(commandLine.temporary)).toEqual([])
   })
 
   it('interrupted while it fills the database, leaves at once', async () => {
@@ -127,18 +83,18 @@ describe('mylibsql load', () => {
     child.kill('SIGINT')
     expect(await code).toBe(130)
     expect(output.out).toBe('')
-    expect(await readdir(temporary)).toEqual([])
+    expect(await readdir(commandLine.temporary)).toEqual([])
   })
 
   it("runs a user's script on a copy of a user's database", async () => {
-    const db = join(folder, 'shop.sqlite')
+    const db = join(commandLine.folder, 'shop.sqlite')
     const source = new Database(db)
     source.exec(`CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, stock INTEGER);
       CREATE TABLE orders (id INTEGER PRIMARY KEY, item INTEGER, amount INTEGER);
       INSERT INTO items VALUES (1, 'a', 10), (2, 'b', 20), (3, 'c', 30)`)
     source.close()
     const before = await readFile(db)
-    const script = join(folder, 'order.sql')
+    const script = join(commandLine.folder, 'order.sql')
     await writeFile(
       script,
       String.raw`\set item random(1, 3)
@@ -155,11 +111,11 @@ INSERT INTO orders (item, amount) VALUES (:item, :amount);`,
     expect(results.checks.map((check: Check) => check.name)).not.toContain('balances agree in the primary')
     expect(results.checks.at(-1).detail).toMatch(/^\d+ logs equal the primary: \d+ pages, byte for byte/)
     expect(await readFile(db)).toEqual(before)
-    expect((await readdir(folder)).sort()).toEqual(['order.sql', 'shop.sqlite'])
+    expect((await readdir(commandLine.folder)).sort()).toEqual(['order.sql', 'shop.sqlite'])
   })
 
   it('runs the script of pgbench as it is', async () => {
-    const script = join(folder, 'tpcb.sql')
+    const script = join(commandLine.folder, 'tpcb.sql')
     await writeFile(
       script,
       String.raw`\set aid random(1, 100000 * :scale)
@@ -180,21 +136,21 @@ END;`,
   })
 
   it('exits with 1 when a transaction fails', async () => {
-    const script = join(folder, 'wrong.sql')
+    const script = join(commandLine.folder, 'wrong.sql')
     await writeFile(script, 'INSERT INTO nowhere VALUES (1)')
     const { code, out } = await run('load', '--script', script, '--seconds', '60')
     expect(code).toBe(1)
     expect(out).toMatch(/^FAILED nothing failed: Transaction 1 failed: SQLITE_ERROR: no such table: nowhere/m)
     expect(out).toMatch(/^ok {5}a primary reopened from all logs/m)
-    expect(await readdir(temporary)).toEqual([])
+    expect(await readdir(commandLine.temporary)).toEqual([])
   })
 
   it('exits with 1 when a saved log is damaged', async () => {
-    const { child, output, code } = start('load', '--seconds', '60', '--dir', folder, '--json')
+    const { child, output, code } = start('load', '--seconds', '60', '--dir', commandLine.folder, '--json')
     // The replica has read the first log when there are more of them.
-    await until(async () => (await logsIn(folder)).length >= 5)
-    const [first] = await logsIn(folder)
-    const file = await open(join(folder, first!), 'r+')
+    await until(async () => (await logsIn(commandLine.folder)).length >= 5)
+    const [first] = await logsIn(commandLine.folder)
+    const file = await open(join(commandLine.folder, first!), 'r+')
     await file.write(Uint8Array.of(0xff, 0x00, 0xff), 0, 3, 5000)
     await file.close()
     child.kill('SIGINT')
@@ -242,7 +198,7 @@ describe('wrong calls exit with 2 and a sentence', () => {
   })
 
   it('script', async () => {
-    const script = join(folder, 'x.sql')
+    const script = join(commandLine.folder, 'x.sql')
     await writeFile(script, '\\sleep 3\nSELECT 1;')
     const { code, err } = await run('load', '--script', script)
     expect(err).toContain(`${script}, line 1: "\\sleep 3" is not "\\set name value", the only meta command`)
@@ -259,7 +215,7 @@ describe('wrong calls exit with 2 and a sentence', () => {
 describe('the proof', () => {
   it('finds a replica that is behind, a replica that differs, and transactions that are not in the logs', async () => {
     const { snapshot } = await init('CREATE TABLE t (id INTEGER PRIMARY KEY, value)')
-    const paths = [join(folder, 'base.db'), join(folder, '1.log')] as const
+    const paths = [join(commandLine.folder, 'base.db'), join(commandLine.folder, '1.log')] as const
     await snapshot.copyTo(paths[0])
     await using primary = await Primary.open(snapshot)
     const other = await Primary.open(snapshot)
@@ -290,7 +246,7 @@ describe('the proof', () => {
       ledger,
       measurements: { readCount: 0 },
       atStop: { logCount: 1, durableRuns: [{ first: 1, last: 1 }], executedCount: 2 },
-      scratchPath: folder,
+      scratchPath: commandLine.folder,
     }
     const checks: Check[] = []
     for await (const check of prove(subject)) checks.push(check)
@@ -309,17 +265,21 @@ describe('the proof', () => {
     expect(details.get('a primary reopened from all logs')).toBe(
       'it holds transactions 1 instead of the durable ones, 1-2',
     )
-    expect((await readdir(folder)).sort()).toEqual(['1.log', 'base.db'])
+    expect((await readdir(commandLine.folder)).sort()).toEqual(['1.log', 'base.db'])
   })
 
   it('compares to the last byte', async () => {
     const { snapshot } = await init('CREATE TABLE t (a)')
-    await snapshot.copyTo(join(folder, 'a.db'))
-    await snapshot.copyTo(join(folder, 'b.db'))
+    await snapshot.copyTo(join(commandLine.folder, 'a.db'))
+    await snapshot.copyTo(join(commandLine.folder, 'b.db'))
     const { pageSize, pageCount } = snapshot
-    const [a, b] = ['a.db', 'b.db'].map((name) => ({ path: join(folder, name), pageSize, pageCount }))
+    const [a, b] = ['a.db', 'b.db'].map((name) => ({
+      path: join(commandLine.folder, name),
+      pageSize,
+      pageCount,
+    }))
     await comparePages(a!, b!)
-    const file = await open(join(folder, 'b.db'), 'r+')
+    const file = await open(join(commandLine.folder, 'b.db'), 'r+')
     await file.write(Uint8Array.of(1), 0, 1, pageSize * pageCount - 1)
     await file.close()
     await expect(comparePages(a!, b!)).rejects.toThrow(

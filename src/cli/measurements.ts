@@ -1,7 +1,7 @@
 /** What is measured during a load. */
 import { createHistogram, type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { type Distribution, distribution, microseconds } from './distribution.js'
-import { ReplicationLag } from './replication-lag.js'
+import type { ReplicationLag } from './replication-lag.js'
 
 /** Node measures the time between two ticks of a timer of this period: what is over it is delay. */
 const eventLoopSampleMs = 1
@@ -12,13 +12,14 @@ export class Measurements {
   readonly #seal = createHistogram()
   readonly #save = createHistogram()
   readonly #eventLoop: IntervalHistogram = monitorEventLoopDelay({ resolution: eventLoopSampleMs })
-  readonly lagOfLogs = new ReplicationLag()
-  readonly lagOfFrames = new ReplicationLag()
+  readonly #lags: readonly ReplicationLag[]
   #readCount = 0
   #checkpointCount = 0
   #acknowledgedFrameNo = -1
 
-  constructor() {
+  /** `lags`: of all replicas, which are told of each commit. */
+  constructor(lags: readonly ReplicationLag[]) {
+    this.#lags = lags
     this.#eventLoop.enable()
   }
 
@@ -36,8 +37,7 @@ export class Measurements {
     // Transactions that were committed together have one frame number and are one point of the lag.
     if (frameNo === undefined || frameNo <= this.#acknowledgedFrameNo) return
     this.#acknowledgedFrameNo = frameNo
-    this.lagOfLogs.acknowledged(frameNo, atMs)
-    this.lagOfFrames.acknowledged(frameNo, atMs)
+    for (const lag of this.#lags) lag.acknowledged(frameNo, atMs)
   }
 
   durable(startedAtMs: number): void {
@@ -51,8 +51,8 @@ export class Measurements {
     this.#save.record(microseconds(savedAtMs - sealedAtMs))
   }
 
-  read(): void {
-    this.#readCount += 1
+  read(count = 1): void {
+    this.#readCount += count
   }
 
   distributions() {
@@ -62,8 +62,6 @@ export class Measurements {
       durableMs: distribution(this.#durable),
       sealMs: distribution(this.#seal),
       saveMs: distribution(this.#save),
-      lagOfLogsMs: distribution(this.lagOfLogs.histogram),
-      lagOfFramesMs: distribution(this.lagOfFrames.histogram),
       eventLoopDelayMs: this.#eventLoopDelay(),
     }
   }

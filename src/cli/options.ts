@@ -1,17 +1,26 @@
 /** The options of `mylibsql load`, checked: what is wrong with one is said in a sentence that names it. */
 import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { storeUrl } from './store-url.js'
+
+export const followersDefault = 2
 
 export interface LoadOptions {
   readonly seconds: number
   /** Branches; each has 10 tellers and 100,000 accounts. */
   readonly scale: number
   readonly clients: number
+  /** Transactions begun per second, all clients together. As many as they can when undefined. */
+  readonly rate?: number
   readonly checkpointMs: number
   /** Read loops on each replica. */
   readonly readers: number
   readonly readPauseMs: number
   readonly dir?: string
+  /** URL of the store that the primary archives to. */
+  readonly store?: string
+  /** Replicas that follow the store; undefined: the default. */
+  readonly followers?: number
   readonly db?: string
   readonly script?: string
   readonly query?: string
@@ -34,10 +43,22 @@ export function addLoadOptions(command: Command): Command {
       integer(1, 10_000),
     ),
     option('--clients <n>', 'transactions in flight at a time', 64, integer(1, 100_000)),
+    new Option(
+      '--rate <n>',
+      'transactions to begin per second (default: as many as the clients can)',
+    ).argParser(number(0.1, 1_000_000)),
     option('--checkpoint-ms <n>', 'time from one checkpoint to the next', 100, integer(1, msMax)),
-    option('--readers <n>', 'read loops on each of the two replicas', 1, integer(0, 64)),
+    option('--readers <n>', 'read loops on each replica', 1, integer(0, 64)),
     option('--read-pause-ms <n>', 'pause of a reader after each read', 5, integer(0, msMax)),
     new Option('--dir <folder>', 'keep snapshot and logs here (default: a temporary folder)'),
+    new Option(
+      '--store <url>',
+      'archive to this store, and follow it, instead of log files: file:DIR or nats://HOST:PORT/NAME',
+    ).argParser(storeUrl),
+    new Option(
+      '--followers <n>',
+      `replicas that follow the store, a process each (with --store, default: ${followersDefault})`,
+    ).argParser(integer(1, 100)),
     new Option('--db <file>', 'start from a copy of this SQLite database (needs --script)').argParser(file),
     new Option('--script <file>', 'SQL to run as one transaction, with \\set as in pgbench').argParser(file),
     new Option('--query <sql>', 'what the readers run (with --script)'),
@@ -56,6 +77,15 @@ export function checkTogether(options: LoadOptions): LoadOptions {
   }
   if (options.query !== undefined && options.script === undefined) {
     throw new UsageError('--query needs --script: the built-in load has a query of its own, which it checks')
+  }
+  if (options.store === undefined) {
+    if (options.followers === undefined) return options
+    throw new UsageError('--followers needs --store: what they follow is a store')
+  }
+  if (options.dir !== undefined) {
+    throw new UsageError(
+      '--dir and --store exclude each other: with a store, that is where everything is kept',
+    )
   }
   return options
 }

@@ -5,33 +5,27 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Log, Primary, Snapshot } from '../main/index.js'
-import { describeError } from './describe-error.js'
+import {
+  type Check,
+  check,
+  checkDurable,
+  checkIntegrity,
+  checkRun,
+  compareRuns,
+  compareWith,
+  type Reference,
+  type Run,
+} from './checks.js'
 import type { LogFolder } from './log-folder.js'
-import type { Measurements } from './measurements.js'
-import { comparePages } from './page-comparison.js'
-import type { RunControl } from './run-control.js'
 import type { Replicas, StateAtStop } from './traffic.js'
-import { countIds, describeRuns, type IdRun, type TransactionLedger } from './transaction-ledger.js'
-import type { Invariants, LoadPrimary, Readable } from './workload.js'
+import { countIds } from './transaction-ledger.js'
+import type { Invariants } from './workload.js'
 
-export interface Check {
-  readonly name: string
-  readonly isOk: boolean
-  /** What was found, or what differs. */
-  readonly detail: string
-}
-
-export interface ProofSubject {
-  readonly primary: LoadPrimary
+export interface ProofSubject extends Run {
   readonly replicas: Replicas
   readonly folder: Pick<LogFolder, 'snapshotPath' | 'logPaths'>
   readonly invariants: Invariants | undefined
-  readonly control: Pick<RunControl, 'failures'>
-  readonly ledger: Pick<TransactionLedger, 'executedCount' | 'durableCount' | 'durableRuns'>
-  readonly measurements: Pick<Measurements, 'readCount'>
   readonly atStop: StateAtStop
-  /** For snapshots to compare. */
-  readonly scratchPath: string
 }
 
 /** The checks one by one, as they are made. */
@@ -62,62 +56,6 @@ export async function* prove(subject: ProofSubject): AsyncGenerator<Check> {
   } finally {
     await rm(reference.path, { force: true })
   }
-}
-
-async function check(name: string, examine: () => Promise<string>): Promise<Check> {
-  try {
-    return { name, isOk: true, detail: await examine() }
-  } catch (error) {
-    return { name, isOk: false, detail: describeError(error) }
-  }
-}
-
-function checkRun({ control, ledger, measurements }: ProofSubject): string {
-  const [first, ...others] = control.failures
-  const count = `${ledger.executedCount} transactions, ${measurements.readCount} reads from replicas`
-  if (first === undefined) return `${count}, each as it has to be`
-  throw new Error(
-    `${describeError(first)}${others.length === 0 ? '' : ` (and ${others.length} more)`} after ${count}`,
-  )
-}
-
-function checkDurable({ ledger, primary }: ProofSubject): string {
-  const { executedCount, durableCount } = ledger
-  if (durableCount !== executedCount) throw new Error(`${durableCount} of ${executedCount} transactions are`)
-  return `${durableCount} transactions, saved up to frame ${primary.savedFrameNo ?? 'none'}`
-}
-
-/** A snapshot file of the primary, made with the first comparison. */
-interface Reference {
-  readonly path: string
-  snapshot?: Promise<Snapshot>
-}
-
-async function compareWith(
-  { primary, scratchPath }: ProofSubject,
-  reference: Reference,
-  database: Pick<Primary, 'snapshot' | 'lastFrameNo'>,
-): Promise<string> {
-  reference.snapshot ??= primary.snapshot(reference.path)
-  const expected = await reference.snapshot
-  const path = join(scratchPath, 'compared.db')
-  try {
-    const actual = await database.snapshot(path)
-    if (actual.lastFrameNo !== expected.lastFrameNo) {
-      throw new Error(`it stands at frame ${actual.lastFrameNo}, the primary at ${expected.lastFrameNo}`)
-    }
-    await comparePages(expected, actual)
-    return `${expected.pageCount} pages, byte for byte, at frame ${expected.lastFrameNo ?? 'none'}`
-  } finally {
-    await rm(path, { force: true })
-  }
-}
-
-async function checkIntegrity(database: Readable): Promise<string> {
-  const rows = await database.all('PRAGMA integrity_check')
-  const lines = rows.map((row) => String(row.integrity_check))
-  if (lines.length === 1 && lines[0] === 'ok') return 'integrity_check ok'
-  throw new Error(lines.slice(0, 3).join('; '))
 }
 
 /** What was durable when the load stopped is there, and nothing of what was only executed. */
@@ -158,11 +96,4 @@ async function withReopened(
   const logs = await Promise.all(logPaths.slice(0, logCount).map((path) => Log.open(path, { verify: false })))
   await using reopened = await Primary.open(snapshot, logs)
   return await examine(reopened)
-}
-
-function compareRuns(expected: readonly IdRun[], actual: readonly IdRun[]): void {
-  if (JSON.stringify(expected) === JSON.stringify(actual)) return
-  throw new Error(
-    `it holds transactions ${describeRuns(actual)} instead of the durable ones, ${describeRuns(expected)}`,
-  )
 }

@@ -20,14 +20,13 @@ export class ReplicationLag {
     else this.#waiting.push({ frameNo, atMs })
   }
 
-  /** Everything up to `frameNo` is applied now. */
-  applied(frameNo: number | undefined): void {
+  /** Everything up to `frameNo` is applied: now, or at a time that another process has told. */
+  applied(frameNo: number | undefined, atMs = performance.now()): void {
     if (frameNo === undefined) return
     this.#appliedFrameNo = frameNo
-    const nowMs = performance.now()
     const left = this.#waiting.findIndex((commit) => commit.frameNo > frameNo)
     const applied = this.#waiting.splice(0, left === -1 ? this.#waiting.length : left)
-    for (const { atMs } of applied) this.#record(nowMs - atMs)
+    for (const commit of applied) this.#record(Math.max(0, atMs - commit.atMs))
   }
 
   #record(lagMs: number): void {

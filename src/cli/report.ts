@@ -1,13 +1,12 @@
 /** The results: as one object, and as tables for people. */
 import { availableParallelism } from 'node:os'
 import Table from 'cli-table3'
+import type { Check } from './checks.js'
 import type { Distribution } from './distribution.js'
-import type { LogFolder } from './log-folder.js'
 import type { Measurements } from './measurements.js'
 import type { LoadOptions } from './options.js'
-import type { Check } from './proof.js'
 import type { StopReason } from './run-control.js'
-import type { TrafficResult } from './traffic.js'
+import type { TrafficTimes } from './traffic.js'
 import type { TransactionLedger } from './transaction-ledger.js'
 
 export interface Results extends ReturnType<Measurements['distributions']> {
@@ -40,14 +39,16 @@ export interface Measured {
   readonly frameCount: number
   /** Bytes of one frame, header included. */
   readonly frameSizeBytes: number
-  readonly traffic: TrafficResult
+  readonly traffic: TrafficTimes
   readonly ledger: TransactionLedger
   readonly measurements: Measurements
-  readonly folder: LogFolder
+  readonly checkpointCount: number
+  /** Of all logs. */
+  readonly logBytes: number
 }
 
 export function collect(measured: Measured): Results {
-  const { traffic, ledger, measurements, folder, frameCount } = measured
+  const { traffic, ledger, measurements, frameCount } = measured
   const seconds = traffic.executeMs / 1000
   const frameBytes = frameCount * measured.frameSizeBytes
   return {
@@ -64,8 +65,8 @@ export function collect(measured: Measured): Results {
     framesPerSecond: frameCount / seconds,
     frameBytes,
     megabytesPerSecond: frameBytes / 1e6 / seconds,
-    checkpointCount: measurements.checkpointCount,
-    logBytes: folder.byteCount,
+    checkpointCount: measured.checkpointCount,
+    logBytes: measured.logBytes,
     readCount: measurements.readCount,
     readsPerSecond: measurements.readCount / seconds,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
@@ -73,29 +74,32 @@ export function collect(measured: Measured): Results {
   }
 }
 
-export function formatTables(results: Results): string {
+/** What is called otherwise, or is there at all, with and without a store. */
+export interface TableParts {
+  readonly checkpoints: string
+  /** Times of checkpoints and replicas. */
+  readonly times: Record<string, Distribution | null>
+  /** Behind the peak memory of this process. */
+  readonly memory?: string
+}
+
+export function formatTables(results: Results, { checkpoints, times: ofParts, memory }: TableParts): string {
   const rates = table(['', 'count', 'per second'], {
     'transactions executed': [count(results.executedCount), count(results.executedPerSecond)],
     'transactions durable': [count(results.durableCount), count(results.durablePerSecond)],
     frames: [count(results.frameCount), count(results.framesPerSecond)],
     'MB of frames': [count(results.frameBytes / 1e6), count(results.megabytesPerSecond)],
-    'checkpoints (log files)': [
-      count(results.checkpointCount),
-      (results.checkpointCount / results.seconds).toFixed(1),
-    ],
+    [checkpoints]: [count(results.checkpointCount), (results.checkpointCount / results.seconds).toFixed(1)],
     'reads from replicas': [count(results.readCount), count(results.readsPerSecond)],
   })
   const times = table(['milliseconds', 'p50', 'p99', 'max'], {
     'call to executed': cells(results.executeMs),
     'call to durable': cells(results.durableMs),
-    'checkpoint: sealing the log': cells(results.sealMs),
-    'checkpoint: saving the log, synced': cells(results.saveMs),
-    'lag of the replica fed with logs': cells(results.lagOfLogsMs),
-    'lag of the replica fed with frames': cells(results.lagOfFramesMs),
+    ...Object.fromEntries(Object.entries(ofParts).map(([name, each]) => [name, cells(each)])),
     'event-loop delay': cells(results.eventLoopDelayMs),
   })
-  const memory = `peak memory (RSS): ${count(results.peakRssBytes / 1e6)} MB`
-  return `${title(results)}\n${rates}\n${times}\n${memory}\n`
+  const peak = `peak memory (RSS): ${megabytes(results.peakRssBytes)}${memory ?? ''}`
+  return `${title(results)}\n${rates}\n${times}\n${peak}\n`
 }
 
 export function formatCheck({ name, isOk, detail }: Check): string {
@@ -104,8 +108,9 @@ export function formatCheck({ name, isOk, detail }: Check): string {
 
 function title({ workload, options, machine: { node, cpus }, seconds, stoppedBy }: Results): string {
   const stopped = { time: '', interrupt: ' (stopped early)', failure: ' (stopped by a failure)' }[stoppedBy]
+  const rate = options.rate === undefined ? '' : ` at ${options.rate.toLocaleString('en')} transactions/s`
   return (
-    `${workload}: ${seconds.toFixed(1)} s${stopped}, ${options.clients} clients, a checkpoint every ` +
+    `${workload}: ${seconds.toFixed(1)} s${stopped}, ${options.clients} clients${rate}, a checkpoint every ` +
     `${options.checkpointMs} ms, Node ${node} on ${cpus} CPUs`
   )
 }
@@ -120,6 +125,10 @@ function table(head: string[], rows: Record<string, string[]>): string {
 function cells(times: Distribution | null): string[] {
   if (times === null) return ['-', '-', '-']
   return [times.p50, times.p99, times.max].map((ms) => ms.toFixed(ms < 10 ? 2 : 1))
+}
+
+export function megabytes(byteCount: number): string {
+  return `${count(byteCount / 1e6)} MB`
 }
 
 function count(value: number): string {

@@ -3,14 +3,14 @@
  * control says so; then what is under way is finished, what is not saved is saved, and the replicas catch up.
  */
 import { setImmediate as nextTick, setTimeout as pause } from 'node:timers/promises'
-import type { Ack, Log, Replica } from '../main/index.js'
+import type { Log, Replica } from '../main/index.js'
+import { type ClientParts, runClients } from './clients.js'
 import { followFrames, LogFollower } from './followers.js'
 import type { LogFolder } from './log-folder.js'
-import type { Measurements } from './measurements.js'
 import type { LoadOptions } from './options.js'
-import type { RunControl } from './run-control.js'
-import type { IdRun, TransactionLedger } from './transaction-ledger.js'
-import type { LoadPrimary, Workload } from './workload.js'
+import { readRepeatedly } from './reader.js'
+import type { ReplicationLag } from './replication-lag.js'
+import type { IdRun } from './transaction-ledger.js'
 
 export interface Replicas {
   /** Fed with saved log files. */
@@ -19,15 +19,17 @@ export interface Replicas {
   readonly frames: Replica
 }
 
-export interface TrafficParts {
+/** Of each replica. */
+export interface Lags {
+  readonly logs: ReplicationLag
+  readonly frames: ReplicationLag
+}
+
+export interface TrafficParts extends ClientParts {
   readonly options: LoadOptions
-  readonly workload: Workload
-  readonly primary: LoadPrimary
   readonly replicas: Replicas
+  readonly lags: Lags
   readonly folder: LogFolder
-  readonly control: RunControl
-  readonly measurements: Measurements
-  readonly ledger: TransactionLedger
 }
 
 /** What was durable when the load stopped, before the last checkpoint: what a crash would have left. */
@@ -37,11 +39,14 @@ export interface StateAtStop {
   readonly executedCount: number
 }
 
-export interface TrafficResult {
+export interface TrafficTimes {
   /** From the first transaction to the last one that was executed. */
   readonly executeMs: number
   /** From the first transaction until all were durable. */
   readonly durableMs: number
+}
+
+export interface TrafficResult extends TrafficTimes {
   readonly atStop: StateAtStop
 }
 
@@ -51,23 +56,23 @@ export class Traffic {
 
   constructor(parts: TrafficParts) {
     this.#parts = parts
-    this.#logFollower = new LogFollower(parts.replicas.logs, parts.measurements.lagOfLogs)
+    this.#logFollower = new LogFollower(parts.replicas.logs, parts.lags.logs)
   }
 
   /** Never rejects: what fails is told to the control. */
   async run(): Promise<TrafficResult> {
-    const { options, primary, replicas, folder, control, measurements, ledger } = this.#parts
+    const { options, primary, replicas, lags, folder, control, ledger } = this.#parts
     const startedAtMs = performance.now()
     const timer = setTimeout(() => control.stop('time'), options.seconds * 1000)
     const frames = primary.captureFrames()
-    const following = followFrames(replicas.frames, frames, measurements.lagOfFrames)
+    const following = followFrames(replicas.frames, frames, lags.frames)
     following.catch(control.fail)
     const background = [
       this.#checkpointRegularly(),
       ...repeat(options.readers, () => this.#read(replicas.logs)),
       ...repeat(options.readers, () => this.#read(replicas.frames)),
     ]
-    await Promise.all(repeat(options.clients, () => this.#runTransactions()))
+    await runClients(this.#parts)
     clearTimeout(timer)
     const executeMs = performance.now() - startedAtMs
     await Promise.all(background)
@@ -86,31 +91,6 @@ export class Traffic {
     frames.close()
     await following.catch(() => {})
     return { executeMs, durableMs, atStop }
-  }
-
-  /** One client: the next transaction begins when the last one is executed, durable or not. */
-  async #runTransactions(): Promise<void> {
-    const { workload, primary, control, measurements, ledger } = this.#parts
-    while (!control.isStopped) {
-      const id = ledger.next()
-      const startedAtMs = performance.now()
-      try {
-        const ack = await workload.execute(primary, id)
-        measurements.executed(startedAtMs, performance.now(), ack.frameNo)
-        ledger.executed()
-        this.#awaitDurable(ack, id, startedAtMs)
-      } catch (cause) {
-        control.fail(new Error(`Transaction ${id} failed`, { cause }))
-      }
-    }
-  }
-
-  #awaitDurable(ack: Ack<unknown>, id: number, startedAtMs: number): void {
-    const { control, measurements, ledger } = this.#parts
-    ack.durable().then(() => {
-      measurements.durable(startedAtMs)
-      ledger.durable(id)
-    }, control.fail)
   }
 
   async #checkpointRegularly(): Promise<void> {
@@ -144,15 +124,11 @@ export class Traffic {
 
   async #read(replica: Replica): Promise<void> {
     const { options, workload, control, measurements } = this.#parts
-    while (!control.isStopped) {
-      try {
-        workload.checkRow(await replica.get(workload.query))
-        measurements.read()
-      } catch (cause) {
-        control.fail(new Error('A read from a replica failed', { cause }))
-      }
-      await this.#pause(options.readPauseMs)
-    }
+    const { readPauseMs } = options
+    const onRead = () => measurements.read()
+    await readRepeatedly(replica, { workload, readPauseMs, signal: control.signal, onRead }).catch(
+      control.fail,
+    )
   }
 
   /** Ends early when the load does. */

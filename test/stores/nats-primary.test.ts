@@ -1,0 +1,67 @@
+/** Everything on a NatsStore: a primary that archives, replicas that follow, another primary that takes over, a restore. */
+import { join } from 'node:path'
+import { Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { closedAfterTest, expectSameBytes, integrityCheck } from '../support/database.js'
+import { expectCode } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
+import { NatsServer } from '../support/nats-server.js'
+import { openNatsStore, storeName } from '../support/nats-store.js'
+
+let server: NatsServer
+
+beforeAll(async () => {
+  server = await NatsServer.start({ maxPayload: 64 * 1024 })
+})
+afterAll(() => server?.remove())
+
+const checkpoint = { intervalMs: 10 }
+const insert = 'INSERT INTO notes (n, text) VALUES (?, ?)'
+const numbers = (database: Primary | Replica) => database.all('SELECT n FROM notes ORDER BY n')
+
+it('replicates, fails over and restores', async () => {
+  const name = storeName()
+  const [first, second, third] = await Promise.all([1, 2, 3].map(() => openNatsStore(server, { name })))
+  await first!.putSnapshot(await Snapshot.blank())
+  const older = closedAfterTest(await Primary.open({ store: first!, checkpoint }))
+  await older.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')
+  const replica = closedAfterTest(await Replica.follow(third!))
+  for (let n = 0; n < 40; n++) {
+    // Now and then more than a message holds.
+    const ack = await older.run(insert, [n, 'x'.repeat(n % 10 === 9 ? 200_000 : 10)])
+    await ack.durable()
+    if (n % 10 === 0) await replica.waitFor(ack.frameNo)
+  }
+  const newer = closedAfterTest(await Primary.open({ store: second!, checkpoint }))
+  expect(await numbers(newer)).toHaveLength(40)
+  const lost = await older.run(insert, [1000, 'of the older one'])
+  await expectCode(lost.durable(), 'ERR_FENCED')
+  const kept = await newer.run(insert, [40, 'of the newer one'])
+  await kept.durable()
+  await replica.waitFor(kept.frameNo)
+  await expectSameBytes(newer, replica)
+  expect((await numbers(replica)).map(({ n }) => n)).toEqual(Array.from({ length: 41 }, (_, n) => n))
+  const target = join(temporaryFolder(), 'restored.db')
+  await restore(third!, target)
+  integrityCheck(target)
+  // Pruned, and restored once more, from a snapshot that is as large as many messages.
+  const logCount = (await third!.logs()).length
+  await second!.putSnapshot(await newer.snapshot(join(temporaryFolder(), 'newer.db')))
+  await prune(second!, { keepMs: 0, keepSnapshots: 1 })
+  expect((await third!.logs()).length).toBeLessThan(logCount)
+  const again = closedAfterTest(await Primary.open({ store: third!, checkpoint }))
+  await expectSameBytes(replica, again)
+})
+
+it('lets a replica take over', async () => {
+  const name = storeName()
+  const [first, second] = await Promise.all([1, 2].map(() => openNatsStore(server, { name })))
+  await first!.putSnapshot(await Snapshot.blank())
+  const primary = closedAfterTest(await Primary.open({ store: first!, checkpoint }))
+  await (await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
+  const replica = closedAfterTest(await Replica.follow(second!))
+  const promoted = closedAfterTest(await replica.promote())
+  await (await promoted.run(insert, [1, 'of the one that was promoted'])).durable()
+  await expectCode((await primary.run(insert, [2, 'late'])).durable(), 'ERR_FENCED')
+  expect(await numbers(promoted)).toEqual([{ n: 1 }])
+})

@@ -1,7 +1,7 @@
-/** Replicas: opened from a snapshot and logs, and fed with logs. */
+/** Replicas, opened from a snapshot and logs and fed with logs, and restores. */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { copyFile, readFile, rm } from 'node:fs/promises'
-import { Log, Replica, Snapshot } from '../dist/main/index.js'
+import { FileStore, Log, Replica, restore, Snapshot } from '../dist/main/index.js'
 import { newPath } from './databases.mjs'
 import { milliseconds, perSecond } from './harness.mjs'
 import { makeLogs, makePages } from './pages.mjs'
@@ -85,4 +85,40 @@ const apply = {
   },
 }
 
-export const benchmarks = [open, apply]
+const restoring = {
+  name: 'restore.mbps',
+  about: 'restore() of a FileStore: 512 MiB snapshot and 512 MiB of logs, verified and synced',
+  reference: 'fs.copyFile of them',
+  unit: 'MB/s',
+  goal: { of: 'ratio', atLeast: 0.5 },
+  async prepare({ folder, isQuick }) {
+    const eachBytes = (isQuick ? 32 : 512) * mebibyte
+    const { snapshot, logs, paths } = await makeHistory(folder, eachBytes, eachBytes)
+    const store = new FileStore(newPath(folder, '.store'))
+    await store.putSnapshot(snapshot)
+    const epoch = await store.claimEpoch('benchmark')
+    for (const log of logs) await store.append(log, epoch)
+    const megabytes = (snapshot.byteLength + logs.reduce((sum, log) => sum + log.byteLength, 0)) / 1e6
+    return {
+      async measure() {
+        const path = newPath(folder, '.restored')
+        const value = await perSecond(megabytes, () => restore(store, path))
+        await rm(path)
+        return value
+      },
+      async measureReference() {
+        const copies = paths.map(() => newPath(folder, '.copy'))
+        const value = await perSecond(megabytes, async () => {
+          for (const [index, path] of paths.entries()) await copyFile(path, copies[index])
+        })
+        await Promise.all(copies.map((path) => rm(path)))
+        return value
+      },
+      async close() {
+        await store.close()
+      },
+    }
+  },
+}
+
+export const benchmarks = [open, apply, restoring]

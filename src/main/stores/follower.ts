@@ -104,7 +104,9 @@ export class Follower {
 
   /** One that goes on where this one was stopped. */
   renewed(): Follower {
-    return new Follower(this.store, this.#followed, { pollMs: this.#pollMs })
+    const follower = new Follower(this.store, this.#followed, { pollMs: this.#pollMs })
+    follower.#epoch = this.#epoch
+    return follower
   }
 
   stats(): FollowStats {

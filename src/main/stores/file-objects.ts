@@ -1,7 +1,6 @@
-/** Names of objects in a FileStore, and their bytes: read and written in chunks, none held whole but small logs. */
+/** Objects of a FileStore: their bytes, read and written in chunks, none held whole but small logs. */
 import { constants, copyFile, type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { FrameNo } from '../../protocol/frame.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type Compression, decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
@@ -12,26 +11,7 @@ import { compressed, decompressed, gathered } from './compression.js'
 import { type ObjectFacts, storeError } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
-const digits = 16
-const blankName = 'blank.db'
 const chunkBytes = 4 * 1024 * 1024
-
-export const epochName = (epoch: number) => String(epoch).padStart(digits, '0')
-export const logName = (startFrameNo: FrameNo) => `${String(startFrameNo).padStart(digits, '0')}.log`
-export const snapshotName = (lastFrameNo: FrameNo | undefined) =>
-  lastFrameNo === undefined ? blankName : `${String(lastFrameNo).padStart(digits, '0')}.db`
-
-export const epochOf = (name: string) => numberIn(/^(\d{16})$/, name)
-/** Undefined: the file is no log of the store. */
-export const startFrameNoOf = (name: string) => numberIn(/^(\d{16})\.log$/, name)
-export const isSnapshotName = (name: string) => name === blankName || lastFrameNoOf(name) !== undefined
-/** Undefined also for the blank database. */
-export const lastFrameNoOf = (name: string) => numberIn(/^(\d{16})\.db$/, name)
-
-function numberIn(pattern: RegExp, name: string): number | undefined {
-  const found = pattern.exec(name)?.[1]
-  return found === undefined || !Number.isSafeInteger(Number(found)) ? undefined : Number(found)
-}
 
 /** Size and time of an object; undefined when it is not there. */
 export async function findObject(path: string): Promise<ObjectFacts | undefined> {

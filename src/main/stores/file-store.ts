@@ -27,21 +27,23 @@ import { checkCompression, compressed, decompressed } from './compression.js'
 import { followLogs } from './file-follow.js'
 import {
   chunksOf,
-  epochName,
-  epochOf,
   findObject,
-  isSnapshotName,
-  lastFrameNoOf,
-  logName,
   notFound,
   readError,
   readLogObject,
-  snapshotName,
-  startFrameNoOf,
   writeChunks,
   writeLogObject,
   writeTemporary,
 } from './file-objects.js'
+import {
+  epochName,
+  epochOf,
+  isSnapshotName,
+  lastFrameNoOf,
+  logName,
+  snapshotName,
+  startFrameNoOf,
+} from './object-names.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { type Kind, StoreFolder } from './store-folder.js'
 import { checkOwnLog, checkOwnSnapshot, namedAs, stampedHeader } from './stored-log.js'

@@ -6,14 +6,13 @@ import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { Log } from '../log.js'
-import { LogReader } from '../log-reader.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed, gathered } from './compression.js'
 import { decodeMessage, type LogMessage, sequencesOf } from './nats-message.js'
 import type { NatsStream } from './nats-stream.js'
 import type { StoredLog } from './store.js'
-import { namedAs, stampedHeader } from './stored-log.js'
+import { namedAs, stampedHeader, storedChunks } from './stored-log.js'
 
 export interface LogPart {
   readonly bytes: Uint8Array
@@ -31,19 +30,8 @@ export async function* partsOf(
   partBytesMax: number,
 ): AsyncGenerator<LogPart, void, undefined> {
   const header = stampedHeader(file.header, epoch)
-  const reader = await LogReader.open(file)
-  try {
-    const chunks = chunksOf(header, reader)
-    const rawBytes = logByteLength(file.header)
-    yield* pieces(compressed(chunks, rawBytes, method), partBytesMax)
-  } finally {
-    await reader.close()
-  }
-}
-
-async function* chunksOf(header: Uint8Array, reader: LogReader): AsyncGenerator<Uint8Array, void, undefined> {
-  yield header
-  yield* reader.chunks()
+  const rawBytes = logByteLength(file.header)
+  yield* pieces(compressed(storedChunks(file, header), rawBytes, method), partBytesMax)
 }
 
 async function* pieces(chunks: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<LogPart> {

@@ -15,6 +15,7 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
+import { checkMarker, markerBytes, markerName } from './store-marker.js'
 
 export type Kind = 'epochs' | 'logs' | 'snapshots'
 const kinds: readonly Kind[] = ['epochs', 'logs', 'snapshots']
@@ -27,8 +28,6 @@ export interface ObjectFacts {
   readonly storedAt: Date
 }
 
-const markerName = 'mylibsql-store.json'
-const marker = { format: 'mylibsql-store', version: 1 }
 /** Of a file that nobody has written to meanwhile. What a dead writer left costs only space: there is no hurry. */
 const leftoverAgeMs = 24 * 60 * 60 * 1000
 
@@ -197,7 +196,7 @@ export class StoreFolder {
       try {
         const handle = await open(temporary, 'wx')
         try {
-          await handle.writeFile(`${JSON.stringify(marker)}\n`)
+          await handle.writeFile(markerBytes())
           await handle.sync()
         } finally {
           await handle.close()
@@ -215,15 +214,7 @@ export class StoreFolder {
   async #checkMarker(): Promise<void> {
     const path = join(this.path, markerName)
     const text = await this.#attempt('read', path, () => readFile(path, 'utf8'))
-    const found = parsed(text)
-    if (found?.format !== marker.format) {
-      throw new MylibsqlError('ERR_STORE', `${path} is not of mylibsql: this is no store`, { path })
-    }
-    if (found.version !== marker.version) {
-      const message = `${path}: a store of version ${found.version}, this release knows ${marker.version}`
-      const details = { path, expected: marker.version, actual: Number(found.version) }
-      throw new MylibsqlError('ERR_VERSION', message, details)
-    }
+    checkMarker(text, path)
   }
 
   async #makeFolder(path: string): Promise<void> {
@@ -280,13 +271,5 @@ async function syncPath(path: string): Promise<void> {
     await handle.sync()
   } finally {
     await handle.close()
-  }
-}
-
-function parsed(text: string): { format?: unknown; version?: unknown } | undefined {
-  try {
-    return JSON.parse(text) ?? undefined
-  } catch {
-    return undefined
   }
 }

@@ -1,7 +1,8 @@
 /** What every store does with logs and snapshots that it is given or has found. */
 import { MylibsqlError } from '../../protocol/errors.js'
-import { encodeLogHeader, type LogHeader } from '../../protocol/log-format.js'
+import { encodeLogHeader, type LogFile, type LogHeader } from '../../protocol/log-format.js'
 import type { Log } from '../log.js'
+import { LogReader } from '../log-reader.js'
 import type { Snapshot } from '../snapshot.js'
 
 /**
@@ -13,6 +14,20 @@ export function stampedHeader(header: LogHeader, epoch: number): Uint8Array {
   if (header.version !== 3) throw new TypeError('A store takes logs of version 3, this one is of version 2')
   if (header.frameCount === 0) throw new TypeError('A store takes logs that hold frames, this one is empty')
   return encodeLogHeader({ ...header, epoch })
+}
+
+/** The bytes of a log under another header. */
+export async function* storedChunks(
+  file: LogFile,
+  headerBytes: Uint8Array,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = await LogReader.open(file)
+  try {
+    yield headerBytes
+    yield* reader.chunks()
+  } finally {
+    await reader.close()
+  }
 }
 
 /**

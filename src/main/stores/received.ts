@@ -1,0 +1,102 @@
+/** What comes out of a store in chunks, of unknown length, as a log or a snapshot that is checked. */
+
+import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import { logMemoryBytesMax } from '../../protocol/limits.js'
+import { Log } from '../log.js'
+import { Snapshot } from '../snapshot.js'
+import { runTask } from '../task-pool.js'
+import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
+import { gathered } from './compression.js'
+import { writeTemporary } from './file-objects.js'
+import { namedAs } from './stored-log.js'
+
+/**
+ * A small log stays in memory, a larger one goes to a temporary file.
+ *
+ * Throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT naming `id`, also when it begins at another frame; what `chunks` throws.
+ */
+export async function receivedLog(
+  chunks: AsyncIterable<Uint8Array>,
+  id: string,
+  startFrameNo: FrameNo,
+): Promise<Log> {
+  const source = chunks[Symbol.asyncIterator]()
+  try {
+    const { list, isAll } = await firstChunks(source)
+    const log = isAll ? await smallLog(list, id) : await largeLog(joined(list, source), id)
+    if (log.startFrameNo === startFrameNo) return log
+    await log.close()
+    const message = `${id} is named for frame ${startFrameNo}, but holds frames from ${log.startFrameNo} on`
+    const details = { path: id, expected: startFrameNo, actual: log.startFrameNo }
+    throw new MylibsqlError('ERR_CORRUPT', message, details)
+  } finally {
+    await source.return?.()
+  }
+}
+
+/** Throws ERR_NOT_A_SNAPSHOT, ERR_CORRUPT naming `id`, also when it ends with another frame; what `chunks` throws. */
+export async function receivedSnapshot(
+  chunks: AsyncIterable<Uint8Array>,
+  id: string,
+  lastFrameNo: FrameNo | undefined,
+): Promise<Snapshot> {
+  const path = await temporaryPath('.db')
+  try {
+    await writeTemporary(path, chunks)
+    const file = await runTask({ kind: 'openSnapshot', path, verify: true, format: 'mylibsql' })
+    if (file.trailer.lastFrameNo === lastFrameNo) return Snapshot.fromFile(file, { temporary: true })
+    const message = `${id} is named for frame ${lastFrameNo}, but its last frame is ${file.trailer.lastFrameNo}`
+    throw new MylibsqlError('ERR_CORRUPT', message, { path: id })
+  } catch (error) {
+    await removeTemporaryFile(path)
+    throw namedAs(id, error, path)
+  }
+}
+
+/** As many as are held in memory, and one more. */
+async function firstChunks(
+  source: AsyncIterator<Uint8Array>,
+): Promise<{ list: Uint8Array[]; isAll: boolean }> {
+  const list: Uint8Array[] = []
+  let byteCount = 0
+  while (byteCount <= logMemoryBytesMax) {
+    const { done, value } = await source.next()
+    if (done === true) return { list, isAll: true }
+    list.push(value)
+    byteCount += value.length
+  }
+  return { list, isAll: false }
+}
+
+async function smallLog(list: readonly Uint8Array[], id: string): Promise<Log> {
+  try {
+    return await Log.from(await gathered(list))
+  } catch (error) {
+    throw namedAs(id, error)
+  }
+}
+
+async function largeLog(chunks: AsyncIterable<Uint8Array>, id: string): Promise<Log> {
+  const path = await temporaryPath('.log')
+  try {
+    await writeTemporary(path, chunks)
+    const { file } = await runTask({ kind: 'openLog', path, verify: true })
+    return Log.fromFile(file, { temporary: true })
+  } catch (error) {
+    await removeTemporaryFile(path)
+    throw namedAs(id, error, path)
+  }
+}
+
+async function* joined(
+  list: readonly Uint8Array[],
+  rest: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* list
+  for (;;) {
+    const { done, value } = await rest.next()
+    if (done === true) return
+    yield value
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * The object that says that there is a store, the same one that a FileStore has, and by which it is seen that the service
+ * honours conditions: putting it where it is already must be refused.
+ */
+import { MylibsqlError } from '../../protocol/errors.js'
+import { gathered } from './compression.js'
+import type { S3Bucket } from './s3-bucket.js'
+import { isRefusal, isUnsupported } from './s3-failure.js'
+import { bytesPayload } from './s3-payload.js'
+import type { CallLimits } from './store.js'
+import { checkMarker, markerBytes, markerName } from './store-marker.js'
+
+export class S3Marker {
+  readonly #bucket: S3Bucket
+  readonly #key: string
+  #isChecked = false
+
+  constructor(bucket: S3Bucket, prefix: string) {
+    this.#bucket = bucket
+    this.#key = `${prefix}${markerName}`
+  }
+
+  /** Passes also when the credentials do not permit to write: whoever only reads fences nobody. */
+  async open(): Promise<void> {
+    try {
+      await this.check()
+    } catch (error) {
+      const { code, cause } = error as MylibsqlError
+      if (code !== 'ERR_STORE' || !isRefusal(cause)) throw error
+    }
+  }
+
+  /** Once. Throws ERR_STORE when the service ignores conditions; ERR_VERSION. */
+  async check(limits?: CallLimits): Promise<void> {
+    if (this.#isChecked) return
+    const isNew = await this.#putNew(limits)
+    if (isNew && (await this.#putNew(limits))) throw await this.#cannotFence()
+    if (!isNew)
+      await this.#bucket.read(this.#key, limits, async (chunks) => {
+        const text = Buffer.from(await gathered(chunks)).toString()
+        checkMarker(text, this.#bucket.nameOf(this.#key))
+      })
+    this.#isChecked = true
+  }
+
+  async #putNew(limits: CallLimits | undefined): Promise<boolean> {
+    try {
+      return (await this.#bucket.putNew(this.#key, bytesPayload(markerBytes()), limits)) === 'made'
+    } catch (error) {
+      if (isUnsupported((error as MylibsqlError).cause)) throw await this.#cannotFence(error)
+      throw error
+    }
+  }
+
+  async #cannotFence(cause?: unknown): Promise<MylibsqlError> {
+    const name = this.#bucket.nameOf(this.#key)
+    const endpoint = await this.#bucket.endpoint()
+    const message =
+      `${endpoint} does not honour "If-None-Match: *" (putting ${name} where it was already was not refused): ` +
+      'two primaries could both be acknowledged, so it cannot be a store'
+    return new MylibsqlError('ERR_STORE', message, { path: name }, { cause })
+  }
+}

@@ -5,6 +5,7 @@ import type { Compression } from '../../protocol/object-format.js'
 import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '../arguments.js'
 import { Log } from '../log.js'
 import { Snapshot } from '../snapshot.js'
+import { whenEither } from './either-signal.js'
 import { storeError } from './nats-failure.js'
 import { readLog } from './nats-log-bytes.js'
 import { NatsLogs } from './nats-logs.js'
@@ -251,20 +252,6 @@ export class NatsStore implements Store {
   #nameOf(stored: StoredLog | StoredSnapshot): string {
     return `${this.url}${'startFrameNo' in stored ? '#' : '/snapshots/'}${stored.id}`
   }
-}
-
-/** AbortSignal.any, which the first releases of Node 20 do not have. */
-function whenEither(first: AbortSignal, second: AbortSignal): { signal: AbortSignal; release(): void } {
-  const controller = new AbortController()
-  const abort = () => controller.abort()
-  for (const signal of [first, second]) {
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort)
-  }
-  const release = () => {
-    for (const signal of [first, second]) signal.removeEventListener('abort', abort)
-  }
-  return { signal: controller.signal, release }
 }
 
 /** Without what is secret in it. */

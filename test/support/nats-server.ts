@@ -71,7 +71,7 @@ export class NatsServer {
   static async start(options: NatsServerOptions = {}): Promise<NatsServer> {
     const [port] = await freePorts(1)
     const server = new NatsServer(port!, options, undefined)
-    await server.start()
+    await startAll([server], () => server.start())
     return server
   }
 
@@ -85,11 +85,11 @@ export class NatsServer {
         (port, index) =>
           new NatsServer(port, {}, { name: `n${index + 1}`, routePort: routes[index]!, routes }),
       )
-    await Promise.all(servers.map((server) => server.start(false)))
-    await untilReady(
-      servers.map(({ url }) => url),
-      true,
-    )
+    await startAll(servers, async () => {
+      await Promise.all(servers.map((server) => server.start(false)))
+      const urls = servers.map(({ url }) => url)
+      await untilReady(urls, true)
+    })
     return servers
   }
 
@@ -134,6 +134,16 @@ export class NatsServer {
   async remove(): Promise<void> {
     await this.kill()
     rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** What could not be started leaves nothing behind. */
+async function startAll(servers: readonly NatsServer[], start: () => Promise<void>): Promise<void> {
+  try {
+    await start()
+  } catch (error) {
+    await Promise.all(servers.map((server) => server.remove()))
+    throw error
   }
 }
 

@@ -4,8 +4,7 @@
  */
 import { constants } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
-import { FileStore, Primary, Snapshot } from '../dist/main/index.js'
-import { eventsSchema, insertEvent, newPath } from './databases.mjs'
+import { insertEvent, newPath } from './databases.mjs'
 import { perSecond, withCallers } from './harness.mjs'
 import { openEventsPlain, openEventsPrimary, writeEventsPlain } from './writes.mjs'
 
@@ -96,40 +95,6 @@ function durable({ name, about, openStore, callerCount, count, goal }) {
   }
 }
 
-/** A primary with a store of its own, as an application has it. */
-function storing({ name, callerCount, count, goal }) {
-  return {
-    name,
-    about: `run() and ack.durable(), ${callerCount.toLocaleString('en-US')} callers, Primary.open({ store }) with a FileStore`,
-    reference: 'better-sqlite3 in thread, a commit each, synchronous=FULL',
-    unit: 'tx/s',
-    goal,
-    async prepare({ folder, isQuick }) {
-      const writeCount = isQuick ? count / 4 : count
-      const store = new FileStore(newPath(folder, '.store'))
-      const blank = await Snapshot.blank()
-      await store.putSnapshot(blank)
-      await blank.close()
-      const primary = await Primary.open({ store, checkpoint: { frames: 1 } })
-      await primary.withConnection((connection) => connection.exec(eventsSchema))
-      const plain = openEventsPlain(folder, 'FULL')
-      const write = async (n) => {
-        const ack = await primary.run(insertEvent, ['event', n])
-        await ack.durable()
-      }
-      return {
-        measure: () => perSecond(writeCount, () => withCallers(callerCount, writeCount, write)),
-        measureReference: () => writeEventsPlain(plain, isQuick ? 500 : 2000),
-        async close() {
-          await primary.close()
-          await store.close()
-          plain.close()
-        },
-      }
-    },
-  }
-}
-
 const overwriting = { about: 'logs in one synced file', openStore: openOverwriting }
 const copying = { about: 'logs as synced files', openStore: openCopying }
 
@@ -148,7 +113,6 @@ export const benchmarks = [
     count: 120_000,
     goal: { of: 'ratio', atLeast: 40 },
   }),
-  storing({ name: 'store.file.c64', callerCount: 64, count: 20_000, goal: { of: 'ratio', atLeast: 12 } }),
   durable({ ...copying, name: 'durable.files.c64', callerCount: 64, count: 20_000 }),
   durable({ ...copying, name: 'durable.files.c1024', callerCount: 1024, count: 80_000 }),
 ]

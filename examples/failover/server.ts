@@ -21,12 +21,13 @@ import { FileStore, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
 
 const [folder = 'store', watchedUrl] = process.argv.slice(2)
 const store = new FileStore(folder)
+const checkpoint = { intervalMs: 10 }
 let database: Primary | Replica = watchedUrl === undefined ? await openPrimary() : await Replica.follow(store)
 
 async function openPrimary(): Promise<Primary> {
   // A history begins with a snapshot: here with the blank database.
   if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
-  const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
+  const primary = await Primary.open({ store, checkpoint })
   await primary.run('CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)')
   return primary
 }
@@ -60,9 +61,9 @@ async function stepDown(primary: Primary): Promise<void> {
   const { archive } = await primary.stats()
   // When nobody has taken over, an older primary's last log was in the way of our first one. We are still the one to go on.
   const isNewest = archive?.epoch === (await store.currentEpoch())
-  database = isNewest ? await openPrimary() : await Replica.follow(store)
+  if (isNewest) await primary.close()
+  database = isNewest ? await openPrimary() : await primary.intoReplica()
   console.log(isNewest ? 'primary' : 'replica')
-  await primary.close()
 }
 
 const server = createServer(async (request, response) => {
@@ -74,13 +75,11 @@ await once(server.listen(0, '127.0.0.1'), 'listening')
 console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 console.log(database instanceof Primary ? 'primary' : 'replica')
 
-if (watchedUrl !== undefined) {
+if (database instanceof Replica && watchedUrl !== undefined) {
   await untilSilent(watchedUrl)
-  const replica = database
-  // Opens with everything that was ever acknowledged: the epoch is claimed first, and the history is read then.
-  database = await openPrimary()
+  // With everything that was ever acknowledged: it claims the epoch first, and applies what is in the store then.
+  database = await database.promote({ checkpoint })
   console.log('primary')
-  await replica.close()
 }
 
 /** Three questions without an answer, one after the other. Any answer will do. */

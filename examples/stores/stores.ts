@@ -1,4 +1,4 @@
-import { FileStore, Primary, prune, Replica, Snapshot } from 'mylibsql'
+import { FileStore, Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
 
 // A store keeps the history: here in a folder. A new one is given a first snapshot, such as the blank database.
 const store = new FileStore('history')
@@ -9,12 +9,16 @@ const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
 await primary.run('CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)')
 const ack = await primary.run('INSERT INTO users (name) VALUES (?)', ['Alice'])
 await ack.durable()
+const beforeBob = new Date()
 
 // A replica, in this process or another one, that follows the store. It reads what was written as soon as it waits for it.
 const replica = await Replica.follow(store)
 const { frameNo } = await primary.run('INSERT INTO users (name) VALUES (?)', ['Bob'])
 await replica.waitFor(frameNo)
 console.log(await replica.all('SELECT name FROM users ORDER BY id'))
+
+// The database as of a moment, or of a frame, as a plain SQLite file.
+await restore(store, 'before-bob.db', { at: beforeBob })
 
 // Retention: any moment of the last seven days can be restored, what only older ones need is removed.
 console.log(await prune(store, { keepMs: 7 * 24 * 3_600_000 }))

@@ -15,8 +15,10 @@ interface LogFolder {
   startFrameNoOf(name: string): FrameNo | undefined
 }
 
-/** All names are looked at this often, for logs that begin elsewhere than where the last one ends. */
+/** All names are looked at this often, for logs that begin elsewhere than where the last one ends, ... */
 const listMs = 1000
+/** ... or after so many times as long as it took: a week of small logs is a million names. */
+const listRest = 50
 
 /**
  * Logs that begin at `from` or later, those that are there and those that come, until `ended` aborts.
@@ -35,7 +37,7 @@ export async function* followLogs(
   ended.addEventListener('abort', onEnd)
   const guess = new NextStart()
   let nextStart = from
-  let listedMs = Number.NEGATIVE_INFINITY
+  let dueMs = Number.NEGATIVE_INFINITY
   let hadEvent = true
   try {
     while (!ended.aborted) {
@@ -47,10 +49,13 @@ export async function* followLogs(
         nextStart = stored.startFrameNo + 1
         yield stored
       }
-      const isDue = performance.now() - listedMs >= listMs || (watch.isDeaf && guess.frameNo === undefined)
+      const startMs = performance.now()
+      const isDue = startMs >= dueMs || (watch.isDeaf && guess.frameNo === undefined)
       if (watch.takeHeard() >= nextStart || isDue) {
-        listedMs = performance.now()
-        for (const startFrameNo of await folder.startFrameNos()) {
+        const startFrameNos = await folder.startFrameNos()
+        const endMs = performance.now()
+        dueMs = endMs + Math.max(listMs, listRest * (endMs - startMs))
+        for (const startFrameNo of startFrameNos) {
           if (startFrameNo < nextStart || ended.aborted) continue
           const stored = await folder.find(startFrameNo)
           if (stored === undefined) continue

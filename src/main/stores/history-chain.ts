@@ -1,6 +1,8 @@
 /**
- * The chain: log behind log, each beginning where the one before ends, by frame number, by lineage (its start checksum is
- * the end checksum of the one before) and with epochs that never go down.
+ * The chain: log behind log, each beginning where the one before ends, by frame number and by lineage (its start checksum
+ * is the end checksum of the one before). Epochs mostly go up along it. They go down where a primary was paused between
+ * its claim and its look at the history: it goes on behind what a newer one has stored, once, and finds itself fenced.
+ * What it stored is not acknowledged, but it continues the history, and the newer one finds its next place taken.
  *
  * What may lie about besides, and is no part of it: a log that a paused primary appended, late, at a start frame where
  * the log of its successor had been pruned. It begins before the end of the chain and does not continue it, so it is
@@ -48,6 +50,7 @@ export class HistoryChain {
   readonly #limits: CallLimits
   readonly #reads: ReadAhead
   #snapshots: readonly StoredSnapshot[] | undefined
+  #laterSnapshots: readonly StoredSnapshot[] | undefined
   #at: ChainStart
   #listed: readonly StoredLog[] | undefined
   /** Whether it was looked for a log that begins before the start. */
@@ -136,7 +139,6 @@ export class HistoryChain {
       if (log.isEmpty) throw this.#gap(`${named(this.#store, stored)} is empty`, stored)
       this.#checkPages(log, stored)
       if (log.startChecksum !== this.#at.checksum) throw this.#otherHistory(stored, 'its start checksum')
-      if (log.epoch < this.#at.epoch) throw this.#otherHistory(stored, `its epoch, ${log.epoch},`)
       if (currentEpoch !== undefined && log.epoch < (await currentEpoch)) await this.#checkFence(log, stored)
       return log
     } catch (error) {
@@ -213,13 +215,14 @@ export class HistoryChain {
 
   /** See above: whether this may be a late log at a start frame that was pruned away. */
   async #checkFence(log: Log, stored: StoredLog): Promise<void> {
-    this.#snapshots ??= await this.#store.snapshots(this.#limits)
-    const further = this.#snapshotBeyond()
+    // Asked for after the logs were listed: where a late log is seen, the snapshot that let its place be pruned is too.
+    this.#laterSnapshots ??= await this.#store.snapshots(this.#limits)
+    const further = this.#snapshotBeyond(this.#laterSnapshots)
     if (further === undefined) return
     const next = this.#behind().find(({ startFrameNo }) => startFrameNo === log.nextFrameNo)
     if (next !== undefined) {
       const successor = await this.#reads.look(next)
-      if (successor.startChecksum === log.endChecksum && successor.epoch >= log.epoch) return
+      if (successor.startChecksum === log.endChecksum) return
     }
     const message =
       `${named(this.#store, stored)} is of epoch ${log.epoch}, and no log continues it, though the history goes on to ` +
@@ -227,8 +230,8 @@ export class HistoryChain {
     throw this.#gap(message, stored)
   }
 
-  #snapshotBeyond(): StoredSnapshot | undefined {
-    return this.#snapshots?.find(({ lastFrameNo }) => (lastFrameNo ?? -1) >= this.#at.nextFrameNo)
+  #snapshotBeyond(snapshots = this.#snapshots): StoredSnapshot | undefined {
+    return snapshots?.find(({ lastFrameNo }) => (lastFrameNo ?? -1) >= this.#at.nextFrameNo)
   }
 
   /** Nothing continues the chain: whether that is its end. */

@@ -2,7 +2,8 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FileStore, init, Primary, Replica } from 'mylibsql'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { S3Store } from 'mylibsql/s3'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { Check } from '../dist/cli/checks.js'
 import { Follower } from '../dist/cli/follower.js'
 import { Pacer } from '../dist/cli/pacer.js'
@@ -12,6 +13,8 @@ import { proveStore, type StoreProofSubject } from '../dist/cli/store-proof.js'
 import { TransactionLedger } from '../dist/cli/transaction-ledger.js'
 import { CommandLine, main, until } from './support/command-line.js'
 import { NatsServer } from './support/nats-server.js'
+import { accessKeyId, S3Server, secretAccessKey } from './support/s3-server.js'
+import { serverOptions } from './support/s3-store.js'
 
 const commandLine = new CommandLine()
 const failed = (checks: readonly Check[]) => checks.filter((check) => !check.isOk).map((check) => check.name)
@@ -125,16 +128,37 @@ describe('mylibsql load --store nats:', () => {
   })
 })
 
+describe('mylibsql load --store s3:', () => {
+  let server: S3Server
+  beforeAll(async () => {
+    server = await S3Server.start()
+    // The load test makes no bucket.
+    await (await S3Store.open(serverOptions(server))).close()
+  })
+  afterAll(() => server.stop())
+
+  it('runs and proves', async () => {
+    vi.stubEnv('AWS_ENDPOINT_URL', server.endpoint)
+    vi.stubEnv('AWS_ACCESS_KEY_ID', accessKeyId)
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', secretAccessKey)
+    const { bucket } = serverOptions(server)
+    const { code, out, err } = await commandLine.run(
+      ...['load', '--seconds', '1', '--rate', '300', '--store', `s3://${bucket}/load/test`, '--json'],
+    )
+    vi.unstubAllEnvs()
+    expect(code, err).toBe(0)
+    const { checks, store } = JSON.parse(out)
+    expect(failed(checks)).toEqual([])
+    expect(store).toBe(`s3://${bucket}/load/test`)
+  })
+})
+
 describe('wrong calls exit with 2 and a sentence', () => {
   const cases: [string, string[], RegExp][] = [
     ['followers without a store', ['--followers', '3'], /--followers needs --store/],
     ['store and folder', ['--store', 'file:x', '--dir', 'y'], /--dir and --store exclude each other/],
-    [
-      'no store',
-      ['--store', main],
-      /'--store <url>' argument '.*' is invalid. It must be file:DIR, or nats:/,
-    ],
-    ['no name', ['--store', 'nats://localhost:4222'], /It must be file:DIR, or nats:/],
+    ['no store', ['--store', main], /'--store <url>' argument '.*' is invalid. It must be file:DIR, nats:/],
+    ['no name', ['--store', 'nats://localhost:4222'], /It must be file:DIR, nats:/],
     ['no rate', ['--rate', '0'], /It must be a number from 0.1/],
   ]
   it.each(cases)('%s', async (_, args, message) => {

@@ -53,7 +53,7 @@ export function addLoadOptions(command: Command): Command {
     new Option('--dir <folder>', 'keep snapshot and logs here (default: a temporary folder)'),
     new Option(
       '--store <url>',
-      'archive to this store, and follow it, instead of log files: file:DIR or nats://HOST:PORT/NAME',
+      'archive to this store, and follow it, instead of log files: file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX',
     ).argParser(storeUrl),
     new Option(
       '--followers <n>',

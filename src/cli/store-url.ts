@@ -1,4 +1,4 @@
-/** Stores as users write them: `file:DIR`, `nats://HOST:PORT/NAME`. */
+/** Stores as users write them: `file:DIR`, `nats://HOST:PORT/NAME`, `s3://BUCKET/PREFIX`. */
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { InvalidArgumentError } from 'commander'
@@ -23,20 +23,45 @@ const kinds: readonly StoreKind[] = [
   {
     pattern: /^nats:\/\/(?<server>[^/@\s]+)\/(?<name>[\w-]{1,32})$/,
     open: async ({ groups }) => {
-      const { NatsStore } = await import('../main/stores/nats.js').catch((cause) => {
-        const packages = '@nats-io/transport-node @nats-io/jetstream @nats-io/obj'
-        throw new Error(`nats:// needs packages that are not installed: npm install ${packages}`, { cause })
-      })
+      const packages = '@nats-io/transport-node @nats-io/jetstream @nats-io/obj'
+      const { NatsStore } = await import('../main/stores/nats.js').catch(needs(packages))
       return NatsStore.open({ servers: groups!.server!, name: groups!.name!, create: true })
     },
   },
+  {
+    pattern: /^s3:\/\/(?<bucket>[^/\s]{3,})\/(?<prefix>[^\s]+)$/,
+    open: async ({ groups }) => {
+      const { S3Store } = await import('../main/stores/s3.js').catch(
+        needs('@aws-sdk/client-s3 @aws-sdk/lib-storage'),
+      )
+      // The SDK reads it too, but what other services need besides is known only by an option.
+      const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL
+      const { bucket, prefix } = groups!
+      return S3Store.open({
+        bucket: bucket!,
+        prefix: prefix!,
+        ...(endpoint && { endpoint }),
+        pollMs: s3PollMs,
+      })
+    },
+  },
 ]
+
+/** More often than an application would pay for. */
+const s3PollMs = 50
+
+function needs(packages: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new Error(`This store needs packages, which are installed by: npm install ${packages}`, { cause })
+  }
+}
 
 /** For an option: the URL itself, when a store can be opened by it. */
 export function storeUrl(url: string): string {
   if (kinds.some(({ pattern }) => pattern.test(url))) return url
   throw new InvalidArgumentError(
-    'It must be file:DIR, or nats://HOST:PORT/NAME with a name of letters, digits, "-" and "_", 32 at most.',
+    'It must be file:DIR, nats://HOST:PORT/NAME with a name of letters, digits, "-" and "_", 32 at most, ' +
+      'or s3://BUCKET/PREFIX.',
   )
 }
 

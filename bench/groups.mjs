@@ -6,7 +6,6 @@ export const groups = [
   () => import('./durability.mjs'),
   () => import('./stores.mjs'),
   () => import('./nats.mjs'),
-  () => import('./restore.mjs'),
   () => import('./reads.mjs'),
   () => import('./stream.mjs'),
   () => import('./replicas.mjs'),

@@ -1,8 +1,8 @@
 /**
  * Two of these processes on one store survive the loss of either one without losing a write that was answered:
  *
- *     node server.js STORE_FOLDER                          the first one is the primary
- *     node server.js STORE_FOLDER http://127.0.0.1:PORT    the second one stands by, and watches the first one there
+ *     node server.ts STORE_FOLDER                          the first one is the primary
+ *     node server.ts STORE_FOLDER http://127.0.0.1:PORT    the second one stands by, and watches the first one there
  *     curl -X PUT -d 'paid 5' http://127.0.0.1:PORT/events/17
  *     curl http://127.0.0.1:PORT/events/17
  *

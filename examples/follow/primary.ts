@@ -1,7 +1,7 @@
 /**
  * The process that writes. Every write goes into the store, a folder, by itself:
  *
- *     node primary.js STORE_FOLDER [PORT]
+ *     node primary.ts STORE_FOLDER [PORT]
  *     curl -d Alice http://127.0.0.1:PORT/users
  *     {"id":1,"token":4}
  *

@@ -1,7 +1,7 @@
 /**
  * A process that reads, on the machine of primary.ts or, with a store that is reached over the network, on any other:
  *
- *     node replica.js STORE_FOLDER [PORT]
+ *     node replica.ts STORE_FOLDER [PORT]
  *     curl http://127.0.0.1:PORT/users          what the replica has now, maybe a moment old
  *     curl http://127.0.0.1:PORT/users?token=4  with the write that was answered with this token, and all before it
  *

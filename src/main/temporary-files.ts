@@ -102,14 +102,16 @@ async function makeDirectory(): Promise<string> {
 async function tryMakeDirectory(): Promise<string | undefined> {
   const made = await mkdtemp(join(tmpdir(), `${temporaryDirectoryPrefix}${process.pid}-`))
   // Held open, and with it the lock, until the process or thread ends.
-  const fd = openSync(
-    join(made, lockFileName),
-    constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
-    0o600,
-  )
-  if ((await runTask({ kind: 'lockFile', fd })) && isStillThere(join(made, lockFileName), fd)) return made
-  closeSync(fd)
-  return undefined
+  const path = join(made, lockFileName)
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  let isOurs = false
+  try {
+    isOurs = (await runTask({ kind: 'lockFile', fd, path })) && isStillThere(path, fd)
+  } finally {
+    // Without the lock the directory is anybody's to remove.
+    if (!isOurs) closeSync(fd)
+  }
+  return isOurs ? made : undefined
 }
 
 function isStillThere(path: string, fd: number): boolean {

@@ -80,8 +80,8 @@ interface TaskTable {
     arguments: { source: string; path: string; progress: MessagePort | undefined }
     result: SnapshotFile
   }
-  /** Takes the lock on a descriptor that the caller opened: descriptors are per process. */
-  lockFile: { arguments: { fd: number }; result: boolean }
+  /** Takes the lock on a descriptor that the caller opened: descriptors are per process. Errors name `path`. */
+  lockFile: { arguments: { fd: number; path: string }; result: boolean }
   /** Ends the statement that a connection runs; false when there is no such connection. */
   interrupt: { arguments: { connectionId: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */

@@ -3,13 +3,14 @@ import { closeSync, constants, lstatSync, openSync, readdirSync, rmdirSync, rmSy
 import { join } from 'node:path'
 import type { TaskOf } from '../protocol/tasks.js'
 import { lockFileName, temporaryDirectoryPrefix } from '../protocol/temporary.js'
+import { attempt } from './file-io.js'
 import { native } from './native.js'
 
 /** A directory without a lock file is being made, unless it is older than this. */
 const makingMs = 60_000
 
-export function lockFile({ fd }: TaskOf<'lockFile'>): boolean {
-  return native.tryLock(fd)
+export function lockFile({ fd, path }: TaskOf<'lockFile'>): boolean {
+  return attempt('lock', path, () => native.tryLock(fd))
 }
 
 /** Failures are passed over: what cannot be removed now is somebody else's, or is removed the next time. */

@@ -1,13 +1,14 @@
 // A primary on a store, with clients that write without pause and tell which writes are durable. It takes the store over
-// when it is told to ("open"), and when another one has taken it over it waits to be told again. It may be paused or killed
-// at any time.
+// when it is told to ("open"), and when another one has taken it over it waits to be told again. In the end it becomes a
+// replica of the one that has won ({ frameNo, path }). It may be paused or killed at any time.
 import { createInterface } from 'node:readline'
-import { FileStore, Primary } from '../../dist/main/index.js'
+import { Primary, Replica } from '../../dist/main/index.js'
+import { openStore } from './open-store.mjs'
 
-const { dir, name, clientCount, checkpoint } = JSON.parse(process.argv[2])
+const { store: described, name, clientCount, checkpoint } = JSON.parse(process.argv[2])
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`)
 
-const store = new FileStore(dir)
+const store = await openStore(described)
 let term = 0
 let primary
 
@@ -15,6 +16,7 @@ async function open() {
   term += 1
   const ownTerm = term
   await primary?.close().catch(() => {})
+  primary = undefined
   try {
     primary = await Primary.open({ store, checkpoint, closeTimeoutMs: 2000 })
   } catch (error) {
@@ -37,9 +39,29 @@ async function write(client, on) {
   }
 }
 
-say({ kind: 'ready' })
+/** The bytes that it has with this frame applied. */
+async function follow({ frameNo, path }) {
+  const replica = primary === undefined ? await Replica.follow(store) : await intoReplica()
+  await replica.waitFor(frameNo)
+  await replica.snapshot(path)
+  say({ kind: 'followed', path })
+  await replica.close()
+}
+
+/** It may not know yet that it was taken over. */
+async function intoReplica() {
+  try {
+    return await primary.intoReplica()
+  } catch (error) {
+    if (error.code !== 'ERR_FENCED') throw error
+    return primary.intoReplica()
+  }
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
-  if (JSON.parse(line) === 'open') await open()
+  const request = JSON.parse(line)
+  if (request === 'open') await open()
+  else await follow(request)
 }
 await primary?.close().catch(() => {})
 await store.close()

@@ -3,9 +3,10 @@ import { Snapshot } from 'mylibsql'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { expectCode } from '../support/errors.js'
 import { NatsServer } from '../support/nats-server.js'
-import { openNatsStore, rawClient, storeName } from '../support/nats-store.js'
+import { openNatsStore, rawClient, sharedNatsStore, storeName } from '../support/nats-store.js'
 import { type Acknowledged, expectHolds, followPatiently, writeUntil } from '../support/store-load.js'
 import { chain, followed } from './contract.js'
+import { describeTakeovers } from './takeovers.js'
 
 let servers: NatsServer[] = []
 
@@ -86,3 +87,5 @@ it('fences across servers', async () => {
   await newer.append(logs[1]!, second)
   expect(await followed(older, 0, 2)).toHaveLength(2)
 })
+
+describeTakeovers('a NatsStore on three servers', () => sharedNatsStore(servers), [3])

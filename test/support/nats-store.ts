@@ -6,6 +6,7 @@ import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { NatsStore, type NatsStoreOptions } from 'mylibsql/nats'
 import { onTestFinished } from 'vitest'
 import type { StoreUnderTest } from '../stores/contract.js'
+import type { SharedStore } from '../stores/takeovers.js'
 import type { NatsServer } from './nats-server.js'
 
 /** A name that no other test has. */
@@ -22,6 +23,14 @@ export async function openNatsStore(
   const store = await NatsStore.open({ servers, create: true, timeoutMs: 5000, ...options })
   onTestFinished(() => store.close())
   return store
+}
+
+/** An empty one, on all of these servers, which other processes open too. */
+export async function sharedNatsStore(servers: readonly NatsServer[]): Promise<SharedStore> {
+  const options = { servers: servers.map(({ url }) => url), name: storeName() }
+  const replicas = servers.length === 3 ? 3 : 1
+  const store = await openNatsStore(servers, { ...options, replicas })
+  return { store, described: { kind: 'nats', options } }
 }
 
 /** A connection of somebody else. */

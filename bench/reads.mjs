@@ -22,7 +22,7 @@ const point = {
   unit: 'reads/s',
   goal: { of: 'ratio', atLeast: 3 },
   async prepare({ folder, isQuick }) {
-    const count = isQuick ? 20_000 : 80_000
+    const count = isQuick ? 20_000 : 320_000
     const path = makeDatabase(folder, fillProducts)
     const primary = await openPrimary(path)
     const worker = new PlainWorker(path)

@@ -121,7 +121,7 @@ const call = {
   unit: 'tx/s',
   goal: { of: 'ratio', atLeast: 1.8 },
   async prepare({ folder, isQuick }) {
-    const count = isQuick ? 10_000 : 40_000
+    const count = isQuick ? 10_000 : 120_000
     const primary = await openPrimary(makeDatabase(folder, fillBank), { procedures })
     const plain = openPlain(makeDatabase(folder, fillBank))
     const transaction = plain.transaction((n) => transfer(plain, ...transferArguments(n)))

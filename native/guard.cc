@@ -147,10 +147,17 @@ std::optional<std::string> Guard::takeRefusal() {
   return refusal;
 }
 
+void Guard::holdTransaction(bool on) {
+  isTransactionHeld_ = on;
+  if (on) preparedSavepoint_ = false;
+}
+
 // The arguments are SQLite's (sqlite.org/c3ref/c_alter_table.html): ALTER TABLE alone names the schema first.
 int Guard::authorize(int action, const char* first, const char* second, const char* schema) {
   std::string refusal;
-  if (action == SQLITE_PRAGMA) {
+  if (action == SQLITE_SAVEPOINT) {
+    if (isTransactionHeld_) preparedSavepoint_ = true;
+  } else if (action == SQLITE_PRAGMA) {
     refusal = refusePragma(first, second, schema);
   } else if (action == SQLITE_TRANSACTION && isTransactionHeld_) {
     refusal = std::string(first) + " is refused: the transaction is mylibsql's, which begins and ends it; throw to "

@@ -16,7 +16,9 @@ class Guard {
   std::optional<std::string> takeRefusal();
 
   // While held, no transaction can be begun or ended, also not by a statement that would commit by itself.
-  void holdTransaction(bool on) { isTransactionHeld_ = on; }
+  void holdTransaction(bool on);
+  // Whether a SAVEPOINT, RELEASE or ROLLBACK TO was prepared while it was held the last time.
+  bool preparedSavepoint() const { return preparedSavepoint_; }
 
   int authorize(int action, const char* first, const char* second, const char* schema);
   bool refusesCommit() const { return isTransactionHeld_; }
@@ -24,6 +26,7 @@ class Guard {
  private:
   std::optional<std::string> refusal_;
   bool isTransactionHeld_ = false;
+  bool preparedSavepoint_ = false;
 };
 
 }  // namespace mylibsql

@@ -271,8 +271,10 @@ void WalConnection::noticeInterrupts(const Napi::CallbackInfo& info) {
   translateFailures(info.Env(), [&] { connection_->noticeInterrupts(info[0].ToBoolean()); });
 }
 
-void WalConnection::holdTransaction(const Napi::CallbackInfo& info) {
-  connection_->guard.holdTransaction(info[0].ToBoolean());
+Napi::Value WalConnection::holdTransaction(const Napi::CallbackInfo& info) {
+  Guard& guard = connection_->guard;
+  guard.holdTransaction(info[0].ToBoolean());
+  return Napi::Boolean::New(info.Env(), guard.preparedSavepoint());
 }
 
 void WalConnection::close(const Napi::CallbackInfo&) { connection_->close(); }

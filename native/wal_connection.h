@@ -37,7 +37,7 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   Napi::Value takeRefusal(const Napi::CallbackInfo& info);
   void setCheckpointOnClose(const Napi::CallbackInfo& info);
   void noticeInterrupts(const Napi::CallbackInfo& info);
-  void holdTransaction(const Napi::CallbackInfo& info);
+  Napi::Value holdTransaction(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Connection> connection_;

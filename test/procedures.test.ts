@@ -230,6 +230,42 @@ describe('a procedure that breaks the rules', () => {
   })
 })
 
+describe('neighbours of a procedure that fails', () => {
+  it('have what they do alone, whatever they do to their arguments', async () => {
+    const source = await open()
+    const { primary } = source
+    for (let round = 0; round < 3; round += 1) {
+      const n = round * 10
+      const [first, failed, second] = await Promise.allSettled([
+        primary.call('addAll', [n, n + 1]),
+        primary.call('run', `INSERT INTO numbers VALUES (${n + 5})`, 'no SQL'),
+        primary.call('addAll', [n + 2]),
+      ])
+      expect([first.status, failed.status, second.status]).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    }
+    expect(await all(primary)).toEqual([0, 1, 2, 10, 11, 12, 20, 21, 22])
+    await expectReplicated(source)
+  })
+
+  it('have no part in a savepoint that another one leaves open', async () => {
+    const source = await open()
+    const { primary } = source
+    for (let round = 0; round < 3; round += 1) {
+      const n = round * 10
+      const [, , , back] = await Promise.allSettled([
+        primary.call('add', n),
+        primary.call('run', `INSERT INTO numbers VALUES (${n + 1})`, 'SAVEPOINT mine'),
+        primary.call('add', n + 2),
+        primary.call('run', 'ROLLBACK TO mine'),
+      ])
+      expect(back.status).toBe('rejected')
+      expect((back as PromiseRejectedResult).reason.message).toContain('no such savepoint')
+    }
+    expect(await all(primary)).toEqual([0, 1, 2, 10, 11, 12, 20, 21, 22])
+    await expectReplicated(source)
+  })
+})
+
 describe('the module', () => {
   it('tells what it has when a name is unknown', async () => {
     const { primary } = await open()

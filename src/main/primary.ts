@@ -147,7 +147,8 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
 
   /**
    * Runs a procedure inside the worker, as one transaction: a synchronous function `(connection, ...args) => result`
-   * exported by the module that `open` was given.
+   * exported by the module that `open` was given. Run again when another call of its group fails: what it does besides the
+   * database, it may do more than once.
    *
    * @example
    * const primary = await Primary.open<typeof import('./procedures.js')>(snapshot, [], {

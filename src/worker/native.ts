@@ -144,9 +144,9 @@ export interface WalConnection {
   /**
    * While on, BEGIN, COMMIT and ROLLBACK are refused (takeRefusal tells why) when they are prepared, and a statement that
    * would commit by itself fails with SQLITE_CONSTRAINT_COMMITHOOK. Savepoints, and statements prepared before, go on.
-   * Only with the guard.
+   * Only with the guard. Returns whether a statement about a savepoint was prepared since it was turned on.
    */
-  holdTransaction(on: boolean): void
+  holdTransaction(on: boolean): boolean
   /** While on, an interrupt that comes between two statements ends the next one. For a procedure that can be given up. */
   noticeInterrupts(on: boolean): void
   /** Whether the last connection to close folds the WAL and deletes it (SQLite's default; off after attach). */

@@ -11,6 +11,7 @@ export class Procedures {
   readonly #wal: WalConnection
   readonly #byName: ReadonlyMap<string, Procedure>
   readonly #url: string | undefined
+  #hasSavepoints = false
 
   private constructor(database: WorkingDatabase, url: string | undefined, module: Record<string, unknown>) {
     this.#connection = database.connection
@@ -38,11 +39,19 @@ export class Procedures {
     }
   }
 
+  /**
+   * One of them has prepared a savepoint of its own, so that any may leave one behind in the transaction. Those of
+   * better-sqlite3's transaction() do not count: they end with it.
+   */
+  get haveSavepoints(): boolean {
+    return this.#hasSavepoints
+  }
+
   /** Runs inside the transaction of the caller. Throws what the procedure throws, and ERR_PROCEDURE. */
   call(name: string, args: readonly unknown[], isGuarded: boolean): unknown {
     const procedure = this.#byName.get(name)
     if (procedure === undefined) throw this.#unknown(name)
-    const result = this.#run(procedure, args, isGuarded)
+    const result = this.#run(procedure, ownArguments(args), isGuarded)
     if (!this.#connection.inTransaction) {
       const message = `Procedure ${name} lost the transaction that it runs in: SQLite has rolled it back, or the procedure did`
       throw new MylibsqlError('ERR_PROCEDURE', message)
@@ -64,7 +73,7 @@ export class Procedures {
       return procedure(this.#connection, ...args)
     } finally {
       if (isGuarded) this.#wal.noticeInterrupts(false)
-      this.#wal.holdTransaction(false)
+      if (this.#wal.holdTransaction(false)) this.#hasSavepoints = true
     }
   }
 
@@ -76,6 +85,11 @@ export class Procedures {
         : `${this.#url} exports no function ${name}; it has ${known === '' ? 'none' : known}`
     return new MylibsqlError('ERR_PROCEDURE', message)
   }
+}
+
+/** A procedure may change what it is given, and may have to run again with what came. */
+function ownArguments(args: readonly unknown[]): readonly unknown[] {
+  return args.some((value) => typeof value === 'object' && value !== null) ? structuredClone(args) : args
 }
 
 function isThenable(value: unknown): boolean {

@@ -121,6 +121,22 @@ describe('a held transaction', () => {
     },
   )
 
+  test('tells whether a savepoint was prepared in it', () => {
+    const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
+    db.exec('BEGIN')
+    const hold = (work: () => void) => {
+      wal.holdTransaction(true)
+      work()
+      return wal.holdTransaction(false)
+    }
+    expect(hold(() => db.exec('CREATE TABLE t (a)'))).toBe(false)
+    expect(hold(() => db.exec('SAVEPOINT s'))).toBe(true)
+    expect(hold(() => db.exec('RELEASE s'))).toBe(true)
+    db.exec('SAVEPOINT s')
+    expect(hold(() => {})).toBe(false)
+    expect(hold(() => db.exec('ROLLBACK TO s'))).toBe(true)
+  })
+
   test("has better-sqlite3's own transactions inside it, which are savepoints", () => {
     const { db, wal } = openDatabase(join(temporaryDirectory(), 'main.db'))
     db.exec('CREATE TABLE t (a)')

@@ -11,5 +11,6 @@ export declare function nested(db: Connection): string | undefined
 export declare function fails(db: Connection, kind: string): never
 export declare function run(db: Connection, ...statements: string[]): void
 export declare function tryAll(db: Connection, ...statements: string[]): string[]
+export declare function addAll(db: Connection, list: number[]): number
 export declare function asynchronous(db: Connection): Promise<void>
 export declare function returnsFunction(db: Connection): object

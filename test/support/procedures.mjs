@@ -87,6 +87,14 @@ export function tryAll(db, ...statements) {
   return codes
 }
 
+/** Takes the numbers out of its list one by one. */
+export function addAll(db, list) {
+  const insert = db.prepare('INSERT INTO numbers (n) VALUES (?)')
+  let count = 0
+  while (list.length > 0) count += insert.run(list.shift()).changes
+  return count
+}
+
 export async function asynchronous(db) {
   db.exec('INSERT INTO numbers (n) VALUES (1)')
   await null

@@ -1,4 +1,5 @@
 // Time limits and signals: the caller is told, nothing half-done stays, neighbours are unharmed.
+import { getEventListeners } from 'node:events'
 import { init, MylibsqlError, Primary, Replica, type Snapshot } from 'mylibsql'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 
@@ -76,6 +77,28 @@ it('rejects a call that waits at once, and never runs it', async () => {
   await expect(running.finally(() => order.push('running'))).rejects.toEqual(timedOut)
   expect(order).toEqual(['waiting', 'running'])
   expect(await values()).toEqual([])
+})
+
+it('gives up all calls that share a signal, and listens to it once', async () => {
+  await emptied()
+  const controller = new AbortController()
+  const { signal } = controller
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  for (let round = 0; round < 2; round += 1) {
+    const calls = Array.from({ length: 50 }, (_, n) => primary.run(insert, [`${round}-${n}`], { signal }))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    await Promise.all(calls)
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  }
+  const calls = Array.from({ length: 50 }, () => primary.run(endlessWrite, [], { signal }))
+  const reason = new Error('not wanted any more')
+  controller.abort(reason)
+  for (const outcome of await Promise.allSettled(calls)) expect(outcome).toMatchObject({ reason })
+  expect(await values()).toHaveLength(100)
+  process.off('warning', onWarning)
+  expect(warnings).toEqual([])
 })
 
 it("rejects with the signal's reason", async () => {

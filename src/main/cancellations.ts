@@ -3,6 +3,7 @@
 import { CancelTable, noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import { checkBoolean, checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
+import { whenAborted } from './shared-signal.js'
 import { runTask } from './task-pool.js'
 
 export interface CallOptions {
@@ -88,10 +89,9 @@ export class Cancellations {
       rejectRunning(cause)
       repeat = interruptRepeatedly(() => [this.table.cancelRunning(slot)])
     }
-    const onAbort = () => giveUp(signal?.reason)
     const timer =
       timeoutMs === undefined ? undefined : setTimeout(() => giveUp(timedOut(method, timeoutMs)), timeoutMs)
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const forget = signal && whenAborted(signal, () => giveUp(signal.reason))
     const answer = start(slot, running).finally(() => {
       repeat?.stop()
       // Only now: until it is answered, the slot is this call's.
@@ -104,7 +104,7 @@ export class Cancellations {
       throw isGivenUp && (error as { code?: unknown } | null)?.code === 'SQLITE_INTERRUPT' ? reason : error
     } finally {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
+      forget?.()
     }
   }
 }

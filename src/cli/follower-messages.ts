@@ -23,8 +23,11 @@ export interface FollowerSnapshot {
 }
 
 export type FollowerNotice =
-  /** `atMs`: of the shared clock. */
-  | { readonly kind: 'applied'; readonly frameNo: number; readonly atMs: number }
+  /** What was applied since the last notice, in order. `atMs`: of the shared clock. */
+  | {
+      readonly kind: 'applied'
+      readonly steps: readonly { readonly frameNo: number; readonly atMs: number }[]
+    }
   | { readonly kind: 'answer'; readonly answer?: CaughtUp | FollowerSnapshot }
   /** The request cannot be fulfilled; or, while there is none, the follower is of no use any more. */
   | { readonly kind: 'failed'; readonly reason: string }

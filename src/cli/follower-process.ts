@@ -1,4 +1,5 @@
 /** A follower, in a process of its own: a replica that follows the store, and its readers. */
+import { setImmediate as nextTick } from 'node:timers/promises'
 import { Replica, type Store } from '../main/index.js'
 import { describeError } from './describe-error.js'
 import type { CaughtUp, FollowerNotice, FollowerRequest, FollowerSnapshot } from './follower-messages.js'
@@ -10,6 +11,8 @@ import { workloadOf } from './workloads.js'
 /** No limit: it waits for the next write, however long nobody writes. */
 const waitMsMax = 2 ** 31 - 1
 const catchUpMsMax = 60_000
+/** The load test hears of what was applied this often, with the times: a message for each log would be work for both. */
+const tellMs = 50
 
 class FollowerProcess {
   readonly #readsEnd = new AbortController()
@@ -17,6 +20,8 @@ class FollowerProcess {
   #replica: Replica | undefined
   #reads: Promise<unknown> = Promise.resolve()
   #readCount = 0
+  #applied: { readonly frameNo: number; readonly atMs: number }[] = []
+  #telling: NodeJS.Timeout | undefined
   #isClosing = false
 
   async handle(request: FollowerRequest): Promise<CaughtUp | FollowerSnapshot | undefined> {
@@ -49,20 +54,31 @@ class FollowerProcess {
     const reading = { workload, readPauseMs, signal: this.#readsEnd.signal, onRead }
     this.#reads = Promise.all(Array.from({ length: readers }, () => readRepeatedly(replica, reading)))
     this.#reads.catch((error) => this.#fail(error))
-    this.#tellApplied(replica).catch((error) => this.#fail(error))
+    this.#noteApplied(replica).catch((error) => this.#fail(error))
   }
 
-  async #tellApplied(replica: Replica): Promise<void> {
+  async #noteApplied(replica: Replica): Promise<void> {
     while (!this.#isClosing) {
       await replica.waitFor((replica.lastFrameNo ?? -1) + 1, { timeoutMs: waitMsMax })
-      tell({ kind: 'applied', frameNo: replica.lastFrameNo!, atMs: sharedClockMs() })
+      this.#applied.push({ frameNo: replica.lastFrameNo!, atMs: sharedClockMs() })
+      this.#telling ??= setTimeout(() => this.#tellApplied(), tellMs)
     }
+  }
+
+  #tellApplied(): void {
+    clearTimeout(this.#telling)
+    this.#telling = undefined
+    const steps = this.#applied.splice(0)
+    if (steps.length > 0) tell({ kind: 'applied', steps })
   }
 
   async #catchUp(frameNo: number | undefined): Promise<CaughtUp> {
     this.#readsEnd.abort()
     await this.#reads
     await this.#replica!.waitFor(frameNo, { timeoutMs: catchUpMsMax })
+    // The wait that notes it may end after this one.
+    await nextTick()
+    this.#tellApplied()
     return { readCount: this.#readCount, peakRssBytes: process.resourceUsage().maxRSS * 1024 }
   }
 

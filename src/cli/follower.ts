@@ -88,7 +88,7 @@ export class Follower {
   #receive(notice: FollowerNotice): void {
     switch (notice.kind) {
       case 'applied':
-        this.lag.applied(notice.frameNo, ownClockMs(notice.atMs))
+        for (const { frameNo, atMs } of notice.steps) this.lag.applied(frameNo, ownClockMs(atMs))
         break
       case 'answer':
         this.#waiter?.resolve(notice.answer)

@@ -13,7 +13,8 @@ export type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-opt
 export type { OpenOptions, PrimaryOptions } from './open-database.js'
 export { Primary } from './primary.js'
 export type { ProcedureModule } from './procedure-types.js'
-export { type FollowOptions, Replica, type ReplicaOptions, type WaitForOptions } from './replica.js'
+export { Replica } from './replica.js'
+export type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
 export {
   Snapshot,
   type SnapshotBlankOptions,

@@ -1,7 +1,7 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
 import type { Row, SqlParams } from '../protocol/values.js'
-import type { Position } from '../protocol/wire.js'
+import type { AppliedFiles, Position } from '../protocol/wire.js'
 import {
   checkFrameNo,
   checkFunction,
@@ -17,9 +17,10 @@ import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
 import { FrameWaiters } from './frame-waiters.js'
 import { Log } from './log.js'
-import { OpenDatabase, type OpenOptions } from './open-database.js'
+import { OpenDatabase } from './open-database.js'
 import { checkParams, checkSql } from './parameters.js'
 import type { Primary } from './primary.js'
+import type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
 import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
@@ -28,28 +29,10 @@ import { checkStore } from './stores/archive-options.js'
 import { type Followed, Follower } from './stores/follower.js'
 import { chooseHistory } from './stores/history.js'
 import { takeOver } from './stores/promote.js'
-import type { Store } from './stores/store.js'
+import type { Store, StoredLog } from './stores/store.js'
+import { framesIn } from './stores/stored-log.js'
 import { temporaryPath } from './temporary-files.js'
 import { replicateChannel, traced } from './tracing.js'
-
-export type ReplicaOptions = OpenOptions
-
-export interface FollowOptions extends ReplicaOptions {
-  /**
-   * A snapshot that is at hand, to start from instead of the newest one of the store. When logs behind it are missing
-   * there, a newer snapshot of the store is taken after all.
-   */
-  from?: Snapshot
-  /** How long a store may be silent before it is asked whether something was missed. Default 10,000 ms. */
-  pollMs?: number
-}
-
-export interface WaitForOptions {
-  /** Ends the wait; it rejects with the signal's reason. */
-  signal?: AbortSignal
-  /** Rejects with ERR_TIMEOUT after this long. Default 30,000 ms. */
-  timeoutMs?: number
-}
 
 const waitForTimeoutMsDefault = 30_000
 const pollMsDefault = 10_000
@@ -322,6 +305,18 @@ export class Replica {
     return this.#advance(await traced(replicateChannel, () => ({ ...frames, path: this.path }), apply))
   }
 
+  async #replicateFiles(
+    logs: readonly StoredLog[],
+    paths: readonly string[],
+    epochMin: number,
+  ): Promise<AppliedFiles> {
+    const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.path })
+    const apply = () => this.#database.thread.call('applyLogFiles', paths, epochMin)
+    const applied = await traced(replicateChannel, trace, apply)
+    this.#advance(applied.position)
+    return applied
+  }
+
   #advance(position: Position): FrameNo | undefined {
     const { nextFrameNo } = position
     if (nextFrameNo > this.#position.nextFrameNo) {
@@ -362,6 +357,7 @@ export class Replica {
       pageSize,
       position: () => this.#position,
       apply: (log) => this.replicate(log),
+      applyFiles: (logs, paths, epochMin) => this.#replicateFiles(logs, paths, epochMin),
       replace: (snapshot) => this.#replace(snapshot),
       failed: (error) => {
         this.#followError = error

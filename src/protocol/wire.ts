@@ -81,6 +81,16 @@ export interface BatchResults {
   readonly rows: readonly (readonly [number, Row[]])[]
 }
 
+/** What a replica's thread has taken out of files by itself. */
+export interface AppliedFiles {
+  readonly position: Position
+  /** Of the logs that it was told of, so many, from the first one on. The next one needs a closer look. */
+  readonly appliedCount: number
+  /** Of the last one that was applied; 0 and undefined when none was. */
+  readonly epoch: number
+  readonly createdAtMs: number | undefined
+}
+
 /** What an actor thread is started with. */
 export interface ActorStart {
   readonly control: import('node:worker_threads').MessagePort
@@ -163,6 +173,11 @@ export interface Control {
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): Promise<FrameNo | undefined>
   snapshot(path: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
+  /**
+   * Applies logs that are files of a store, one behind the other, up to the first one that is not beyond doubt: that does
+   * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
+   */
+  applyLogFiles(paths: readonly string[], epochMin: number): Promise<AppliedFiles>
   applyFrames(
     bytes: Uint8Array,
     pageSize: number,

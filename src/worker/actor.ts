@@ -12,6 +12,7 @@ import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStart,
   ActorStats,
+  AppliedFiles,
   Control,
   FromActor,
   Invoke,
@@ -107,6 +108,10 @@ class Actor implements Control {
 
   async applyLog(file: LogFile): Promise<Position> {
     return this.#replica().applyLog(file)
+  }
+
+  async applyLogFiles(paths: readonly string[], epochMin: number): Promise<AppliedFiles> {
+    return this.#replica().applyFiles(paths, epochMin)
   }
 
   async applyFrames(

@@ -5,12 +5,13 @@
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, logHeader } from '../protocol/log-format.js'
+import { type LogFile, type LogHeader, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
-import type { ActorStats, Position } from '../protocol/wire.js'
+import type { ActorStats, AppliedFiles, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
+import { undoubtedLog } from './stored-logs.js'
 import { recordSince, type ThreadTimes } from './thread-times.js'
 import { snapshotPosition } from './working-copy.js'
 import type { WorkingDatabase } from './working-database.js'
@@ -44,6 +45,25 @@ export class ReplicaRole {
     if (next === undefined) return this.#position
     recordSince(this.#times.applyUs, startMs)
     return this.#advance(next)
+  }
+
+  /** Never throws: whoever looks closer at the log that was not applied finds out why. */
+  applyFiles(paths: readonly string[], epochMin: number): AppliedFiles {
+    const { pageSize } = this.#database
+    let last: LogHeader | undefined
+    let appliedCount = 0
+    for (const path of paths) {
+      const file = undoubtedLog(path, { ...this.#position, pageSize, epochMin })
+      if (file === undefined || !this.#isApplied(file)) break
+      last = file.header
+      appliedCount += 1
+    }
+    return {
+      position: this.#position,
+      appliedCount,
+      epoch: last?.epoch ?? 0,
+      createdAtMs: last?.createdAtMs,
+    }
   }
 
   /** The same for a batch of records, which is a log without a header. */
@@ -99,6 +119,15 @@ export class ReplicaRole {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#folding
+  }
+
+  #isApplied(file: LogFile): boolean {
+    try {
+      this.applyLog(file)
+      return true
+    } catch {
+      return false
+    }
   }
 
   #advance(next: Position): Position {

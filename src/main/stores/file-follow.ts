@@ -41,13 +41,15 @@ export async function* followLogs(
   let hadEvent = true
   try {
     while (!ended.aborted) {
-      for (let at = guess.frameNo; at !== undefined; at = guess.frameNo) {
+      let isToldOf = true
+      for (let at = guess.frameNo; at !== undefined && isToldOf; at = guess.frameNo) {
         const stored = await folder.find(at)
         if (stored === undefined || ended.aborted) break
         if (!hadEvent) watch.foundUntold()
         await guess.note(stored)
         nextStart = stored.startFrameNo + 1
         yield stored
+        isToldOf = watch.mayKnow(guess.frameNo)
       }
       const startMs = performance.now()
       const isDue = startMs >= dueMs || (watch.isDeaf && guess.frameNo === undefined)

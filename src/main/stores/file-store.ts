@@ -139,6 +139,10 @@ export class FileStore implements Store {
     })
   }
 
+  logPath(stored: StoredLog): string {
+    return this.#pathOf(stored, 'logs')
+  }
+
   async *follow(
     from: FrameNo,
     { signal }: { readonly signal: AbortSignal },

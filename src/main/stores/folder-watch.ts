@@ -36,6 +36,11 @@ export class FolderWatch {
     return heard
   }
 
+  /** False: an event would have told of this number, or one behind it, if it were there. */
+  mayKnow(number: number | undefined): boolean {
+    return this.isDeaf || this.#heard >= (number ?? 0)
+  }
+
   /** Waits for an event since the last wait, or until it is time to look anyway. True: there was one. */
   async wait(): Promise<boolean> {
     if (!this.#hasEvent && !this.#isEnded) {

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import type { Position } from '../../protocol/wire.js'
+import type { AppliedFiles, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { chooseHistory, hasGap } from './history.js'
@@ -38,6 +38,8 @@ export interface Followed {
   readonly pageSize: number
   position(): Position
   apply(log: Log): Promise<unknown>
+  /** Applies logs that are files of the store, as far as they are beyond doubt. */
+  applyFiles(logs: readonly StoredLog[], paths: readonly string[], epochMin: number): Promise<AppliedFiles>
   /** Makes it what a newer snapshot holds. */
   replace(snapshot: Snapshot): Promise<unknown>
   /** Following has ended by itself. */
@@ -46,6 +48,10 @@ export interface Followed {
 
 const retryMinMs = 100
 const retryMaxMs = 5_000
+
+/** Logs in files that are applied in one step, at most, while nothing else can use the replica's thread. */
+const stepLogsMax = 64
+const stepBytesMax = 8 * 1024 * 1024
 
 /** No pause helps: the replica is gone, or on another history. */
 const final = new Set<string>(['ERR_LINEAGE', 'ERR_PAGE_SIZE', 'ERR_CLOSED', 'ERR_WORKER_EXITED'])
@@ -160,6 +166,7 @@ export class Follower {
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
+    await this.#applyPresentFiles(signal)
     for (;;) {
       const chain = this.#chain({ signal })
       try {
@@ -197,7 +204,9 @@ export class Follower {
     }
   }
 
-  async #applyArrived(logs: readonly StoredLog[], signal: AbortSignal): Promise<void> {
+  async #applyArrived(arrived: readonly StoredLog[], signal: AbortSignal): Promise<void> {
+    const logs = await untilAborted(this.#applyFiles(arrived, signal), signal)
+    if (logs.length === 0) return
     const chain = this.#chain({ logs, signal })
     try {
       await untilAborted(this.#applyAll(chain, signal), signal)
@@ -218,13 +227,47 @@ export class Follower {
         signal.throwIfAborted()
         this.#applying = this.#followed.apply(log)
         await this.#applying
-        this.#epoch = log.epoch
-        this.#createdAtMs = log.createdAt?.getTime()
-        this.#delayMs = log.createdAt && Math.max(0, Date.now() - log.createdAt.getTime())
+        this.#noteApplied(log.epoch, log.createdAt?.getTime())
       } finally {
         await log.close()
       }
     }
+  }
+
+  /** Those that lie as files are taken by the replica's thread. Resolves with what is left, from the first doubtful one on. */
+  async #applyFiles(logs: readonly StoredLog[], signal: AbortSignal): Promise<readonly StoredLog[]> {
+    let rest = logs
+    while (this.store.logPath !== undefined && rest.length > 0) {
+      const next = firstOf(rest)
+      const paths = next.map((stored) => this.store.logPath!(stored))
+      // Asked for after the logs were seen: those of an older epoch could not have been written any more.
+      const epochMin = await this.store.currentEpoch({ signal })
+      signal.throwIfAborted()
+      const applying = this.#followed.applyFiles(next, paths, epochMin)
+      this.#applying = applying
+      const { appliedCount, epoch, createdAtMs } = await applying
+      rest = rest.slice(appliedCount)
+      if (appliedCount > 0) this.#noteApplied(epoch, createdAtMs)
+      if (appliedCount < next.length) break
+    }
+    return rest
+  }
+
+  /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */
+  async #applyPresentFiles(signal: AbortSignal): Promise<void> {
+    if (this.store.logPath === undefined) return
+    const { nextFrameNo } = this.#followed.position()
+    const logs = await this.store.logs({ from: nextFrameNo, signal })
+    await this.#applyFiles(
+      logs.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo),
+      signal,
+    )
+  }
+
+  #noteApplied(epoch: number, createdAtMs: number | undefined): void {
+    this.#epoch = epoch
+    this.#createdAtMs = createdAtMs
+    this.#delayMs = createdAtMs && Math.max(0, Date.now() - createdAtMs)
   }
 
   /** False when there is none that goes further than the replica. */
@@ -257,6 +300,16 @@ export class Follower {
     this.#failureCount += 1
     this.#lastError = error
   }
+}
+
+/** As many as are applied in one step; one at least. */
+function firstOf(logs: readonly StoredLog[]): readonly StoredLog[] {
+  let byteCount = 0
+  const end = logs.findIndex(({ byteLength }, index) => {
+    byteCount += byteLength
+    return index > 0 && byteCount > stepBytesMax
+  })
+  return logs.slice(0, Math.min(end === -1 ? logs.length : end, stepLogsMax))
 }
 
 /** What an iteration gives, collected while nobody asks. */

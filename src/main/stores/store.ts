@@ -76,6 +76,12 @@ export interface Store {
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
 
   /**
+   * Where a log lies as a file of this machine, if logs do: a replica's thread takes a plain one from there by itself, so
+   * that its bytes do not pass through the application's. Anything else, and what is damaged, is left to `readLog`.
+   */
+  logPath?(stored: StoredLog): string
+
+  /**
    * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends
    * when the signal aborts. Says nothing about holes: a log that was pruned before it was seen is passed over.
    */

@@ -1,0 +1,21 @@
+import type { OpenOptions } from './open-database.js'
+import type { Snapshot } from './snapshot.js'
+
+export type ReplicaOptions = OpenOptions
+
+export interface FollowOptions extends ReplicaOptions {
+  /**
+   * A snapshot that is at hand, to start from instead of the newest one of the store. When logs behind it are missing
+   * there, a newer snapshot of the store is taken after all.
+   */
+  from?: Snapshot
+  /** How long a store may be silent before it is asked whether something was missed. Default 10,000 ms. */
+  pollMs?: number
+}
+
+export interface WaitForOptions {
+  /** Ends the wait; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Rejects with ERR_TIMEOUT after this long. Default 30,000 ms. */
+  timeoutMs?: number
+}

@@ -1,0 +1,48 @@
+/** Logs that lie as files in a store, as a replica's thread takes them without anybody having read them before. */
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { decodeLogHeader, type LogFile, logHeaderBytesV3 } from '../protocol/log-format.js'
+import type { Position } from '../protocol/wire.js'
+import { readUpTo } from './file-io.js'
+
+/** What comes next, as far as a header tells. */
+interface Expected extends Position {
+  readonly pageSize: number
+  /** Of logs of older primaries somebody has to find out whether they are part of the history. */
+  readonly epochMin: number
+}
+
+/** What is no plain file must not keep the thread waiting. */
+const { O_RDONLY, O_NONBLOCK = 0 } = constants
+
+/**
+ * The log at `path`, if its header says that it is the next one; its frames are to be checked when they are applied.
+ * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit.
+ */
+export function undoubtedLog(path: string, expected: Expected): LogFile | undefined {
+  try {
+    const header = readHeader(path)
+    const isNext =
+      header !== undefined &&
+      header.version === 3 &&
+      header.flags === 0 &&
+      header.frameCount > 0 &&
+      header.pageSize === expected.pageSize &&
+      header.startFrameNo === expected.nextFrameNo &&
+      header.startChecksum === expected.checksum &&
+      header.epoch >= expected.epochMin
+    return isNext ? { location: { path }, header } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function readHeader(path: string): LogFile['header'] | undefined {
+  const fd = openSync(path, O_RDONLY | O_NONBLOCK)
+  try {
+    const facts = fstatSync(fd)
+    if (!facts.isFile()) return undefined
+    return decodeLogHeader(readUpTo(fd, 0, logHeaderBytesV3), { path }, facts.size)
+  } finally {
+    closeSync(fd)
+  }
+}

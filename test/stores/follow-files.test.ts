@@ -1,0 +1,132 @@
+/** A replica's thread takes the logs of a FileStore out of their files by itself, as long as there is no doubt about them. */
+import { execFileSync } from 'node:child_process'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { FileStore, type FileStoreOptions, type Log, Replica, type StoredLog } from 'mylibsql'
+import { describe, expect, it } from 'vitest'
+import { undoubtedLog } from '../../src/worker/stored-logs.js'
+import { closedAfterTest, expectSameBytes } from '../support/database.js'
+import { deferred } from '../support/deferred.js'
+import { expectCode } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
+import { startHistory } from '../support/history.js'
+
+class WatchedStore extends FileStore {
+  readonly readPaths: string[] = []
+  failed = deferred()
+
+  override async readLog(stored: StoredLog): Promise<Log> {
+    this.readPaths.push(stored.id)
+    try {
+      return await super.readLog(stored)
+    } catch (error) {
+      this.failed.resolve()
+      throw error
+    }
+  }
+}
+
+const openStore = (options?: FileStoreOptions) =>
+  closedAfterTest(new WatchedStore(join(temporaryFolder(), 'store'), options))
+
+async function damagedInPlace(log: Log): Promise<Uint8Array> {
+  const bytes = await log.bytes()
+  bytes[500]! ^= 1
+  return bytes
+}
+
+describe('a replica of a FileStore', () => {
+  it('takes plain logs from their files, those that are there and those that come', async () => {
+    const { source, store, write } = await startHistory(openStore())
+    for (let n = 0; n < 3; n++) await write()
+    const replica = closedAfterTest(await Replica.follow(store))
+    expect(replica.lastFrameNo).toBe(source.primary.lastFrameNo)
+    for (let n = 0; n < 100; n++) await write({ transactions: 1 })
+    await replica.waitFor(source.primary.lastFrameNo)
+    await expectSameBytes(source.primary, replica)
+    // Each time that it catches up, which it does twice at first, it reads the log that tells whether it is on a fork.
+    expect(store.readPaths.length).toBeLessThan(10)
+    const { follow } = await replica.stats()
+    expect(follow).toMatchObject({ lagFrames: 0, lagMs: expect.any(Number), delayMs: expect.any(Number) })
+  })
+
+  it('has compressed ones read', async () => {
+    const { source, store, write } = await startHistory(openStore({ compression: 'deflate' }))
+    const replica = closedAfterTest(await Replica.follow(store))
+    await replica.waitFor((await write()).lastFrameNo)
+    await expectSameBytes(source.primary, replica)
+    expect(store.readPaths.length).toBeGreaterThan(0)
+  })
+
+  it('applies nothing of a damaged one, and names it', async () => {
+    const { source, store, write, snapshot } = await startHistory(openStore())
+    const replica = closedAfterTest(await Replica.follow(store))
+    const before = replica.lastFrameNo
+    const { primary } = source
+    await primary.run("INSERT INTO numbers VALUES (-1, 'damaged')")
+    await source.save()
+    const log = source.logs.at(-1)!
+    const name = `${String(log.startFrameNo).padStart(16, '0')}.log`
+    const path = join(store.url.slice('file:'.length), 'logs', name)
+    writeFileSync(path, await damagedInPlace(log))
+    await store.failed.promise
+    const stored = (await store.logs()).at(-1)!
+    const error = await expectCode(store.readLog(stored), 'ERR_CORRUPT')
+    expect(error.details).toMatchObject({ path })
+    expect(replica.lastFrameNo).toBe(before)
+    await write()
+    await snapshot()
+    await replica.waitFor(primary.lastFrameNo)
+    await expectSameBytes(primary, replica)
+    expect((await replica.stats()).follow?.snapshotCount).toBe(1)
+  })
+})
+
+describe('a log is beyond doubt', () => {
+  async function storedLog() {
+    const { source, store, write } = await startHistory(openStore())
+    const log = await write()
+    const path = store.logPath((await store.logs()).at(-1)!)
+    const { startFrameNo: nextFrameNo, startChecksum: checksum, pageSize } = log
+    return { path, log, source, expected: { nextFrameNo, checksum, pageSize, epochMin: 1 } }
+  }
+
+  it('when its header says that it is the next one', async () => {
+    const { path, log, expected } = await storedLog()
+    const file = undoubtedLog(path, expected)
+    expect(file).toMatchObject({ location: { path }, header: { frameCount: log.frameCount, epoch: 1 } })
+  })
+
+  it('not at another position, of another history, page size, or of an older epoch', async () => {
+    const { path, expected } = await storedLog()
+    expect(undoubtedLog(path, { ...expected, nextFrameNo: expected.nextFrameNo + 1 })).toBeUndefined()
+    expect(undoubtedLog(path, { ...expected, checksum: expected.checksum + 1n })).toBeUndefined()
+    expect(undoubtedLog(path, { ...expected, pageSize: 8192 })).toBeUndefined()
+    expect(undoubtedLog(path, { ...expected, epochMin: 2 })).toBeUndefined()
+  })
+
+  it('not when it is missing, empty, cut short, of version 2, damaged in its header, or no file', async () => {
+    const { path, log, expected } = await storedLog()
+    const folder = temporaryFolder()
+    const bytes = readFileSync(path)
+    const variant = (name: string, content: Uint8Array) => {
+      writeFileSync(join(folder, name), content)
+      return join(folder, name)
+    }
+    expect(undoubtedLog(variant('same', bytes), expected)).toBeDefined()
+    expect(undoubtedLog(join(folder, 'missing'), expected)).toBeUndefined()
+    expect(undoubtedLog(variant('empty', new Uint8Array(0)), expected)).toBeUndefined()
+    expect(undoubtedLog(variant('short', bytes.subarray(0, bytes.length - 1)), expected)).toBeUndefined()
+    const header = Buffer.from(bytes)
+    header[90]! ^= 1
+    expect(undoubtedLog(variant('header', header), expected)).toBeUndefined()
+    await log.copyTo(join(folder, 'version-2'), { version: 2 })
+    expect(undoubtedLog(join(folder, 'version-2'), expected)).toBeUndefined()
+    expect(undoubtedLog(folder, expected)).toBeUndefined()
+    // Nobody writes to it: whoever opened it as a file would wait for ever.
+    const pipe = join(folder, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    expect(statSync(pipe).isFIFO()).toBe(true)
+    expect(undoubtedLog(pipe, expected)).toBeUndefined()
+  })
+})

@@ -41,14 +41,17 @@ export class Checkpoints {
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
   }
 
-  run(saveLog: SaveLog): Promise<FrameNo | undefined> {
+  /** `isOwn`: it is the library's, and cannot call its own checkpoint. To notice that costs every promise meanwhile. */
+  run(saveLog: SaveLog, { isOwn = false } = {}): Promise<FrameNo | undefined> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (this.#inSaveLog.isInside) {
       const message =
         'checkpoint() inside its own saveLog would wait for itself. Call it after saveLog has returned'
       return Promise.reject(new MylibsqlError('ERR_REENTRANT', message))
     }
-    const result = this.#queue.then(() => this.#checkpoint(saveLog))
+    const result = this.#queue.then(() =>
+      this.#checkpoint(isOwn ? saveLog : (log) => this.#inSaveLog.run(() => saveLog(log))),
+    )
     this.#queue = result.catch(() => {})
     return this.#untilClosed(result)
   }
@@ -90,7 +93,7 @@ export class Checkpoints {
     this.#saving = file.header
     const startMs = performance.now()
     try {
-      await this.#inSaveLog.run(() => saveLog(log))
+      await saveLog(log)
     } finally {
       this.#saving = undefined
     }

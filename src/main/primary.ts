@@ -55,7 +55,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
       fenced: (error) => this.#end(error),
     })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
-    this.#writes = new Writes(database, this.#saving.durability)
+    this.#writes = new Writes(database, this.#saving)
     this.#feed = new FrameFeed(thread, flush, this.#saving.acknowledged, database.subscriberBytesMax)
     thread.attach(
       (message) => this.#receive(message),

@@ -44,7 +44,7 @@ export class Saving {
         thread.send({ kind: 'saved', nextFrameNo: savedNextFrameNo })
       },
     })
-    const checkpoint = (saveLog: SaveLog) => this.#checkpoint(saveLog)
+    const checkpoint = (saveLog: SaveLog) => this.#checkpoint(saveLog, true)
     const archived = { path, pageSize, checkpoint, snapshot, fenced }
     this.archiver = archive && new Archiver(archive, archived, nextFrameNo)
   }
@@ -90,8 +90,8 @@ export class Saving {
     this.durability.close(error)
   }
 
-  #checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
+  #checkpoint(saveLog: SaveLog, isOwn = false): Promise<FrameNo | undefined> {
     const context = () => ({ path: this.#path })
-    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog))
+    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog, { isOwn }))
   }
 }

@@ -4,9 +4,9 @@ import type { RunResult, SqlParams } from '../protocol/values.js'
 import { Ack } from './ack.js'
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
-import type { Durability } from './durability.js'
 import type { OpenDatabase } from './open-database.js'
 import { RequestQueue } from './request-queue.js'
+import type { Saving } from './saving.js'
 import { Sessions } from './sessions.js'
 import type { StatementRuns } from './statement-runs.js'
 import { type TransactionTrace, traced, transactionChannel } from './tracing.js'
@@ -15,13 +15,13 @@ export class Writes {
   readonly requests: RequestQueue
   readonly sessions: Sessions
   readonly #database: OpenDatabase
-  readonly #durability: Durability
+  readonly #saving: Saving
 
-  constructor(database: OpenDatabase, durability: Durability) {
+  constructor(database: OpenDatabase, saving: Saving) {
     const { thread, requestLimits, cancellations } = database
     this.#database = database
-    this.#durability = durability
-    this.requests = new RequestQueue((message) => thread.send(message), durability, requestLimits)
+    this.#saving = saving
+    this.requests = new RequestQueue((message) => thread.send(message), saving.durability, requestLimits)
     this.sessions = new Sessions(thread, this.requests, cancellations)
   }
 
@@ -47,7 +47,7 @@ export class Writes {
     const context = () => ({ method, path: this.#database.path })
     const run = () => this.sessions.run(work, method, options)
     const { value, frameNo } = await traced(transactionChannel, context, run)
-    return Ack.of({ durability: this.#durability, frameNo }, value)
+    return Ack.of({ durability: this.#saving.durability, frameNo }, value)
   }
 
   /** Resolves when everything that was asked for has been executed, callbacks too, or after so long. */
@@ -70,6 +70,7 @@ export class Writes {
     start: (slot: number) => Promise<T>,
   ): Promise<T> {
     if (options?.wait === false) this.requests.refuseWhenFull()
+    this.#saving.archiver?.requested()
     const context = () => ({ method, ...(sql === undefined ? {} : { sql }), path: this.#database.path })
     return traced(transactionChannel, context, () =>
       this.#database.cancellations.guard(options, method, start),

@@ -1,5 +1,5 @@
 // A primary on a store, with clients that write without pause and tell which writes are durable. It takes the store over
-// when it is told to ("open"), and when another one has taken it over it waits to be told again. In the end it becomes a
+// when it is told to ("open"; "settle" is answered when that is done), and when another one has taken it over it waits to be told again. In the end it becomes a
 // replica of the one that has won ({ frameNo, path }). It may be paused or killed at any time.
 import { createInterface } from 'node:readline'
 import { Primary, Replica } from '../../dist/main/index.js'
@@ -61,6 +61,7 @@ async function intoReplica() {
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line)
   if (request === 'open') await open()
+  else if (request === 'settle') say({ kind: 'settled' })
   else await follow(request)
 }
 await primary?.close().catch(() => {})

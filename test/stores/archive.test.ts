@@ -167,6 +167,21 @@ describe('logs', () => {
     expect(store.logCount).toBe(1)
   })
 
+  it('go with every write for frames: 1: those of one moment in one log, and none for what changes nothing', async () => {
+    const store = await blankStore()
+    const primary = await openOn(store, { checkpoint: { ...onDemand, frames: 1 } })
+    await (await primary.run(table)).durable()
+    expect(store.logCount).toBe(1)
+    for (let round = 1; round <= 3; round++) {
+      const acks = await Promise.all([1, 2, 3, 4].map((n) => insert(primary, 10 * round + n)))
+      await Promise.all(acks.map((ack) => ack.durable()))
+      expect(store.logCount).toBe(1 + round)
+      await (await primary.run('UPDATE t SET n = 0 WHERE n = 0')).durable()
+      await expect(insert(primary, 11)).rejects.toThrow('UNIQUE')
+      expect(store.logCount).toBe(1 + round)
+    }
+  })
+
   it('go at once with checkpoint(), which takes no saveLog; those who wait for the same share it', async () => {
     const store = await blankStore()
     const primary = await openOn(store, { checkpoint: onDemand })

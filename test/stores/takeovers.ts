@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Primary, Snapshot, type Store } from 'mylibsql'
+import { MylibsqlError, Primary, Snapshot, type Store } from 'mylibsql'
 import { expect, it } from 'vitest'
 import { Child } from '../support/child.js'
 import { closedAfterTest, integrityCheck } from '../support/database.js'
@@ -32,6 +32,7 @@ type Message =
   | { readonly kind: 'opened'; readonly term: number }
   | { readonly kind: 'unopened' | 'ended'; readonly code?: string; readonly message: string }
   | { readonly kind: 'durable'; readonly client: string; readonly n: number }
+  | { readonly kind: 'settled' }
   | { readonly kind: 'followed'; readonly path: string }
 
 /** What all processes said together, in the order in which it was heard. */
@@ -63,6 +64,7 @@ class Contender {
   #child!: Child<Message>
   #listening!: Promise<void>
   #lives = 0
+  #onSettled = () => {}
 
   constructor(store: DescribedStore, name: string, record: Record) {
     this.#store = store
@@ -88,6 +90,16 @@ class Contender {
     this.#start()
   }
 
+  /** Has done what it was told so far. */
+  async settled(): Promise<void> {
+    const settled = new Promise<void>((resolve) => {
+      this.#onSettled = resolve
+    })
+    this.#child.send('settle')
+    // One that has ended by itself is told of when it is asked to end.
+    await Promise.race([settled, this.#listening])
+  }
+
   /** Becomes a replica, whose bytes go into a file once it has the frame; then it ends. */
   async followAndEnd(frameNo: number, path: string): Promise<void> {
     this.#child.send({ frameNo, path })
@@ -103,7 +115,8 @@ class Contender {
     this.#child = child
     this.#listening = (async () => {
       for (let message = await child.next(); message !== undefined; message = await child.next()) {
-        this.#record.note(message)
+        if (message.kind === 'settled') this.#onSettled()
+        else this.#record.note(message)
       }
     })()
   }
@@ -146,12 +159,12 @@ async function takeOver(count: number, random: Random, { store, described }: Sha
   }
   await Promise.all(pauses)
 
-  const last = closedAfterTest(await Primary.open({ store }))
-  const end = await last.run('CREATE TABLE ended (n)')
-  await end.durable()
+  // None of them takes the store over any more.
+  await Promise.all(contenders.map((contender) => contender.settled()))
+  const { last, lastFrameNo } = await openLast(store)
   const folder = temporaryFolder()
   await Promise.all(
-    contenders.map((one, index) => one.followAndEnd(end.frameNo!, join(folder, `${index}.db`))),
+    contenders.map((one, index) => one.followAndEnd(lastFrameNo, join(folder, `${index}.db`))),
   )
   await expectSurvivors(last, join(folder, 'last.db'), record.followed, count)
   const rows = (await last.all('SELECT client, n FROM writes ORDER BY id')) as unknown as Write[]
@@ -163,6 +176,24 @@ async function takeOver(count: number, random: Random, { store, described }: Sha
     `${record.opened} takeovers, ${record.durable.length} acknowledged, ${rows.length} rows`,
     record.codes,
   )
+}
+
+/**
+ * The primary after all others. The log of an older one, under way until now, may come to lie where its own first log
+ * should be: then it has acknowledged nothing, and is opened again.
+ */
+async function openLast(store: Store): Promise<{ last: Primary; lastFrameNo: number }> {
+  for (;;) {
+    const last = await Primary.open({ store })
+    try {
+      const end = await last.run('CREATE TABLE ended (n)')
+      await end.durable()
+      return { last: closedAfterTest(last), lastFrameNo: end.frameNo! }
+    } catch (error) {
+      await last.close().catch(() => {})
+      if (!(error instanceof MylibsqlError) || error.code !== 'ERR_FENCED') throw error
+    }
+  }
 }
 
 /** All have the pages of the last primary. */

@@ -59,6 +59,8 @@ export class Archiver {
   /** Callbacks that hold the connection: what they commit is told when they end, if at all. */
   #leaseCount = 0
   #mayHaveMore = false
+  /** A write was asked for that a log is to be sealed behind. */
+  #isRequested = false
   #timer: NodeJS.Timeout | undefined
   #runningCount = 0
   #queue: Promise<unknown> = Promise.resolve()
@@ -89,6 +91,13 @@ export class Archiver {
   /** Why nothing is stored any more: ERR_FENCED, or what has ended the primary. */
   get stopped(): unknown {
     return this.#stopped.signal.reason
+  }
+
+  /** The primary was asked to write: where each write is stored at once, the log is sealed behind this one. */
+  requested(): void {
+    if (this.#frameCountMax > 1 || this.#stopped.signal.aborted) return
+    if (this.#runningCount === 0) this.#start()
+    else this.#isRequested = true
   }
 
   /** The primary has committed frames. */
@@ -180,7 +189,7 @@ export class Archiver {
   #plan(): void {
     if (this.#runningCount > 0 || this.#stopped.signal.aborted) return
     const frameCount = this.#committedNextFrameNo - this.#storedNextFrameNo
-    if (frameCount >= this.#frameCountMax) this.#start()
+    if (frameCount >= this.#frameCountMax || this.#isRequested) this.#start()
     else if (this.#timer === undefined && (frameCount > 0 || this.#mayHaveMore)) {
       const ageMs = this.#gatheringSinceMs === undefined ? 0 : performance.now() - this.#gatheringSinceMs
       const { intervalMs } = this.archive.schedule.checkpoint
@@ -198,6 +207,7 @@ export class Archiver {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#mayHaveMore = this.#leaseCount > 0
+    this.#isRequested = false
     const { signal } = this.#stopped
     const before = this.#storedNextFrameNo
     const checkpoint = () => this.#primary.checkpoint((log) => this.#save(log))

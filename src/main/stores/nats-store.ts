@@ -74,6 +74,8 @@ export class NatsStore implements Store {
     const url = urlOf(servers[0]!, name)
     const connection = await connect({
       reconnectTimeWait: reconnectMs,
+      // Otherwise each request makes an error in case that it fails, with the stack of its caller.
+      noAsyncTraces: true,
       ...rest,
       servers: [...servers],
       name: 'mylibsql',

@@ -15,6 +15,7 @@
         "native/frame_apply.cc",
         "native/frame_check.cc",
         "native/frame_injector.cc",
+        "native/frame_pick.cc",
         "native/frame_run.cc",
         "native/frame_source.cc",
         "native/guard.cc",

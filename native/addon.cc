@@ -9,7 +9,7 @@
 #include "crc64.h"
 #include "extension.h"
 #include "file_io.h"
-#include "frame_run.h"
+#include "frame_pick.h"
 #include "interrupts.h"
 #include "js_args.h"
 #include "js_error.h"
@@ -36,7 +36,26 @@ Napi::Value checkRun(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const FrameSource source = frameSourceOf(info[0]);
   const FrameRun run = frameRunOf(info[1]);
-  return makeFrameCheck(env, translateFailures(env, [&] { return checkFrames(source, run); }));
+  uint32_t* const pageNos = info[2].IsUndefined() ? nullptr : words32Of(info[2], run.frameCount, "pageNos");
+  return makeFrameCheck(env, translateFailures(env, [&] { return checkFrames(source, run, pageNos); }));
+}
+
+Napi::Value pickRun(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const FrameSource source = frameSourceOf(info[0]);
+  const FrameRun run = frameRunOf(info[1]);
+  const ByteSpan isPicked = bytesOf(info[2], "isPicked");
+  if (isPicked.length < run.frameCount) throw Napi::TypeError::New(env, "isPicked must have a byte for each frame");
+  const int fd = fdOf(info[3], "fd");
+  const auto byteOffset = static_cast<int64_t>(countOf(info[4], "byteOffset"));
+  const uint64_t startChecksum = unsigned64Of(info[5], "startChecksum");
+  const bool endsLog = info[6].ToBoolean();
+  const PickedFrames picked = translateFailures(
+      env, [&] { return pickFrames(source, run, isPicked.data, fd, byteOffset, startChecksum, endsLog); });
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("check", makeFrameCheck(env, picked.check));
+  result.Set("checksum", Napi::BigInt::New(env, picked.checksum));
+  return result;
 }
 
 Napi::Value rewriteRun(const Napi::CallbackInfo& info) {
@@ -93,6 +112,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("crc64Portable", Napi::Function::New<checksumOf<crc64Portable>>(env, "crc64Portable"));
   exports.Set("tryLock", Napi::Function::New<tryLockFile>(env, "tryLock"));
   exports.Set("checkFrames", Napi::Function::New<checkRun>(env, "checkFrames"));
+  exports.Set("pickFrames", Napi::Function::New<pickRun>(env, "pickFrames"));
   exports.Set("rewriteFrames", Napi::Function::New<rewriteRun>(env, "rewriteFrames"));
   exports.Set("applyFrames", Napi::Function::New<applyRun>(env, "applyFrames"));
   exports.Set("copyFile", Napi::Function::New<copyWholeFile>(env, "copyFile"));

@@ -1,14 +1,15 @@
 #include "frame_check.h"
 
+#include <algorithm>
+
 #include "frame_record.h"
 
 namespace mylibsql {
 
 namespace {
 
-// What is wrong with one record, its checksum apart.
-const char* wrongField(const uint8_t* record, uint64_t frameNo) {
-  if (recordFrameNo(record) != frameNo) return "frameNo";
+// What is wrong with one record, its number and checksum apart.
+const char* wrongField(const uint8_t* record) {
   const uint32_t pageNo = recordPageNo(record);
   if (pageNo == 0 || pageNo > kPageNoMax) return "pageNo";
   // SQLite leaves out of a commit the pages that it cuts off, so the frame that ends one lies within the new
@@ -20,22 +21,40 @@ const char* wrongField(const uint8_t* record, uint64_t frameNo) {
 
 }  // namespace
 
-FrameChecker::FrameChecker(const FrameRun& run) : run_(run), pageChain_(run.fileStartChecksum) {
+FrameChecker::FrameChecker(const FrameRun& run)
+    : run_(run), pageChain_(run.fileStartChecksum), nextFrameNo_(run.startFrameNo) {
   check_.endChecksum = run.startChecksum;
   if (run.version == 3 && run.startChecksum != run.fileStartChecksum) reject(0, "lineage");
 }
 
 bool FrameChecker::take(const uint8_t* record) {
-  if (const char* field = wrongField(record, run_.startFrameNo + takenCount_)) {
-    return reject(takenCount_, field);
+  const uint64_t frameNo = recordFrameNo(record);
+  if (!run_.mergedEndFrameNo && frameNo != nextFrameNo_) return reject(takenCount_, "frameNo");
+  if (const char* field = wrongField(record)) return reject(takenCount_, field);
+  if (run_.mergedEndFrameNo) {
+    if (const char* field = wrongInMerged(record)) return reject(takenCount_, field);
   }
   check_.endChecksum = chainedChecksum(record, run_.pageSize, check_.endChecksum);
   if (run_.version == 2) pageChain_ = pageChecksum(record, run_.pageSize, pageChain_);
   const uint64_t expected = run_.version == 2 ? pageChain_ : check_.endChecksum;
   if (recordChecksum(record) != expected) return reject(takenCount_, "checksum");
   check_.lastSizeAfter = recordSizeAfter(record);
+  nextFrameNo_ = frameNo + 1;
   takenCount_++;
   return true;
+}
+
+// The last record is the last frame that the log covers; it alone ends a transaction, and no page lies beyond
+// the size that it names.
+const char* FrameChecker::wrongInMerged(const uint8_t* record) {
+  const uint64_t frameNo = recordFrameNo(record);
+  const uint32_t sizeAfter = recordSizeAfter(record);
+  const uint64_t lastFrameNo = *run_.mergedEndFrameNo - 1;
+  const bool isLast = takenCount_ + 1 == run_.frameCount;
+  pageNoMax_ = std::max(pageNoMax_, recordPageNo(record));
+  if (isLast ? frameNo != lastFrameNo : frameNo < nextFrameNo_ || frameNo >= lastFrameNo) return "frameNo";
+  if (isLast ? sizeAfter < pageNoMax_ : sizeAfter != 0) return "sizeAfter";
+  return nullptr;
 }
 
 bool FrameChecker::finish() {
@@ -55,7 +74,7 @@ bool FrameChecker::reject(uint64_t index, const char* reason) {
   return false;
 }
 
-FrameCheck checkFrames(const FrameSource& source, const FrameRun& run) {
+FrameCheck checkFrames(const FrameSource& source, const FrameRun& run, uint32_t* pageNos) {
   const size_t stride = recordBytes(run.pageSize);
   FrameChecker checker(run);
   if (!checker.isGood()) return checker.check();
@@ -63,7 +82,9 @@ FrameCheck checkFrames(const FrameSource& source, const FrameRun& run) {
   const uint8_t* records = nullptr;
   while (const uint32_t count = reader.next(records)) {
     for (uint32_t i = 0; i < count; i++) {
-      if (!checker.take(records + i * stride)) return checker.check();
+      const uint8_t* const record = records + i * stride;
+      if (!checker.take(record)) return checker.check();
+      if (pageNos != nullptr) *pageNos++ = recordPageNo(record);
     }
   }
   checker.finish();

@@ -32,15 +32,19 @@ class FrameChecker {
   bool finishTransaction(const std::optional<uint64_t>& endChecksum);
 
  private:
+  const char* wrongInMerged(const uint8_t* record);
   bool reject(uint64_t index, const char* reason);
 
   const FrameRun run_;
   FrameCheck check_;
   uint64_t pageChain_;  // version 2
+  uint64_t nextFrameNo_;
   uint64_t takenCount_ = 0;
+  uint32_t pageNoMax_ = 0;  // merged
 };
 
-// Checks a run by itself. Uses one chunk of memory, whatever the run claims.
-FrameCheck checkFrames(const FrameSource& source, const FrameRun& run);
+// Checks a run by itself. Uses one chunk of memory, whatever the run claims. `pageNos`, when given, has room for
+// the page numbers of all records.
+FrameCheck checkFrames(const FrameSource& source, const FrameRun& run, uint32_t* pageNos = nullptr);
 
 }  // namespace mylibsql

@@ -2,17 +2,21 @@
 // Runs of frame records: renumbered into another version, applied to a database file. How they are checked is
 // in frame_check.h, the record's layout and checksums in frame_record.h.
 
+#include <optional>
+
 #include "frame_source.h"
 
 namespace mylibsql {
 
 struct FrameRun {
-  uint64_t frameCount;
+  uint64_t frameCount;  // of records
   uint32_t pageSize;
   uint64_t startFrameNo;
   int version;                 // 2 or 3
   uint64_t fileStartChecksum;  // that the log's own header names
   uint64_t startChecksum;      // chained version 3 checksum of the frame before the run
+  // Of a merged log: behind the last frame that it covers. Numbers go up to there, with gaps.
+  std::optional<uint64_t> mergedEndFrameNo;
 };
 
 // Writes the records, numbered from run.startFrameNo, as those of version `toVersion` to `fd` from

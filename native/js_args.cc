@@ -26,6 +26,15 @@ ByteSpan bytesOf(Napi::Value value, const char* name) {
   return {static_cast<uint8_t*>(data), length};
 }
 
+uint32_t* words32Of(Napi::Value value, uint64_t countMin, const char* name) {
+  const bool isWords =
+      value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint32_array;
+  if (!isWords || value.As<Napi::Uint32Array>().ElementLength() < countMin) {
+    refuse(value, name, "a Uint32Array that is long enough");
+  }
+  return value.As<Napi::Uint32Array>().Data();
+}
+
 uint64_t unsigned64Of(Napi::Value value, const char* name) {
   bool isLossless = false;
   if (!value.IsBigInt()) refuse(value, name, "a bigint");
@@ -90,6 +99,10 @@ FrameRun frameRunOf(Napi::Value value) {
   run.version = countOf(object.Get("version"), "run.version") == 2 ? 2 : 3;
   run.fileStartChecksum = unsigned64Of(object.Get("fileStartChecksum"), "run.fileStartChecksum");
   run.startChecksum = unsigned64Of(object.Get("startChecksum"), "run.startChecksum");
+  const Napi::Value mergedEndFrameNo = object.Get("mergedEndFrameNo");
+  if (!mergedEndFrameNo.IsUndefined()) {
+    run.mergedEndFrameNo = countOf(mergedEndFrameNo, "run.mergedEndFrameNo");
+  }
   return run;
 }
 

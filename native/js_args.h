@@ -15,6 +15,7 @@ struct ByteSpan {
 };
 
 ByteSpan bytesOf(Napi::Value value, const char* name);
+uint32_t* words32Of(Napi::Value value, uint64_t countMin, const char* name);  // a Uint32Array with as many
 uint64_t unsigned64Of(Napi::Value value, const char* name);  // a bigint
 uint64_t countOf(Napi::Value value, const char* name);       // a safe integer, not negative
 uint32_t count32Of(Napi::Value value, const char* name);

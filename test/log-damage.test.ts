@@ -3,12 +3,35 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Log, MylibsqlError } from 'mylibsql'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { buildV2, buildV3, setU32, setU64, signHeader, testFrames } from './protocol/reference.js'
+import {
+  buildMerged,
+  buildV2,
+  buildV3,
+  setU32,
+  setU64,
+  signHeader,
+  signTable,
+  testFrames,
+} from './protocol/reference.js'
 
 const pageSize = 512
 const recordBytes = 24 + pageSize
 const v3 = buildV3({ startFrameNo: 4, pageSize, startChecksum: 6n, frames: testFrames(3, pageSize) })
 const v2 = buildV2({ startFrameNo: 4, pageSize, frames: testFrames(3, pageSize) })
+/** Frames 4 to 13, of which 5, 9 and 13 are left. */
+const mergedFields = {
+  startFrameNo: 4,
+  frameCount: 10,
+  pageSize,
+  startChecksum: 6n,
+  endChecksum: 7n,
+  boundaries: [
+    [6, 60n],
+    [11, 110n],
+  ] as [number, bigint][],
+}
+const mergedFrames = testFrames(3, pageSize, 3).map((frame, index) => ({ ...frame, frameNo: 5 + 4 * index }))
+const merged = buildMerged({ ...mergedFields, frames: mergedFrames })
 
 let folder: string
 beforeAll(async () => {
@@ -45,6 +68,11 @@ describe('every flipped bit', () => {
     expect(await unseenBits(v3)).toEqual([])
   })
 
+  it('is seen in a merged log', async () => {
+    expect(await refusal(merged)).toBeUndefined()
+    expect(await unseenBits(merged)).toEqual([])
+  })
+
   // The checksum of version 2 covers pages alone, and its header has none. What it cannot see:
   it('is seen in version 2, but for what its format leaves unprotected', async () => {
     const unprotected = (bit: number): boolean => {
@@ -64,10 +92,11 @@ describe('every length', () => {
   it.each([
     ['3', v3],
     ['2', v2],
+    ['3, merged', merged],
   ])('but the whole is refused in version %s', async (_, whole) => {
     for (let length = 0; length < whole.length; length++) {
       expect(await refusal(whole.subarray(0, length)), `length ${length}`).toMatchObject({
-        code: length < (whole === v3 ? 112 : 48) ? 'ERR_NOT_A_LOG' : 'ERR_CORRUPT',
+        code: length < (whole === v2 ? 48 : 112) ? 'ERR_NOT_A_LOG' : 'ERR_CORRUPT',
       })
     }
     expect(await refusal(whole)).toBeUndefined()
@@ -139,6 +168,60 @@ describe('Log.open', () => {
         withCode('ERR_CORRUPT', { frameNo: 0 }),
       )
     }
+  })
+
+  it.each<[string, string, (bytes: Uint8Array) => void]>([
+    ['no records', 'ERR_CORRUPT', (bytes) => setU64(bytes, 112, 0n)],
+    ['more records than frames', 'ERR_CORRUPT', (bytes) => setU64(bytes, 24, 2n)],
+    ['more records than there are', 'ERR_CORRUPT', (bytes) => setU64(bytes, 112, 4n)],
+    ['more boundaries than there are', 'ERR_CORRUPT', (bytes) => setU32(bytes, 120, 0xffff_ffff)],
+    ['reserved bytes', 'ERR_CORRUPT', (bytes) => setU32(bytes, 124, 1)],
+    ['a boundary at the start', 'ERR_CORRUPT', (bytes) => setU64(bytes, 136, 4n)],
+    ['a boundary at the end', 'ERR_CORRUPT', (bytes) => setU64(bytes, 152, 14n)],
+    ['the same boundary twice', 'ERR_CORRUPT', (bytes) => setU64(bytes, 152, 6n)],
+    ['a boundary beyond 2^53', 'ERR_CORRUPT', (bytes) => setU64(bytes, 152, 2n ** 60n)],
+    ['another checksum of the last record', 'ERR_CORRUPT', (bytes) => setU64(bytes, 128, 1n)],
+    ['a flag that nobody knows', 'ERR_VERSION', (bytes) => setU32(bytes, 40, 3)],
+  ])('refuses a merged log with %s, with good checksums', async (_, code, change) => {
+    const bytes = merged.slice()
+    const boundaryCount = bytes[120]!
+    change(bytes)
+    // The table is where it was, whatever it says.
+    const claimed = new DataView(bytes.buffer).getUint32(120, true)
+    if (claimed === boundaryCount) signTable(bytes)
+    await expect(Log.from(signHeader(bytes))).rejects.toEqual(withCode(code))
+    for (const verify of [true, false]) await expect(open(bytes, { verify })).rejects.toEqual(withCode(code))
+  })
+
+  it.each<[string, Partial<(typeof mergedFrames)[number]>[]]>([
+    ['numbers that do not go up', [{ frameNo: 9 }, { frameNo: 9 }]],
+    ['numbers that go down', [{ frameNo: 9 }, { frameNo: 5 }]],
+    ['a number before the start', [{ frameNo: 3 }]],
+    ['the last number before the last', [{ frameNo: 13 }]],
+    ['another last number', [{}, {}, { frameNo: 12 }]],
+    ['a page beyond the final size', [{ pageNo: 4 }]],
+    ['page 0', [{ pageNo: 0 }]],
+    ['a transaction that ends before', [{}, { sizeAfter: 3 }]],
+    ['no transaction that ends', [{}, {}, { sizeAfter: 0 }]],
+  ])('refuses a merged log with %s, with good checksums', async (_, changes) => {
+    const frames = mergedFrames.map((frame, index) => ({ ...frame, ...changes[index] }))
+    const bytes = buildMerged({ ...mergedFields, frames })
+    await expect(Log.from(bytes)).rejects.toEqual(withCode('ERR_CORRUPT'))
+    await expect(open(bytes)).rejects.toEqual(withCode('ERR_CORRUPT'))
+  })
+
+  it('says where the damage of a merged log is', async () => {
+    const bytes = merged.slice()
+    const byteOffset = 112 + 64 + recordBytes
+    bytes[byteOffset + 24 + 5]! ^= 4
+    await expect(open(bytes)).rejects.toEqual(withCode('ERR_CORRUPT', { byteOffset }))
+    const log = await open(bytes, { verify: false })
+    await expect(log.verify()).rejects.toEqual(withCode('ERR_CORRUPT', { byteOffset }))
+    await truncate(join(folder, 'x.log'), merged.length - 10)
+    await expect(log.readFrame(13)).rejects.toEqual(
+      withCode('ERR_CORRUPT', { byteOffset: byteOffset + recordBytes }),
+    )
+    await expect(log.bytes()).rejects.toEqual(withCode('ERR_CORRUPT'))
   })
 
   it('allocates nothing for what a header claims', async () => {

@@ -15,6 +15,7 @@ import {
   type InitResult,
   init,
   Log,
+  type LogBoundary,
   MylibsqlError,
   Primary,
   type PrimaryOptions,
@@ -256,6 +257,9 @@ export function storing(): void {
   expectTypeOf(Log.open(url, { verify: false })).resolves.toEqualTypeOf<Log>()
   expectTypeOf(Log.create(7, { pageSize: 512, startChecksum: 1n })).resolves.toEqualTypeOf<Log>()
   expectTypeOf(Log.from(new ArrayBuffer(0))).resolves.toEqualTypeOf<Log>()
+  expectTypeOf(Log.merge([log, log], { at: [7] })).resolves.toEqualTypeOf<Log>()
+  expectTypeOf(log.boundaries).toEqualTypeOf<readonly LogBoundary[]>()
+  expectTypeOf(log.isMerged).toEqualTypeOf<boolean>()
   expectTypeOf(log.pushFrames(batch)).resolves.toEqualTypeOf<void>()
   expectTypeOf(log.pushFrames(batch.frames)).resolves.toEqualTypeOf<void>()
   expectTypeOf(log.frames()).toExtend<AsyncIterable<Frame>>()

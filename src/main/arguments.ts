@@ -22,6 +22,11 @@ export function checkFrameNo(value: unknown, name: string): number {
   return value as number
 }
 
+export function checkFrameNos(value: unknown, name: string): number[] {
+  if (!Array.isArray(value)) throw wrong(name, 'an array of frame numbers', value)
+  return value.map((frameNo: unknown, index) => checkFrameNo(frameNo, `${name}[${index}]`))
+}
+
 export function checkNonNegativeInteger(value: unknown, name: string): number {
   if (!Number.isSafeInteger(value) || (value as number) < 0) throw wrong(name, 'an integer from 0', value)
   return value as number
@@ -84,7 +89,7 @@ export function checkBytes(value: unknown, name: string): Uint8Array {
 }
 
 /** A class as far as `instanceof` needs it; its constructor may be private. */
-interface Class<T> {
+export interface Class<T> {
   readonly prototype: T
   readonly name: string
   [Symbol.hasInstance](value: unknown): boolean

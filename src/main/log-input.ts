@@ -1,27 +1,38 @@
 /** Bytes and frames as they come from outside, made fit for a log. */
 import { MylibsqlError } from '../protocol/errors.js'
-import { decodeFrame, type Frame, FrameBatch } from '../protocol/frame.js'
+import { decodeFrame, type Frame, FrameBatch, type FrameNo } from '../protocol/frame.js'
 import { batchOf } from '../protocol/frame-batch.js'
-import { checkLastFrame } from '../protocol/log-check.js'
+import { checkLastFrame, whereIs } from '../protocol/log-check.js'
 import {
   decodeLogHeader,
+  encodeLogHeader,
   type LogFile,
-  logFrameOffset,
-  logHeaderBytesV3,
+  logHeader,
   logNextFrameNo,
+  logRecordCount,
+  logRecordOffset,
 } from '../protocol/log-format.js'
 import { lineageError } from '../protocol/log-sequence.js'
 import type { OpenedLog } from '../protocol/tasks.js'
-import { wrong } from './arguments.js'
+import { type Class, checkInstance, wrong } from './arguments.js'
+
+/** The crate knows one page size only. */
+const cratePageSize = 4096
 
 /** Keeps the bytes. Throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT: all but the checksums is checked. */
 export function logOfBytes(bytes: Uint8Array): OpenedLog {
   const whole = compact(bytes)
-  const header = decodeLogHeader(whole.subarray(0, logHeaderBytesV3), {}, whole.byteLength)
+  const header = decodeLogHeader(whole, {}, whole.byteLength)
   const file: LogFile = { location: { bytes: whole }, header }
   if (header.frameCount === 0) return { file, endChecksum: header.startChecksum }
-  const lastOffset = logFrameOffset(header, logNextFrameNo(header) - 1)
+  const lastOffset = logRecordOffset(header, logRecordCount(header) - 1)
   return { file, endChecksum: checkLastFrame(file, decodeFrame(whole, lastOffset, header.pageSize)) }
+}
+
+/** No frames, in memory. */
+export function emptyLog(startFrameNo: FrameNo, pageSize: number, checksum: bigint): OpenedLog {
+  const chain = { startChecksum: checksum, endChecksum: checksum }
+  return logOfBytes(encodeLogHeader(logHeader({ pageSize, startFrameNo, frameCount: 0, ...chain })))
 }
 
 /** Throws TypeError, ERR_LOG_GAP, ERR_PAGE_SIZE. */
@@ -59,6 +70,30 @@ export function compact(bytes: Uint8Array): Uint8Array {
   return bytes.byteLength === bytes.buffer.byteLength
     ? new Uint8Array(bytes.buffer, 0, bytes.byteLength)
     : new Uint8Array(bytes)
+}
+
+/** Throws TypeError. */
+export function checkMergeable<T extends { isEmpty: boolean }>(logs: unknown, type: Class<T>): T[] {
+  if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
+  const list = logs.map((log: unknown, index) => checkInstance(log, type, `logs[${index}]`))
+  if (list.every(({ isEmpty }) => isEmpty)) throw new TypeError('logs must hold frames, there are none')
+  return list
+}
+
+/** Throws ERR_REFUSED for a log of which parts mean nothing: it has the last version of each page alone. */
+export function refuseMerged(file: LogFile, whatNot: string): void {
+  if (file.header.merged === undefined) return
+  const message = `${whereIs(file).path ?? 'The log'} is merged and cannot ${whatNot}`
+  throw new MylibsqlError('ERR_REFUSED', message, whereIs(file))
+}
+
+/** Whether the crate could hold such a log. Throws ERR_PAGE_SIZE, ERR_REFUSED. */
+export function checkCrateCopy(file: LogFile): void {
+  const { pageSize } = file.header
+  refuseMerged(file, 'be written as version 2')
+  if (pageSize === cratePageSize) return
+  const message = `Version 2 has pages of ${cratePageSize} bytes, this log of ${pageSize}`
+  throw new MylibsqlError('ERR_PAGE_SIZE', message, { expected: cratePageSize, actual: pageSize })
 }
 
 function checkPlace({ header }: LogFile, batch: FrameBatch): void {

@@ -1,3 +1,5 @@
+import type { FrameNo } from '../protocol/frame.js'
+
 export interface LogOpenOptions {
   /** Check every checksum, not only the header and the last frame. Default: true. */
   verify?: boolean
@@ -11,6 +13,15 @@ export interface LogCreateOptions {
    * history the log belongs to.
    */
   startChecksum?: bigint
+}
+
+export interface LogMergeOptions {
+  /**
+   * Numbers of frames before which the merged log is to be taken too, besides its start and the starts of `logs`: of the
+   * frame behind each snapshot, for example. Where no transaction ends before a frame, or a log that is merged already has
+   * no boundary, it is passed over.
+   */
+  at?: readonly FrameNo[]
 }
 
 export interface LogCopyOptions {

@@ -1,8 +1,14 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
+import { decodeFrame, type Frame, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
-import { corruptFrame } from '../protocol/log-check.js'
-import { type LogFile, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
+import { corruptRecord } from '../protocol/log-check.js'
+import {
+  encodeLogHeader,
+  type LogFile,
+  logNextFrameNo,
+  logRecordCount,
+  logRecordOffset,
+} from '../protocol/log-format.js'
 
 /** Bytes asked of the system at once, which takes no more than 2^31. */
 const readBytesMax = 64 * 1024 * 1024
@@ -31,25 +37,63 @@ export class LogReader {
     return new LogReader(file, handle)
   }
 
-  /** The records of `frameCount` frames. A view when the log is in memory. */
-  async read(frameNo: FrameNo, frameCount: number): Promise<Uint8Array> {
+  /** `recordCount` records, from that of place `index` on. A view when the log is in memory. */
+  async read(index: number, recordCount: number): Promise<Uint8Array> {
     const { header, location } = this.file
-    const byteLength = frameCount * (frameHeaderBytes + header.pageSize)
+    const byteLength = recordCount * (frameHeaderBytes + header.pageSize)
     if ('bytes' in location) {
-      const byteOffset = logFrameOffset(header, frameNo)
+      const byteOffset = logRecordOffset(header, index)
       return location.bytes.subarray(byteOffset, byteOffset + byteLength)
     }
     const target = new Uint8Array(byteLength)
-    await this.readInto(target, frameNo)
+    await this.#readInto(target, index)
     return target
   }
 
-  /** Fills `target` with records from `frameNo` on. Throws ERR_CORRUPT when the file ends before. */
-  async readInto(target: Uint8Array, frameNo: FrameNo): Promise<void> {
+  /** All bytes of the log. Throws ERR_CORRUPT when the file ends before. */
+  async bytes(): Promise<Uint8Array> {
+    const { header } = this.file
+    const bytes = new Uint8Array(logRecordOffset(header, logRecordCount(header)))
+    bytes.set(encodeLogHeader(header))
+    await this.#readInto(bytes.subarray(header.headerBytes), 0)
+    return bytes
+  }
+
+  /** Throws RangeError when the log does not hold it. */
+  async frame(frameNo: FrameNo): Promise<Frame> {
+    const { header } = this.file
+    const endFrameNo = logNextFrameNo(header)
+    if (frameNo < header.startFrameNo || frameNo >= endFrameNo) {
+      const range =
+        header.frameCount === 0
+          ? 'in the log, which is empty'
+          : `from ${header.startFrameNo} to ${endFrameNo - 1}`
+      throw new RangeError(`frameNo must be ${range}, got ${frameNo}`)
+    }
+    const index = header.merged === undefined ? frameNo - header.startFrameNo : await this.#find(frameNo)
+    return decodeFrame(await this.read(index, 1), 0, header.pageSize)
+  }
+
+  /** Place of a frame's record in a merged log, of which the numbers go up. */
+  async #find(frameNo: FrameNo): Promise<number> {
+    let [low, high] = [0, logRecordCount(this.file.header)]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const found = decodeFrame(await this.read(middle, 1), 0, 0).frameNo
+      if (found === frameNo) return middle
+      if (found < frameNo) low = middle + 1
+      else high = middle
+    }
+    const reason = 'the log is merged, and a later version of its page is in it, or the page is gone'
+    throw new RangeError(`Frame ${frameNo} was left out: ${reason}`)
+  }
+
+  /** Fills `target` with records. Throws ERR_CORRUPT when the file ends before. */
+  async #readInto(target: Uint8Array, index: number): Promise<void> {
     const { header, location } = this.file
-    const byteOffset = logFrameOffset(header, frameNo)
+    const byteOffset = logRecordOffset(header, index)
     if (this.#handle === undefined || !('path' in location)) {
-      target.set(await this.read(frameNo, target.length / (frameHeaderBytes + header.pageSize)))
+      target.set(await this.read(index, target.length / (frameHeaderBytes + header.pageSize)))
       return
     }
     for (let at = 0; at < target.length; ) {
@@ -60,8 +104,8 @@ export class LogReader {
           throw ioError(error, 'read', location.path)
         })
       if (bytesRead === 0) {
-        const index = Math.floor(at / (frameHeaderBytes + header.pageSize))
-        throw corruptFrame(this.file, frameNo + index, 'the file ends before it is complete')
+        const endIndex = index + Math.floor(at / (frameHeaderBytes + header.pageSize))
+        throw corruptRecord(this.file, endIndex, 'the file ends before it is complete')
       }
       at += bytesRead
     }
@@ -70,11 +114,25 @@ export class LogReader {
   /** All records, in pieces of whole records. */
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     const { header } = this.file
-    const endFrameNo = logNextFrameNo(header)
+    const recordCount = logRecordCount(header)
     const step = Math.max(1, Math.floor(chunkBytes / (frameHeaderBytes + header.pageSize)))
-    for (let frameNo = header.startFrameNo; frameNo < endFrameNo; frameNo += step) {
-      yield await this.read(frameNo, Math.min(step, endFrameNo - frameNo))
+    for (let index = 0; index < recordCount; index += step) {
+      yield await this.read(index, Math.min(step, recordCount - index))
     }
+  }
+
+  async *frames(): AsyncGenerator<Frame, void, undefined> {
+    const { pageSize } = this.file.header
+    const recordBytes = frameHeaderBytes + pageSize
+    for await (const bytes of this.chunks()) {
+      for (let at = 0; at < bytes.length; at += recordBytes) yield decodeFrame(bytes, at, pageSize)
+    }
+  }
+
+  /** The log as a file has it, in pieces. */
+  async *byteChunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    yield encodeLogHeader(this.file.header)
+    yield* this.chunks()
   }
 
   async close(): Promise<void> {

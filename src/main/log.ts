@@ -1,26 +1,15 @@
 import { Readable } from 'node:stream'
-import { MylibsqlError } from '../protocol/errors.js'
-import {
-  decodeFrame,
-  type Frame,
-  type FrameBatch,
-  type FrameNo,
-  frameHeaderBytes,
-} from '../protocol/frame.js'
+import type { Frame, FrameBatch, FrameNo } from '../protocol/frame.js'
 import { pageSizeDefaultBytes } from '../protocol/limits.js'
-import {
-  encodeLogHeader,
-  type LogFile,
-  logByteLength,
-  logHeader,
-  logNextFrameNo,
-} from '../protocol/log-format.js'
+import { type LogFile, logByteLength, logNextFrameNo, logRecordCount } from '../protocol/log-format.js'
+import type { LogBoundary } from '../protocol/merge-table.js'
 import type { OpenedLog } from '../protocol/tasks.js'
 import {
   checkBoolean,
   checkBytes,
   checkChecksum,
   checkFrameNo,
+  checkFrameNos,
   checkOptions,
   checkPageSize,
   checkPath,
@@ -28,18 +17,27 @@ import {
   optional,
   withDefault,
 } from './arguments.js'
-import { adopt, compact, continued, logOfBytes, toBatch } from './log-input.js'
-import type { LogCopyOptions, LogCreateOptions, LogOpenOptions } from './log-options.js'
+import { withLogFiles } from './log-files.js'
+import {
+  adopt,
+  checkCrateCopy,
+  checkMergeable,
+  compact,
+  continued,
+  emptyLog,
+  logOfBytes,
+  refuseMerged,
+  toBatch,
+} from './log-input.js'
+import type { LogCopyOptions, LogCreateOptions, LogMergeOptions, LogOpenOptions } from './log-options.js'
 import { LogReader } from './log-reader.js'
 import { OperationGate } from './operation-gate.js'
 import { runTask } from './task-pool.js'
 import { OwnedFile, removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
-/** The crate knows one page size only. */
-const cratePageSize = 4096
-
 /**
- * A log: consecutive frames, whole transactions only, in a file or in memory.
+ * A log: consecutive frames, whole transactions only, in a file or in memory; a merged one (`Log.merge`) has only the last
+ * version of each page.
  *
  * The file that was given to `Log.open` is never changed: the first `pushFrames` or `truncate` moves the log to a
  * temporary file, and `copyTo` keeps it. Reading and checking happen off the main thread. Reads overlap; a change
@@ -94,15 +92,7 @@ export class Log {
       { pageSize: withDefault(checkPageSize, pageSizeDefaultBytes), startChecksum: optional(checkChecksum) },
       'Log.create',
     )
-    const checksum = startChecksum ?? 0n
-    const header = logHeader({
-      pageSize,
-      startFrameNo: first,
-      frameCount: 0,
-      startChecksum: checksum,
-      endChecksum: checksum,
-    })
-    return new Log(logOfBytes(encodeLogHeader(header)), false, startChecksum === undefined)
+    return new Log(emptyLog(first, pageSize, startChecksum ?? 0n), false, startChecksum === undefined)
   }
 
   /**
@@ -118,6 +108,27 @@ export class Log {
     const opened = logOfBytes(checkedBytes)
     if (verify) await runTask({ kind: 'verifyLog', file: opened.file })
     return new Log(opened, false)
+  }
+
+  /**
+   * Makes one log of several that follow each other, with only the last version of each page: it covers the same frames,
+   * and takes a database from the start of the first to the end of the last one in one step. A database that stands at the
+   * start of one of the others takes it as well; one that stands elsewhere in between does not (`boundaries`). Every
+   * byte is checked. `createdAt` and `epoch` are those of the last log. The new log is in a temporary file: copy it, or
+   * put it into a store. Merged logs can be merged again.
+   *
+   * @example
+   * const log = await Log.merge([await Log.open('0.log'), await Log.open('1.log'), await Log.open('2.log')])
+   * await log.copyTo('merged/0.log')
+   * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE when they do not follow each other; ERR_VERSION for a log of version 2;
+   * ERR_CORRUPT (details: path, frameNo, byteOffset), ERR_IO
+   */
+  static async merge(logs: readonly Log[], options?: LogMergeOptions): Promise<Log> {
+    const list = checkMergeable(logs, Log)
+    const { at } = checkOptions(options, { at: withDefault(checkFrameNos, []) }, 'Log.merge')
+    const path = await temporaryPath('.log')
+    const file = await withLogFiles(list, (files) => runTask({ kind: 'mergeLogs', logs: files, at, path }))
+    return Log.fromFile(file, { temporary: true })
   }
 
   /** @internal A log that a worker of this library has written. */
@@ -140,8 +151,24 @@ export class Log {
     return this.isEmpty ? undefined : this.nextFrameNo - 1
   }
 
+  /** Frames that it takes a database ahead by. */
   get frameCount(): number {
     return this.#file.header.frameCount
+  }
+
+  /** Frames that are in it: all of `frameCount`, fewer in a merged log. */
+  get recordCount(): number {
+    return logRecordCount(this.#file.header)
+  }
+
+  /** Whether only the last version of each page is in it: made by `Log.merge`. */
+  get isMerged(): boolean {
+    return this.#file.header.merged !== undefined
+  }
+
+  /** Of a merged log: the positions besides its start at which it can be applied. Otherwise empty. */
+  get boundaries(): readonly LogBoundary[] {
+    return this.#file.header.merged?.boundaries ?? []
   }
 
   get isEmpty(): boolean {
@@ -207,17 +234,14 @@ export class Log {
    * Reads one frame.
    *
    * @example const { pageNo, data } = await log.readFrame(log.startFrameNo)
-   * @throws RangeError when the log does not hold it; ERR_CORRUPT when the file has become shorter
+   * @throws RangeError when the log does not hold it (a merged one left it out); ERR_CORRUPT when the file has become
+   * shorter
    */
   async readFrame(frameNo: FrameNo): Promise<Frame> {
     checkFrameNo(frameNo, 'frameNo')
     const reader = await this.#openReader()
     try {
-      const { header } = reader.file
-      if (frameNo < header.startFrameNo || frameNo >= logNextFrameNo(header)) {
-        throw new RangeError(`frameNo must be ${rangeOf(this)}, got ${frameNo}`)
-      }
-      return decodeFrame(await reader.read(frameNo, 1), 0, header.pageSize)
+      return await reader.frame(frameNo)
     } finally {
       await reader.close()
     }
@@ -225,7 +249,8 @@ export class Log {
 
   /**
    * All frames, in order, as of the moment when iteration begins. Read in pieces of about 1 MiB; the pages are views
-   * on them.
+   * on them. Of a merged log those that are in it; their checksums, and which frame ends a transaction, are its own and not
+   * those of the history.
    *
    * @example for await (const { frameNo, pageNo, sizeAfter } of log.frames()) { ... }
    * @throws ERR_CORRUPT when the file has become shorter
@@ -233,11 +258,7 @@ export class Log {
   async *frames(): AsyncGenerator<Frame, void, undefined> {
     const reader = await this.#openReader()
     try {
-      const { pageSize } = reader.file.header
-      const recordBytes = frameHeaderBytes + pageSize
-      for await (const bytes of reader.chunks()) {
-        for (let at = 0; at < bytes.length; at += recordBytes) yield decodeFrame(bytes, at, pageSize)
-      }
+      yield* reader.frames()
     } finally {
       await reader.close()
     }
@@ -249,11 +270,12 @@ export class Log {
    * opened by path is copied to a temporary file first.
    *
    * @example for await (const batch of primary.captureFrames()) await log.pushFrames(batch)
-   * @throws ERR_LOG_GAP (details: expected, actual), ERR_LINEAGE, ERR_CORRUPT, ERR_PAGE_SIZE
+   * @throws ERR_LOG_GAP (details: expected, actual), ERR_LINEAGE, ERR_CORRUPT, ERR_PAGE_SIZE; ERR_REFUSED for a merged log
    */
   async pushFrames(frames: FrameBatch | Iterable<Frame>): Promise<void> {
     const batch = toBatch(frames)
     return this.#gate.exclusive(async () => {
+      refuseMerged(this.#file, 'be appended to')
       if (batch === undefined || batch.frameCount === 0) return
       const file = this.#adoptsLineage
         ? adopt(this.#file, batch)
@@ -273,10 +295,12 @@ export class Log {
    * that has the beginning of it.
    *
    * @example await log.truncate(checkpointedFrameNo + 1)
+   * @throws ERR_REFUSED for a merged log
    */
   async truncate(startFrameNo: FrameNo): Promise<void> {
     checkFrameNo(startFrameNo, 'startFrameNo')
     return this.#gate.exclusive(async () => {
+      refuseMerged(this.#file, 'lose its beginning')
       if (startFrameNo <= this.startFrameNo) return
       const leavesGap = startFrameNo > this.nextFrameNo
       const adopts = leavesGap || (this.isEmpty && this.#adoptsLineage)
@@ -295,18 +319,14 @@ export class Log {
    * @example
    * await log.copyTo('backup/42.log')
    * await log.copyTo('for-the-crate/42.log', { version: 2 })
-   * @throws ERR_PAGE_SIZE for version 2 when pages are not of 4096 bytes, ERR_CORRUPT
+   * @throws ERR_PAGE_SIZE for version 2 when pages are not of 4096 bytes, ERR_REFUSED when the log is merged; ERR_CORRUPT
    */
   async copyTo(path: string | URL, options?: LogCopyOptions): Promise<void> {
     const target = checkPath(path, 'path')
     const known = { version: withDefault<2 | 3>(oneOf(2, 3), this.version) }
     const { version } = checkOptions(options, known, 'Log.copyTo')
-    if (version === 2 && this.pageSize !== cratePageSize) {
-      const details = { expected: cratePageSize, actual: this.pageSize }
-      const message = `Version 2 has pages of ${cratePageSize} bytes, this log of ${this.pageSize}`
-      throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
-    }
-    await this.use((file) => {
+    await this.use(async (file) => {
+      if (version === 2) checkCrateCopy(file)
       const fromFrameNo = file.header.startFrameNo
       return runTask({ kind: 'writeLog', file, version, fromFrameNo, path: target, durably: true })
     })
@@ -316,11 +336,7 @@ export class Log {
   async bytes(): Promise<Uint8Array> {
     const reader = await this.#openReader()
     try {
-      const { header } = reader.file
-      const bytes = new Uint8Array(logByteLength(header))
-      bytes.set(encodeLogHeader(header))
-      await reader.readInto(bytes.subarray(header.headerBytes), header.startFrameNo)
-      return bytes
+      return await reader.bytes()
     } finally {
       await reader.close()
     }
@@ -356,8 +372,7 @@ export class Log {
   async *#byteChunks(): AsyncGenerator<Uint8Array, void, undefined> {
     const reader = await this.#openReader()
     try {
-      yield encodeLogHeader(reader.file.header)
-      yield* reader.chunks()
+      yield* reader.byteChunks()
     } finally {
       await reader.close()
     }
@@ -378,8 +393,4 @@ export class Log {
     this.#endChecksum = endChecksum
     if ('path' in file.location) this.#own.take(file.location.path)
   }
-}
-
-function rangeOf(log: Log): string {
-  return log.isEmpty ? 'in the log, which is empty' : `from ${log.startFrameNo} to ${log.nextFrameNo - 1}`
 }

@@ -26,9 +26,10 @@ import {
 } from './arguments.js'
 import { Cancellations, interruptRepeatedly } from './cancellations.js'
 import { Log } from './log.js'
+import { withLogFiles } from './log-files.js'
 import { ReaderPool } from './reader-pool.js'
 import type { RequestLimits } from './request-queue.js'
-import { Snapshot, withLogFiles } from './snapshot.js'
+import { Snapshot } from './snapshot.js'
 import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 export interface OpenOptions {

@@ -4,7 +4,6 @@ import { MessageChannel } from 'node:worker_threads'
 import type { FrameNo } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
 import { pageSizeDefaultBytes } from '../protocol/limits.js'
-import type { LogFile } from '../protocol/log-format.js'
 import { type SnapshotFile, snapshotTrailerBytes } from '../protocol/snapshot-format.js'
 import type { ImportProgress } from '../protocol/tasks.js'
 import {
@@ -20,6 +19,7 @@ import {
   wrong,
 } from './arguments.js'
 import { Log } from './log.js'
+import { withLogFiles } from './log-files.js'
 import { OperationGate } from './operation-gate.js'
 import { runTask } from './task-pool.js'
 import {
@@ -286,33 +286,6 @@ export class Snapshot {
       if ((error as NodeJS.ErrnoException).code === 'EXDEV') return false
       throw ioError(error, 'move the snapshot to', to)
     }
-  }
-}
-
-/**
- * @internal Holds all logs while `operation` works on their files. They are asked for in one go: one after the
- * other, two callers with the same logs could wait for each other.
- */
-export async function withLogFiles<T>(
-  logs: readonly Log[],
-  operation: (files: readonly LogFile[]) => Promise<T>,
-): Promise<T> {
-  let release = () => {}
-  const released = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  const hold = (log: Log) =>
-    new Promise<LogFile>((resolve, reject) => {
-      const held = log.use((file) => {
-        resolve(file)
-        return released
-      })
-      held.catch(reject)
-    })
-  try {
-    return await operation(await Promise.all(logs.map(hold)))
-  } finally {
-    release()
   }
 }
 

@@ -1,7 +1,7 @@
 /** What makes a log's frames valid beyond its header, in words that name file, frame and byte. */
 import { MylibsqlError } from './errors.js'
-import type { Frame, FrameNo } from './frame.js'
-import { type LogFile, logFrameOffset, logNextFrameNo, type Where } from './log-format.js'
+import type { Frame } from './frame.js'
+import { type LogFile, type LogHeader, logRecordCount, logRecordOffset, type Where } from './log-format.js'
 
 export function whereIs(file: LogFile): Where {
   return 'path' in file.location ? { path: file.location.path } : {}
@@ -9,27 +9,46 @@ export function whereIs(file: LogFile): Where {
 
 /**
  * The last record says something about the whole log: it ends a transaction, with the checksum that the header
- * names. Returns that checksum. Throws ERR_CORRUPT.
+ * names. Returns the checksum of the last frame in the history. Throws ERR_CORRUPT.
  */
 export function checkLastFrame(file: LogFile, last: Pick<Frame, 'checksum' | 'sizeAfter'>): bigint {
   const { header } = file
-  const lastFrameNo = logNextFrameNo(header) - 1
-  if (last.sizeAfter === 0) throw corruptFrame(file, lastFrameNo, 'the log ends inside a transaction')
-  if (header.endChecksum !== undefined && last.checksum !== header.endChecksum) {
-    throw corruptFrame(
+  const lastIndex = logRecordCount(header) - 1
+  if (last.sizeAfter === 0) throw corruptRecord(file, lastIndex, 'the log ends inside a transaction')
+  const expected = lastRecordChecksum(header)
+  if (expected !== undefined && last.checksum !== expected) {
+    throw corruptRecord(
       file,
-      lastFrameNo,
+      lastIndex,
       'its checksum is not the one that the header names for the last frame',
     )
   }
-  return last.checksum
+  return header.merged === undefined ? last.checksum : endOfMerged(header)
 }
 
-export function corruptFrame(file: LogFile, frameNo: FrameNo, reason: string): MylibsqlError {
+/** What the header says about the checksum of the last record. */
+export function lastRecordChecksum(header: LogHeader): bigint | undefined {
+  return header.merged?.recordsChecksum ?? header.endChecksum
+}
+
+/** Where the history stands after a merged log, which its records do not tell. */
+export function endOfMerged({ endChecksum, startChecksum }: LogHeader): bigint {
+  return endChecksum ?? startChecksum
+}
+
+/** Which frame the records of a merged log hold is not known for a damaged one. */
+export function corruptRecord(file: LogFile, index: number, reason: string): MylibsqlError {
   const where = whereIs(file)
-  const byteOffset = logFrameOffset(file.header, frameNo)
-  const message = `${where.path ?? 'The log'}: frame ${frameNo} at byte ${byteOffset} is damaged: ${reason}`
-  return new MylibsqlError('ERR_CORRUPT', message, { ...where, frameNo, byteOffset })
+  const byteOffset = logRecordOffset(file.header, index)
+  const isMerged = file.header.merged !== undefined
+  const frameNo = file.header.startFrameNo + index
+  const name = isMerged ? `record ${index}` : `frame ${frameNo}`
+  const message = `${where.path ?? 'The log'}: ${name} at byte ${byteOffset} is damaged: ${reason}`
+  return new MylibsqlError('ERR_CORRUPT', message, {
+    ...where,
+    ...(isMerged ? {} : { frameNo }),
+    byteOffset,
+  })
 }
 
 /** A reason of the addon's checkFrames in words. */

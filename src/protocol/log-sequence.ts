@@ -6,6 +6,7 @@
  *                                           must end with its checksum
  *     log starts at the position            all of it; a v3 log must name the position's checksum
  *     log starts before, ends after         the new part; the frame before it must have the position's checksum
+ *     the same, and it is merged            all of it, at one of its boundaries; elsewhere ERR_LOG_GAP
  *     log starts after the position         ERR_LOG_GAP, also when it is empty
  *
  * Version 2 logs carry no lineage; all that can be asked of them is that the position is the end of a
@@ -14,6 +15,7 @@
 import { MylibsqlError } from './errors.js'
 import type { FrameNo } from './frame.js'
 import { type LogFile, type LogHeader, logNextFrameNo, type Where } from './log-format.js'
+import type { MergeTable } from './merge-table.js'
 
 export interface LogPosition {
   readonly nextFrameNo: FrameNo
@@ -29,7 +31,10 @@ export type LogStep =
       readonly kind: 'apply'
       readonly fromFrameNo: FrameNo
       readonly frameCount: number
-      /** The frame before `fromFrameNo` is in this log: its record has to be compared with the position. */
+      /**
+       * The frame before `fromFrameNo` is in this log: its record has to be compared with the position. Not so in a
+       * merged log, of which all records are applied.
+       */
       readonly overlaps: boolean
     }
 
@@ -67,7 +72,32 @@ export function planLog(position: LogPosition, header: LogHeader, where: Where =
   if (!overlaps && header.version === 3 && checksum !== undefined && header.startChecksum !== checksum) {
     throw lineageError(where, nextFrameNo, checksum, header.startChecksum)
   }
-  return { kind: 'apply', fromFrameNo: nextFrameNo, frameCount: endFrameNo - nextFrameNo, overlaps }
+  const step = { kind: 'apply', fromFrameNo: nextFrameNo, frameCount: endFrameNo - nextFrameNo } as const
+  if (header.merged === undefined) return { ...step, overlaps }
+  if (overlaps) checkBoundary(position, header.merged, where)
+  return { ...step, overlaps: false }
+}
+
+/** Whether a merged log that began before the position may be taken there. */
+function checkBoundary(
+  { nextFrameNo, checksum }: LogPosition,
+  { boundaries }: MergeTable,
+  where: Where,
+): void {
+  const boundary = boundaries.find(({ frameNo }) => frameNo === nextFrameNo)
+  if (boundary === undefined) {
+    const before = boundaries.filter(({ frameNo }) => frameNo < nextFrameNo).at(-1)
+    const after = boundaries.find(({ frameNo }) => frameNo > nextFrameNo)
+    const around = [before, after].flatMap((found) => (found === undefined ? [] : [found.frameNo]))
+    const list = around.length === 0 ? 'none' : around.join(' and ')
+    const message =
+      `${where.path ?? 'The log'} is merged: it is taken at its start and at its boundaries, and frame ` +
+      `${nextFrameNo} is neither (boundaries nearby: ${list})`
+    throw new MylibsqlError('ERR_LOG_GAP', message, { ...where, expected: nextFrameNo })
+  }
+  if (checksum !== undefined && boundary.checksum !== checksum) {
+    throw lineageError(where, nextFrameNo, checksum, boundary.checksum)
+  }
 }
 
 /** What to do with each of `logs`, in order, as far as headers alone can tell. Throws as planLog. */

@@ -56,6 +56,11 @@ interface TaskTable {
     arguments: { file: LogFile; version: 2 | 3; fromFrameNo: FrameNo; path: string; durably: boolean }
     result: OpenedLog
   }
+  /** One log of the last version of each page; `at`: positions at which it is to be taken too, where they are states. */
+  mergeLogs: {
+    arguments: { logs: readonly LogFile[]; at: readonly FrameNo[]; path: string }
+    result: LogFile
+  }
   openSnapshot: {
     arguments: { path: string; verify: boolean; format: SnapshotFile['format'] }
     result: SnapshotFile

@@ -5,8 +5,22 @@
 import { closeSync, openSync } from 'node:fs'
 import { MylibsqlError } from '../protocol/errors.js'
 import { decodeFrame, type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { checkLastFrame, corruptFrame, describeReason, whereIs } from '../protocol/log-check.js'
-import { type LogFile, type LogHeader, logFrameOffset, logNextFrameNo } from '../protocol/log-format.js'
+import {
+  checkLastFrame,
+  corruptRecord,
+  describeReason,
+  endOfMerged,
+  lastRecordChecksum,
+  whereIs,
+} from '../protocol/log-check.js'
+import {
+  type LogFile,
+  type LogHeader,
+  logFrameOffset,
+  logNextFrameNo,
+  logRecordCount,
+  logRecordOffset,
+} from '../protocol/log-format.js'
 import { type LogStep, lineageError, planLog } from '../protocol/log-sequence.js'
 import type { Position } from '../protocol/wire.js'
 import { attempt, readUpTo } from './file-io.js'
@@ -18,10 +32,8 @@ interface LogSource {
   close(): void
 }
 
-/** Opens the records of a log from `fromFrameNo` (default: the first) on. Throws ERR_IO. */
-function openLogSource(file: LogFile, fromFrameNo: FrameNo = file.header.startFrameNo): LogSource {
-  const byteOffset = logFrameOffset(file.header, fromFrameNo)
-  const { location } = file
+/** Opens the bytes of a log from `byteOffset` on. Throws ERR_IO. */
+function openLogSource({ location }: LogFile, byteOffset: number): LogSource {
   if ('bytes' in location) {
     return { source: { bytes: location.bytes.subarray(byteOffset) }, close: () => {} }
   }
@@ -29,9 +41,18 @@ function openLogSource(file: LogFile, fromFrameNo: FrameNo = file.header.startFr
   return { source: { fd, byteOffset }, close: () => closeSync(fd) }
 }
 
-/** Runs `use` with the records and closes the file. */
+/** Runs `use` with the records from that of `fromFrameNo` on (of a merged log: all of them) and closes the file. */
 export function withLogSource<T>(file: LogFile, fromFrameNo: FrameNo, use: (source: FrameSource) => T): T {
-  const opened = openLogSource(file, fromFrameNo)
+  const isMerged = file.header.merged !== undefined
+  return withSourceAt(
+    file,
+    isMerged ? file.header.headerBytes : logFrameOffset(file.header, fromFrameNo),
+    use,
+  )
+}
+
+function withSourceAt<T>(file: LogFile, byteOffset: number, use: (source: FrameSource) => T): T {
+  const opened = openLogSource(file, byteOffset)
   try {
     return attempt('read', whereIs(file).path ?? 'the log', () => use(opened.source))
   } finally {
@@ -74,7 +95,7 @@ export function injectLog(
   const run = planRun(file, position, database.pageSize)
   if (run === undefined) return undefined
   const check = withLogSource(file, run.startFrameNo, (source) =>
-    database.wal.inject(source, run, file.header.endChecksum),
+    database.wal.inject(source, run, lastRecordChecksum(file.header)),
   )
   return positionAfter(file, requireGood(file, run, check))
 }
@@ -84,10 +105,23 @@ export function verifyLog(file: LogFile): void {
   if (file.header.frameCount > 0) checkRun(file, wholeRun(file.header))
 }
 
+/** The same, and the page number of each record. */
+export function checkRecords(file: LogFile): { pageNos: Uint32Array; lastSizeAfter: number } {
+  const run = wholeRun(file.header)
+  const pageNos = new Uint32Array(run.frameCount)
+  const { lastSizeAfter } = checkRun(file, run, pageNos)
+  return { pageNos, lastSizeAfter }
+}
+
 /** All frames of a log; a version 2 log is chained from 0n when its frames are written as version 3. */
 export function wholeRun(header: LogHeader): FrameRun {
+  const run = plainRun(header)
+  return header.merged === undefined ? run : { ...run, mergedEndFrameNo: logNextFrameNo(header) }
+}
+
+function plainRun(header: LogHeader): FrameRun {
   return {
-    frameCount: header.frameCount,
+    frameCount: logRecordCount(header),
     pageSize: header.pageSize,
     startFrameNo: header.startFrameNo,
     version: header.version,
@@ -96,23 +130,23 @@ export function wholeRun(header: LogHeader): FrameRun {
   }
 }
 
-/** Header of one record: what it says of the frame, without the page. */
-export function readRecord(file: LogFile, frameNo: FrameNo): { checksum: bigint; sizeAfter: number } {
-  return withLogSource(file, frameNo, (source) => {
+/** Header of one record, by its place: what it says of the frame, without the page. */
+export function readRecord(file: LogFile, index: number): { checksum: bigint; sizeAfter: number } {
+  return withSourceAt(file, logRecordOffset(file.header, index), (source) => {
     const bytes =
       'bytes' in source
         ? source.bytes.subarray(0, frameHeaderBytes)
         : readUpTo(source.fd, source.byteOffset, frameHeaderBytes)
-    if (bytes.length < frameHeaderBytes) throw corruptFrame(file, frameNo, 'the file ends here')
+    if (bytes.length < frameHeaderBytes) throw corruptRecord(file, index, 'the file ends here')
     return decodeFrame(bytes, 0, 0)
   })
 }
 
-/** Checksum of the last frame as the file has it, once the last record fits the header. Throws ERR_CORRUPT, ERR_IO. */
+/** Checksum of the last frame in the history of the file, once the last record fits the header. Throws ERR_CORRUPT, ERR_IO. */
 export function checkLastRecord(file: LogFile): bigint {
   const { header } = file
   if (header.frameCount === 0) return header.startChecksum
-  return checkLastFrame(file, readRecord(file, logNextFrameNo(header) - 1))
+  return checkLastFrame(file, readRecord(file, logRecordCount(header) - 1))
 }
 
 /** The frames of `file` that are new at `position`, as far as headers tell; undefined when there are none. */
@@ -120,6 +154,7 @@ function planRun(file: LogFile, position: Position, pageSize: number): FrameRun 
   const { header } = file
   const step = planLog({ ...position, pageSize }, header, whereIs(file))
   if (step.kind === 'skip') return undefined
+  if (header.merged !== undefined) return wholeRun(header)
   return {
     frameCount: step.frameCount,
     pageSize: header.pageSize,
@@ -131,13 +166,14 @@ function planRun(file: LogFile, position: Position, pageSize: number): FrameRun 
 }
 
 function positionAfter({ header }: LogFile, { endChecksum }: FrameCheck): Position {
-  return { nextFrameNo: logNextFrameNo(header), checksum: endChecksum }
+  const checksum = header.merged === undefined ? endChecksum : endOfMerged(header)
+  return { nextFrameNo: logNextFrameNo(header), checksum }
 }
 
 /** Where the file's own chain stands before the frames to apply. For version 3 that is the position's checksum. */
 function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position: Position): bigint {
   if (!step.overlaps) return file.header.startChecksum
-  const before = readRecord(file, step.fromFrameNo - 1)
+  const before = readRecord(file, step.fromFrameNo - 1 - file.header.startFrameNo)
   if (file.header.version === 3 && before.checksum !== position.checksum) {
     throw lineageError(whereIs(file), step.fromFrameNo, position.checksum, before.checksum)
   }
@@ -148,16 +184,18 @@ function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position:
   return before.checksum
 }
 
-function checkRun(file: LogFile, run: FrameRun): FrameCheck {
-  const check = withLogSource(file, run.startFrameNo, (source) => native.checkFrames(source, run))
+function checkRun(file: LogFile, run: FrameRun, pageNos?: Uint32Array): FrameCheck {
+  const check = withLogSource(file, run.startFrameNo, (source) => native.checkFrames(source, run, pageNos))
   return requireGood(file, run, check)
 }
 
-function requireGood(file: LogFile, run: FrameRun, check: FrameCheck): FrameCheck {
+/** What the addon found, once that is what the log promised. Throws ERR_CORRUPT. */
+export function requireGood(file: LogFile, run: FrameRun, check: FrameCheck): FrameCheck {
   // A last record that is good by itself, but not as the last one of this log.
   const isBadEnd = check.reason === 'unfinished' || check.reason === 'endChecksum'
   if (check.badIndex !== -1 && !isBadEnd) {
-    throw corruptFrame(file, run.startFrameNo + check.badIndex, describeReason(check.reason))
+    const firstIndex = run.startFrameNo - file.header.startFrameNo
+    throw corruptRecord(file, firstIndex + check.badIndex, describeReason(check.reason))
   }
   checkLastFrame(file, { checksum: check.endChecksum, sizeAfter: check.lastSizeAfter })
   return check

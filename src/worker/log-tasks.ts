@@ -9,9 +9,11 @@ import {
   type LogHeader,
   logByteLength,
   logFrameOffset,
+  logHeadBytes,
   logHeader,
   logHeaderBytesV2,
   logHeaderBytesV3,
+  logHeadMinBytes,
   logNextFrameNo,
 } from '../protocol/log-format.js'
 import type { OpenedLog, TaskOf } from '../protocol/tasks.js'
@@ -29,13 +31,19 @@ import { checkLastRecord, readRecord, verifyLog, wholeRun, withLogSource } from 
 import { type FrameRun, native } from './native.js'
 
 export function openLog({ path, verify }: TaskOf<'openLog'>): OpenedLog {
-  const header = withFile(path, 'r', (fd) =>
-    decodeLogHeader(readUpTo(fd, 0, logHeaderBytesV3), { path }, fileBytes(fd)),
-  )
+  const header = withFile(path, 'r', (fd) => readHeader(fd, path))
   const file: LogFile = { location: { path }, header }
   const endChecksum = checkLastRecord(file)
   if (verify) verifyLog(file)
   return { file, endChecksum }
+}
+
+function readHeader(fd: number, path: string): LogHeader {
+  const byteLength = fileBytes(fd)
+  let bytes = readUpTo(fd, 0, logHeadMinBytes)
+  const wanted = logHeadBytes(bytes, byteLength)
+  if (wanted > bytes.length) bytes = readUpTo(fd, 0, wanted)
+  return decodeLogHeader(bytes, { path }, byteLength)
 }
 
 export function appendFrames(task: TaskOf<'appendFrames'>): OpenedLog {
@@ -101,7 +109,9 @@ function copyFrames(file: LogFile, fromFrameNo: number, fd: number): WrittenLog 
   const { header } = file
   const frameCount = logNextFrameNo(header) - fromFrameNo
   const isWhole = fromFrameNo === header.startFrameNo
-  const startChecksum = isWhole ? header.startChecksum : readRecord(file, fromFrameNo - 1).checksum
+  const startChecksum = isWhole
+    ? header.startChecksum
+    : readRecord(file, fromFrameNo - 1 - header.startFrameNo).checksum
   const endChecksum = checkLastRecord(file)
   const copied = isWhole
     ? header

@@ -51,6 +51,7 @@ export interface FrameCheck {
 }
 
 export interface FrameRun {
+  /** Of records. */
   readonly frameCount: number
   readonly pageSize: number
   readonly startFrameNo: number
@@ -60,6 +61,11 @@ export interface FrameRun {
   readonly fileStartChecksum: bigint
   /** The chained v3 checksum of the frame before the run (for version 3 equal to `fileStartChecksum`). */
   readonly startChecksum: bigint
+  /**
+   * The records are those of a merged log that covers the frames from `startFrameNo` up to this one, excluded: numbers go
+   * up, with gaps; the last one is the last frame covered, it alone has a sizeAfter, and no page is beyond that.
+   */
+  readonly mergedEndFrameNo?: number
 }
 
 /**
@@ -174,8 +180,22 @@ export interface NativeAddon {
   crc64Portable(bytes: Uint8Array, previous?: bigint): bigint
   /** Takes an exclusive advisory lock on an open file without waiting; released when the file is closed. */
   tryLock(fd: number): boolean
-  /** Checks a run of frame records. Allocates no more than a fixed chunk, whatever the numbers claim. */
-  checkFrames(source: FrameSource, run: FrameRun): FrameCheck
+  /** Checks a run of frame records; `pageNos` takes the page numbers of all. Allocates no more than a fixed chunk, whatever the numbers claim. */
+  checkFrames(source: FrameSource, run: FrameRun, pageNos?: Uint32Array): FrameCheck
+  /**
+   * Checks a run and writes the records that have a byte in `isPicked` other than 0 to `fd` from `byteOffset` on, with
+   * their numbers, chained from `startChecksum`. Their sizeAfter is 0, but for the last record of the run when it
+   * `endsLog`. `checksum` is that of the last record written. When `check` is bad, what was written means nothing.
+   */
+  pickFrames(
+    source: FrameSource,
+    run: FrameRun,
+    isPicked: Uint8Array,
+    fd: number,
+    byteOffset: number,
+    startChecksum: bigint,
+    endsLog: boolean,
+  ): { check: FrameCheck; checksum: bigint }
   /**
    * Writes the same frames as records of another version (2 or 3) or numbering into `fd` at `byteOffset`;
    * chains from `startChecksum` (v3) or `fileStartChecksum` (v2). Returns the last checksum.

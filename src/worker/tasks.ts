@@ -6,6 +6,7 @@ import { toWireError } from '../protocol/errors.js'
 import type { Task } from '../protocol/tasks.js'
 import type { Outcome } from '../protocol/wire.js'
 import { importDatabase } from './database-import.js'
+import { mergeLogs } from './log-merge.js'
 import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, writeLog } from './log-tasks.js'
 import { native } from './native.js'
@@ -31,6 +32,8 @@ function run(task: Task): unknown {
       return appendFrames(task)
     case 'writeLog':
       return writeLog(task)
+    case 'mergeLogs':
+      return mergeLogs(task)
     case 'openSnapshot':
       return openSnapshot(task)
     case 'copySnapshot':

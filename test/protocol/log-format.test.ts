@@ -120,7 +120,9 @@ describe('decodeLogHeader', () => {
   type Damage = [name: string, code: ErrorCode, change: (bytes: Uint8Array) => void]
   const damagesV3: Damage[] = [
     ['version 4', 'ERR_VERSION', (b) => setU32(b, 32, 4)],
-    ['unknown flags', 'ERR_VERSION', (b) => setU32(b, 40, 1)],
+    ['unknown flags', 'ERR_VERSION', (b) => setU32(b, 40, 2)],
+    ['unknown flags of a merged log', 'ERR_VERSION', (b) => setU32(b, 40, 0x8000_0001)],
+    ['the flag of a merged log, but no table', 'ERR_CORRUPT', (b) => setU32(b, 40, 1)],
     ['another header size', 'ERR_VERSION', (b) => setU32(b, 44, 120)],
     ['reserved bytes', 'ERR_CORRUPT', (b) => b.fill(1, 103, 104)],
     ['a page size that is no power of two', 'ERR_CORRUPT', (b) => setU32(b, 36, 513)],

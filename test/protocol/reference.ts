@@ -80,6 +80,50 @@ export function buildV2({ startFrameNo = 0, pageSize, startChecksum = 0n, frames
   return Uint8Array.from(Buffer.concat([header, ...records]))
 }
 
+interface TestMergedLog {
+  startFrameNo: number
+  frameCount: number
+  pageSize: number
+  startChecksum: bigint
+  endChecksum: bigint
+  boundaries?: [frameNo: number, checksum: bigint][]
+  frames: (TestFrame & { frameNo: number })[]
+}
+
+export function buildMerged(log: TestMergedLog): Uint8Array {
+  const { startFrameNo, frameCount, pageSize, startChecksum, endChecksum, boundaries = [], frames } = log
+  let checksum = startChecksum
+  const records = frames.map((frame) => {
+    const record = recordOf(frame, frame.frameNo)
+    checksum = referenceCrc64(record.subarray(16), referenceCrc64(record.subarray(0, 8), checksum))
+    setU64(record, 8, checksum)
+    return record
+  })
+  const header = new Uint8Array(112)
+  common(header, 3, startChecksum, startFrameNo, frameCount, pageSize)
+  setU32(header, 40, 1)
+  setU32(header, 44, 112)
+  setU64(header, 48, endChecksum)
+  setU64(header, 56, 1_700_000_000_000n)
+  const table = new Uint8Array(32 + 16 * boundaries.length)
+  setU64(table, 0, BigInt(frames.length))
+  setU32(table, 8, boundaries.length)
+  setU64(table, 16, checksum)
+  for (const [index, [frameNo, boundaryChecksum]] of boundaries.entries()) {
+    setU64(table, 24 + 16 * index, BigInt(frameNo))
+    setU64(table, 32 + 16 * index, boundaryChecksum)
+  }
+  return signTable(Uint8Array.from(Buffer.concat([signHeader(header), table, ...records])))
+}
+
+/** Writes the checksum of the merge table, after a field was changed. */
+export function signTable(bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  const end = 112 + 24 + 16 * view.getUint32(120, true)
+  setU64(bytes, end, referenceCrc64(bytes.subarray(112, end), view.getBigUint64(48, true)))
+  return bytes
+}
+
 /** Writes the header checksum of a version 3 header, after a field was changed. */
 export function signHeader(bytes: Uint8Array): Uint8Array {
   setU64(bytes, 104, referenceCrc64(bytes.subarray(0, 104)))

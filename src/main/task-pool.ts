@@ -1,6 +1,7 @@
 /**
  * The task threads: at most two for the whole process, started when first needed and gone some seconds after
- * the last task. An idle one never keeps the process alive; a running one does, until it has answered.
+ * the last task. An idle one never keeps the process alive; a running one does, until it has answered. Appends to stores
+ * have threads of their own, likewise: they must not wait behind what takes seconds.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'
@@ -13,67 +14,88 @@ type TransferList = readonly (ArrayBuffer | import('node:worker_threads').Messag
 
 const idleTimeoutMs = 5_000
 const threadsMax = 2
+/** On stores whose disks hang that many can stand still before all of them do. */
+const appendThreadsMax = 4
 
-let pool: Piscina | undefined
-/** Rejects what is not answered yet: Piscina forgets its queue when a thread cannot start. */
-const pending = new Set<(cause: unknown) => void>()
+class TaskPool {
+  readonly #threadsMax: number
+  #pool: Piscina | undefined
+  /** Rejects what is not answered yet: Piscina forgets its queue when a thread cannot start. */
+  readonly #pending = new Set<(cause: unknown) => void>()
+
+  constructor(threadsMax: number) {
+    this.#threadsMax = threadsMax
+  }
+
+  answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown) => {
+        // Arguments that cannot be cloned are the caller's mistake, not the thread's end.
+        const isClone = cause instanceof DOMException && cause.name === 'DataCloneError'
+        reject(isClone ? cause : workerExited(task.kind, cause))
+      }
+      this.#pending.add(fail)
+      this.#pool ??= this.#start()
+      this.#pool
+        .run(task, { transferList: [...transferList] })
+        .then(resolve, fail)
+        .finally(() => this.#pending.delete(fail))
+    })
+  }
+
+  #start(): Piscina {
+    const started = new Piscina({
+      filename: new URL('../worker/tasks.js', import.meta.url).href,
+      minThreads: 0,
+      maxThreads: this.#threadsMax,
+      idleTimeout: idleTimeoutMs,
+      // With atomics the event loop of an idle thread stands still in Atomics.wait, and with it whatever a task
+      // left to finish there (closing of handles, finalizers of better-sqlite3).
+      atomics: 'disabled',
+      recordTiming: false,
+    })
+    // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
+    started.on('workerDestroy', () => {
+      setImmediate(() => {
+        if (this.#pool === started && started.queueSize > 0) this.answer({ kind: 'wake' }, []).catch(() => {})
+      })
+    })
+    started.on('error', (cause) => {
+      if (this.#pool === started) this.#pool = undefined
+      for (const fail of this.#pending) fail(cause)
+      void started.destroy()
+    })
+    return started
+  }
+}
+
+const tasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
+const appends = new TaskPool(appendThreadsMax)
 
 /**
  * Runs a task in a task thread. Rejects with what the task threw (class, code and cause), with
  * ERR_WORKER_EXITED when the thread died.
  */
-export async function runTask<K extends TaskKind>(
+export function runTask<K extends TaskKind>(
   task: TaskOf<K>,
   transferList: TransferList = [],
 ): Promise<TaskResult<K>> {
-  const outcome = await answer(task as unknown as Task, transferList)
+  return run(tasks, task, transferList)
+}
+
+/** The same in a thread for appends. */
+export function runAppend<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
+  return run(appends, task, [])
+}
+
+async function run<K extends TaskKind>(
+  pool: TaskPool,
+  task: TaskOf<K>,
+  transferList: TransferList,
+): Promise<TaskResult<K>> {
+  const outcome = await pool.answer(task as unknown as Task, transferList)
   if (outcome.ok) return outcome.value as TaskResult<K>
   throw fromWireError(outcome.error, Database.SqliteError)
-}
-
-function answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
-  return new Promise((resolve, reject) => {
-    const fail = (cause: unknown) => {
-      // Arguments that cannot be cloned are the caller's mistake, not the thread's end.
-      const isClone = cause instanceof DOMException && cause.name === 'DataCloneError'
-      reject(isClone ? cause : workerExited(task.kind, cause))
-    }
-    pending.add(fail)
-    taskPool()
-      .run(task, { transferList: [...transferList] })
-      .then(resolve, fail)
-      .finally(() => pending.delete(fail))
-  })
-}
-
-function taskPool(): Piscina {
-  pool ??= startPool()
-  return pool
-}
-
-function startPool(): Piscina {
-  const started = new Piscina({
-    filename: new URL('../worker/tasks.js', import.meta.url).href,
-    minThreads: 0,
-    maxThreads: Math.min(threadsMax, availableParallelism()),
-    idleTimeout: idleTimeoutMs,
-    // With atomics the event loop of an idle thread stands still in Atomics.wait, and with it whatever a task
-    // left to finish there (closing of handles, finalizers of better-sqlite3).
-    atomics: 'disabled',
-    recordTiming: false,
-  })
-  // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
-  started.on('workerDestroy', () => {
-    setImmediate(() => {
-      if (pool === started && started.queueSize > 0) runTask({ kind: 'wake' }).catch(() => {})
-    })
-  })
-  started.on('error', (cause) => {
-    if (pool === started) pool = undefined
-    for (const fail of pending) fail(cause)
-    void started.destroy()
-  })
-  return started
 }
 
 function workerExited(kind: TaskKind, cause: unknown): MylibsqlError {

@@ -28,6 +28,14 @@ export interface RestoredFile {
   readonly position: Position
 }
 
+/** A file that a FileStore has now, synced, its name too. */
+export interface StoredFile {
+  readonly byteLength: number
+  readonly storedAtMs: number
+  /** As of after the file was there; 0: there is none. */
+  readonly newestEpoch: number
+}
+
 interface TaskTable {
   /** `verify` false: the header and the last record only. */
   openLog: { arguments: { path: string; verify: boolean }; result: OpenedLog }
@@ -87,6 +95,19 @@ interface TaskTable {
   }
   /** Takes the lock on a descriptor that the caller opened: descriptors are per process. Errors name `path`. */
   lockFile: { arguments: { fd: number; path: string }; result: boolean }
+  /** Create-only, by way of `temporaryPath`, which may be there already, empty. Undefined: there is one of that name. */
+  storeFile: {
+    arguments: {
+      bytes: Uint8Array
+      temporaryPath: string
+      isMade: boolean
+      path: string
+      epochsPath: string
+    }
+    result: StoredFile | undefined
+  }
+  /** Removes one temporary file and makes another one, if that is wanted. */
+  tidyStore: { arguments: { temporaryPath: string; nextPath: string | undefined }; result: undefined }
   /** Ends the statement that a connection runs; false when there is no such connection. */
   interrupt: { arguments: { connectionId: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */

@@ -12,6 +12,7 @@ import { appendFrames, openLog, writeLog } from './log-tasks.js'
 import { native } from './native.js'
 import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
+import { storeFile, tidyStore } from './store-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
 export default async function task(task: Task): Promise<Outcome<unknown>> {
@@ -52,6 +53,10 @@ function run(task: Task): unknown {
       return importDatabase(task)
     case 'lockFile':
       return lockFile(task)
+    case 'storeFile':
+      return storeFile(task)
+    case 'tidyStore':
+      return tidyStore(task)
     case 'interrupt':
       return native.interrupt(task.connectionId)
     case 'sweepTemporaryDirectories':

@@ -1,9 +1,11 @@
-// Appends to a FileStore, of which one system call after the other fails (see faults.c), and tells what came of each.
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+// Appends to a FileStore, of which one system call after the other fails (see faults.c), and tells what came of each. Of
+// several logs it is the last one whose append fails; they are in memory then, and come one after the other.
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { FileStore, Log } from '../../dist/main/index.js'
 
-const { folder, logPath, errno, options } = JSON.parse(process.argv[2])
+const { folder, logPaths, errno, options } = JSON.parse(process.argv[2])
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`)
 
 function order(path) {
@@ -12,12 +14,25 @@ function order(path) {
   } catch {}
 }
 
+/** One file is there, an empty one. */
+function isTidy(path) {
+  const names = readdirSync(path)
+  return names.length === 1 && statSync(join(path, names[0]), { throwIfNoEntry: false })?.size === 0
+}
+
 async function failing(n) {
   const dir = join(folder, String(n))
   mkdirSync(dir)
   const store = new FileStore(dir, options)
   await store.claimEpoch('me')
-  const log = await Log.open(logPath)
+  const logs = []
+  for (const path of logPaths) {
+    logs.push(logPaths.length === 1 ? await Log.open(path) : await Log.from(readFileSync(path)))
+  }
+  const log = logs.pop()
+  for (const before of logs) await store.append(before, 1)
+  // What is done behind an append is done: the file for the next log is there, and no other one.
+  while (logs.length > 1 && !isTidy(join(dir, 'tmp'))) await setTimeout(1)
   const trace = process.env.FAULTS_TRACE
   writeFileSync(trace, '')
   order(`arm/w/${n}/${errno}/1`)
@@ -29,7 +44,7 @@ async function failing(n) {
   const failed = calls.find((line) => line.startsWith('failed '))
   // Without a close(): as somebody else sees it, and what is there must be whole.
   const other = new FileStore(dir)
-  const seen = await other.logs()
+  const seen = (await other.logs()).slice(logs.length)
   const epochsRead = []
   for (const stored of seen) {
     const read = await other.readLog(stored)
@@ -38,7 +53,7 @@ async function failing(n) {
   }
   const isRejected = error instanceof Error
   const { startFrameNo } = await store.append(log, 1)
-  const after = (await store.logs()).length
+  const after = (await store.logs()).length - logs.length
   await store.close()
   await log.close()
   const leftovers = readdirSync(join(dir, 'tmp')).length
@@ -62,5 +77,7 @@ async function failing(n) {
 for (let n = 1; ; n += 1) {
   const result = await failing(n)
   say(result)
-  if (result.failed === undefined) break
+  // Behind an append, a file is made for the next one: that has failed for nobody.
+  const isBehind = !result.isRejected && /^failed w open\S* \S*\/tmp\//.test(result.failed)
+  if (result.failed === undefined || isBehind) break
 }

@@ -111,7 +111,7 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       const other = await reopen()
       const list = await other.logs()
       expect(starts(list)).toEqual([0, 2])
-      expect(list[1]).toEqual(stored)
+      expect(stored).toMatchObject(list[1]!)
       const log = await other.readLog(list[1]!)
       expect(log).toMatchObject({ startFrameNo: 2, nextFrameNo: 4, epoch: 7, pageSize, version: 3 })
       expect([log.startChecksum, log.endChecksum]).toEqual([second!.startChecksum, second!.endChecksum])

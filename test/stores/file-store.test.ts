@@ -274,53 +274,58 @@ describe('between processes', () => {
 
 describe('failing calls', () => {
   it.each([
-    ['EIO', 'none'],
-    ['ENOSPC', 'deflate'],
-  ] as const)('an append is there whole or not at all: %s, compression %s', async (errno, compression) => {
-    const folder = temporaryFolder()
-    const stores = join(folder, 'stores')
-    await mkdir(stores)
-    const [logPath] = await logFiles(1)
-    interface Report {
-      readonly n: number
-      readonly calls: string[]
-      readonly failed?: string
-      readonly isRejected: boolean
-      readonly code?: string
-      readonly message?: string
-      readonly seen: number
-      readonly epochsRead: number[]
-      readonly after: number
-      readonly leftovers: number
-    }
-    const argument = { folder: stores, logPath, errno: constants.errno[errno], options: { compression } }
-    const reports = await runProgram<Report>('faulty-store.mjs', {
-      argument,
-      env: faultyEnvironment(folder, stores),
-    })
-    const last = reports.at(-1)!
-    expect(last).toMatchObject({ isRejected: false, seen: 1 })
-    // Bytes before the name, and the name before the answer.
-    const steps = last.calls.map((call) => call.replace(/^w /, ''))
-    const order = steps.filter((step) => /sync|link|write/.test(step)).map((step) => step.split(' '))
-    const position = (name: string, path: string) =>
-      order.findIndex(([call, of]) => call!.includes(name) && of!.endsWith(path))
-    const written = position('write', '/tmp/x')
-    const synced = position('fdatasync', '/tmp/x')
-    const linked = position('link', '/logs/0000000000000000.log')
-    const named = position('fsync', '/logs')
-    expect([written, synced, linked, named].every((at) => at >= 0)).toBe(true)
-    expect(written < synced && synced < linked && linked < named, steps.join('\n')).toBe(true)
-    for (const report of reports.slice(0, -1)) {
-      expect(report, report.failed).toMatchObject({ isRejected: true, code: 'ERR_STORE', after: 1 })
-      expect(report.message).toContain('0000000000000000.log')
-      // A name that could not be synced: the log is there, whole, and the second attempt recognises it.
-      expect(report.seen).toBe(report.failed!.includes('fsync') ? 1 : 0)
-      expect(report.epochsRead).toEqual(report.seen === 1 ? [1] : [])
-    }
-    for (const { leftovers, failed } of reports) expect(leftovers, failed).toBe(0)
-    expect(reports.length).toBeGreaterThanOrEqual(5)
-  })
+    ['EIO', 'none', 1],
+    ['ENOSPC', 'deflate', 1],
+    ['EIO', 'none', 3],
+  ] as const)(
+    'an append is there whole or not at all: %s, compression %s, %i in a row',
+    async (errno, compression, logCount) => {
+      const folder = temporaryFolder()
+      const stores = join(folder, 'stores')
+      await mkdir(stores)
+      const logPaths = await logFiles(logCount)
+      const name = `${String(2 * (logCount - 1)).padStart(16, '0')}.log`
+      interface Report {
+        readonly n: number
+        readonly calls: string[]
+        readonly failed?: string
+        readonly isRejected: boolean
+        readonly code?: string
+        readonly message?: string
+        readonly seen: number
+        readonly epochsRead: number[]
+        readonly after: number
+        readonly leftovers: number
+      }
+      const argument = { folder: stores, logPaths, errno: constants.errno[errno], options: { compression } }
+      const reports = await runProgram<Report>('faulty-store.mjs', {
+        argument,
+        env: faultyEnvironment(folder, stores),
+      })
+      const last = reports.at(-1)!
+      expect(last).toMatchObject({ isRejected: false, seen: 1 })
+      // Bytes before the name, and the name before the answer.
+      const steps = last.calls.map((call) => call.replace(/^w /, ''))
+      const order = steps.filter((step) => /sync|link|write/.test(step)).map((step) => step.split(' '))
+      const position = (name: string, path: string) =>
+        order.findIndex(([call, of]) => call!.includes(name) && of!.endsWith(path))
+      const written = position('write', '/tmp/x')
+      const synced = position('fdatasync', '/tmp/x')
+      const linked = position('link', `/logs/${name}`)
+      const named = position('fsync', '/logs')
+      expect([written, synced, linked, named].every((at) => at >= 0)).toBe(true)
+      expect(written < synced && synced < linked && linked < named, steps.join('\n')).toBe(true)
+      for (const report of reports.slice(0, -1)) {
+        expect(report, report.failed).toMatchObject({ isRejected: true, code: 'ERR_STORE', after: 1 })
+        expect(report.message).toContain(name)
+        // A name that could not be synced: the log is there, whole, and the second attempt recognises it.
+        expect(report.seen).toBe(report.failed!.includes('fsync') ? 1 : 0)
+        expect(report.epochsRead).toEqual(report.seen === 1 ? [1] : [])
+      }
+      for (const { leftovers, failed } of reports) expect(leftovers, failed).toBe(0)
+      expect(reports.length).toBeGreaterThanOrEqual(5)
+    },
+  )
 })
 
 describe('a disk that hangs', () => {

@@ -257,12 +257,18 @@ export class Archiver {
       // For the sake of a newer primary that has stored nothing yet, and would find this log in its way: after a pause
       // of this process that is likely.
       if (performance.now() - this.#epochSeenMs > epochFreshMs) await this.#checkEpoch(signal)
+      const askedMs = performance.now()
+      let newestEpoch: number | undefined
       try {
-        await store.append(log, epoch, { signal })
+        ;({ newestEpoch } = await store.append(log, epoch, { signal }))
       } catch (error) {
         throw isFenced(error) ? await this.#explain(error, log, signal) : error
       }
       this.#appendedNextFrameNo = log.nextFrameNo
+      if (newestEpoch !== undefined) {
+        this.#noteEpoch(newestEpoch, askedMs)
+        return
+      }
     }
     // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
     if (store.fencesAppends === true) this.#epochSeenMs = performance.now()
@@ -271,10 +277,14 @@ export class Archiver {
 
   /** Throws ERR_FENCED. */
   async #checkEpoch(signal: AbortSignal): Promise<void> {
-    const { store, epoch } = this.archive
+    const { store } = this.archive
     const askedMs = performance.now()
-    const newestEpoch = await store.currentEpoch({ signal })
-    if (newestEpoch !== epoch) throw this.#takenOver(newestEpoch)
+    this.#noteEpoch(await store.currentEpoch({ signal }), askedMs)
+  }
+
+  /** Throws ERR_FENCED. */
+  #noteEpoch(newestEpoch: number, askedMs: number): void {
+    if (newestEpoch !== this.archive.epoch) throw this.#takenOver(newestEpoch)
     this.#epochSeenMs = askedMs
   }
 

@@ -4,11 +4,12 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type Compression, decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
+import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed, gathered } from './compression.js'
-import { type ObjectFacts, storeError } from './store-folder.js'
+import type { ObjectFacts } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
 const chunkBytes = 4 * 1024 * 1024

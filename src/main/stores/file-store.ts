@@ -24,6 +24,7 @@ import { Snapshot } from '../snapshot.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { checkCompression, compressed, decompressed } from './compression.js'
+import { FileAppender } from './file-appender.js'
 import { followLogs } from './file-follow.js'
 import {
   chunksOf,
@@ -44,7 +45,7 @@ import {
   snapshotName,
   startFrameNoOf,
 } from './object-names.js'
-import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import type { AppendedLog, CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { type Kind, StoreFolder } from './store-folder.js'
 import { checkOwnLog, checkOwnSnapshot, namedAs, stampedHeader } from './stored-log.js'
 import { unlessAborted, within } from './waits.js'
@@ -80,6 +81,7 @@ const timeoutMsDefault = 30_000
 export class FileStore implements Store {
   readonly url: string
   readonly #folder: StoreFolder
+  readonly #appender: FileAppender
   readonly #compression: Compression | 'none'
   readonly #timeoutMs: number
   readonly #ending = new AbortController()
@@ -95,6 +97,7 @@ export class FileStore implements Store {
     const { create, compression, timeoutMs } = checkOptions(options, known, 'FileStore')
     this.url = `file:${path}`
     this.#folder = new StoreFolder(path, create)
+    this.#appender = new FileAppender(this.#folder)
     this.#compression = compression
     this.#timeoutMs = timeoutMs
   }
@@ -108,7 +111,7 @@ export class FileStore implements Store {
     return this.#callSoon('currentEpoch', limits, async () => Math.max(0, ...(await this.#epochs())))
   }
 
-  async append(log: Log, epoch: number, limits?: CallLimits): Promise<StoredLog> {
+  async append(log: Log, epoch: number, limits?: CallLimits): Promise<AppendedLog> {
     checkInstance(log, Log, 'log')
     checkPositiveInteger(epoch, 'epoch')
     const append = () => log.use((file) => this.#append(file, epoch))
@@ -243,6 +246,7 @@ export class FileStore implements Store {
 
   async close(): Promise<void> {
     this.#ending.abort()
+    await this.#appender.close()
     await this.#folder.tidied()
   }
 
@@ -269,13 +273,16 @@ export class FileStore implements Store {
     return present((await this.#folder.names('epochs')).map(epochOf))
   }
 
-  async #append(file: LogFile, epoch: number): Promise<StoredLog> {
+  async #append(file: LogFile, epoch: number): Promise<AppendedLog> {
     const { startFrameNo } = file.header
     const header = stampedHeader(file.header, epoch)
     const name = logName(startFrameNo)
-    const made = await this.#folder.create('logs', name, (path) =>
-      writeLogObject(path, file, header, this.#compression),
-    )
+    const made =
+      this.#compression === 'none' && this.#appender.takes(file)
+        ? await this.#appender.append(name, header, file)
+        : await this.#folder.create('logs', name, (path) =>
+            writeLogObject(path, file, header, this.#compression),
+          )
     if (made !== undefined) return { id: this.#folder.pathOf('logs', name), startFrameNo, ...made }
     const stored = await this.#storedLog(startFrameNo)
     const found = await readLogObject(stored.id, undefined)

@@ -1,15 +1,15 @@
 /** Names of objects in stores that keep each one under a name: zero-padded, so that they sort by number. */
 import type { FrameNo } from '../../protocol/frame.js'
 
+export { epochName, epochOf } from '../../protocol/epoch-name.js'
+
 const digits = 16
 const blankName = 'blank.db'
 
-export const epochName = (epoch: number) => String(epoch).padStart(digits, '0')
 export const logName = (startFrameNo: FrameNo) => `${String(startFrameNo).padStart(digits, '0')}.log`
 export const snapshotName = (lastFrameNo: FrameNo | undefined) =>
   lastFrameNo === undefined ? blankName : `${String(lastFrameNo).padStart(digits, '0')}.db`
 
-export const epochOf = (name: string) => numberIn(/^(\d{16})$/, name)
 /** Undefined: the object is no log of the store. */
 export const startFrameNoOf = (name: string) => numberIn(/^(\d{16})\.log$/, name)
 export const isSnapshotName = (name: string) => name === blankName || lastFrameNoOf(name) !== undefined

@@ -15,6 +15,7 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
+import { storeError } from '../../protocol/store-error.js'
 import { checkMarker, markerBytes, markerName } from './store-marker.js'
 
 export type Kind = 'epochs' | 'logs' | 'snapshots'
@@ -137,7 +138,7 @@ export class StoreFolder {
   ): Promise<ObjectFacts | undefined> {
     await this.prepare()
     const path = this.pathOf(kind, name)
-    const temporary = join(this.path, 'tmp', `${process.pid}-${randomBytes(8).toString('hex')}`)
+    const temporary = join(this.path, 'tmp', temporaryName())
     let file: FileHandle | undefined
     let folder: Promise<FileHandle> | undefined
     try {
@@ -232,29 +233,14 @@ export class StoreFolder {
   }
 }
 
+/** Of a file in tmp/, like no other. */
+export function temporaryName(): string {
+  return `${process.pid}-${randomBytes(8).toString('hex')}`
+}
+
 async function removeIfOld(path: string): Promise<void> {
   const { mtimeMs } = await stat(path)
   if (Date.now() - mtimeMs > leftoverAgeMs) await rm(path, { force: true })
-}
-
-/** What the system says of a file of the store, as ERR_STORE. */
-export function storeError(cause: unknown, action: string, path: string): unknown {
-  if (!(cause instanceof Error) || !('syscall' in cause)) return cause
-  const { code } = cause as NodeJS.ErrnoException
-  const hint = hints[code ?? ''] ?? ''
-  return new MylibsqlError(
-    'ERR_STORE',
-    `Cannot ${action} ${path}: ${cause.message}${hint}`,
-    { path },
-    { cause },
-  )
-}
-
-const hints: Record<string, string> = {
-  EACCES: '. This process has no permission there',
-  EROFS: '. This process cannot write there',
-  EPERM: '. This process has no permission, or the file system has no hard links, which a FileStore needs',
-  ENOTSUP: '. The file system has no hard links, which a FileStore needs',
 }
 
 type MaybeHandle = FileHandle | Promise<FileHandle> | undefined

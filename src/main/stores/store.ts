@@ -33,6 +33,12 @@ export interface StoredLog {
   readonly storedAt: Date
 }
 
+/** What a store tells of a log that it has stored. */
+export interface AppendedLog extends StoredLog {
+  /** The newest epoch, if the store has looked at it after the log was there: then the writer need not. */
+  readonly newestEpoch?: number
+}
+
 /** A snapshot in a store. */
 export interface StoredSnapshot {
   readonly id: string
@@ -68,7 +74,7 @@ export interface Store {
    *
    * @throws ERR_FENCED when another log begins at that frame
    */
-  append(log: Log, epoch: number, limits?: CallLimits): Promise<StoredLog>
+  append(log: Log, epoch: number, limits?: CallLimits): Promise<AppendedLog>
 
   /** Logs that begin at `from` or later, and the last one that begins before, by start frame. Default: all. */
   logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]>

@@ -1,0 +1,51 @@
+/**
+ * What a thread does for a FileStore: all steps of storing a log at once, in the order that main/stores/store-folder.ts
+ * describes. Going back to the event loop between them would take longer than most of them do.
+ */
+import { closeSync, fdatasyncSync, fstatSync, linkSync, openSync, readdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { newestEpoch } from '../protocol/epoch-name.js'
+import { storeError } from '../protocol/store-error.js'
+import type { StoredFile, TaskOf } from '../protocol/tasks.js'
+import { discardFile, syncPath, writeAll } from './file-io.js'
+
+/** Undefined when there is a file of that name: it stays. Throws ERR_STORE. */
+export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
+  const { bytes, temporaryPath, isMade, path, epochsPath } = task
+  try {
+    const fd = openSync(temporaryPath, isMade ? 'r+' : 'wx', 0o644)
+    try {
+      writeAll(fd, bytes, 0)
+      fdatasyncSync(fd)
+      if (!gaveName(temporaryPath, path)) return undefined
+      const storedAtMs = fstatSync(fd).mtime.getTime()
+      syncPath(dirname(path))
+      // Behind the append: that is what decides whether it may be acknowledged.
+      return {
+        byteLength: bytes.length,
+        storedAtMs,
+        newestEpoch: newestEpoch(readdirSync(epochsPath)),
+      }
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    throw storeError(error, 'write', path)
+  }
+}
+
+/** Removes what has its name by now, and makes the file that the next log goes to: to find room for one takes time. */
+export function tidyStore({ temporaryPath, nextPath }: TaskOf<'tidyStore'>): undefined {
+  discardFile(temporaryPath)
+  if (nextPath !== undefined) closeSync(openSync(nextPath, 'wx', 0o644))
+}
+
+function gaveName(temporaryPath: string, path: string): boolean {
+  try {
+    linkSync(temporaryPath, path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}

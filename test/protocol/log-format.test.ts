@@ -7,7 +7,9 @@ import {
   type LogHeader,
   logByteLength,
   logFrameOffset,
+  logHeadBytes,
   logHeader,
+  mergedLogHeader,
 } from '../../src/protocol/log-format.js'
 import { buildV2, buildV3, setU32, setU64, signHeader, testFrames } from './reference.js'
 
@@ -82,6 +84,36 @@ describe('decodeLogHeader', () => {
       fc.property(header, (fields) => {
         const full = logHeader(fields)
         expect(decodeLogHeader(encodeLogHeader(full), {}, logByteLength(full))).toEqual(full)
+      }),
+    )
+  })
+
+  it('round-trips every header of a merged log, and knows how much of the file to read for it', () => {
+    const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })
+    const boundaries = fc
+      .uniqueArray(fc.record({ frameNo: fc.integer({ min: 8, max: 2000 }), checksum: u64 }), {
+        selector: ({ frameNo }) => frameNo,
+      })
+      .map((list) => list.sort((a, b) => a.frameNo - b.frameNo))
+    const recordCount = fc.integer({ min: 1, max: 1000 })
+    const merged = fc.record({ recordCount, recordsChecksum: u64, boundaries })
+    fc.assert(
+      fc.property(merged, u64, u64, (table, startChecksum, endChecksum) => {
+        const frames = { pageSize, startFrameNo: 7, frameCount: 2000, startChecksum, endChecksum }
+        const full = mergedLogHeader({
+          ...frames,
+          databaseChecksumBefore: 0n,
+          databaseChecksumAfter: 0n,
+          merged: table,
+        })
+        const bytes = encodeLogHeader(full)
+        const fileBytes = logByteLength(full)
+        expect(bytes.length).toBe(112 + 32 + 16 * table.boundaries.length)
+        expect(fileBytes).toBe(bytes.length + table.recordCount * (24 + pageSize))
+        expect(decodeLogHeader(bytes, {}, fileBytes)).toEqual(full)
+        expect(logHeadBytes(bytes.subarray(0, 136), fileBytes)).toBe(bytes.length)
+        // What does not fit the file is not read for it.
+        expect(logHeadBytes(bytes.subarray(0, 136), fileBytes + 1)).toBe(136)
       }),
     )
   })

@@ -8,8 +8,9 @@ namespace mylibsql {
 
 namespace {
 
-// What is wrong with one record, its number and checksum apart.
-const char* wrongField(const uint8_t* record) {
+// What is wrong with one record of a run without gaps, its checksum apart.
+const char* wrongField(const uint8_t* record, uint64_t frameNo) {
+  if (recordFrameNo(record) != frameNo) return "frameNo";
   const uint32_t pageNo = recordPageNo(record);
   if (pageNo == 0 || pageNo > kPageNoMax) return "pageNo";
   // SQLite leaves out of a commit the pages that it cuts off, so the frame that ends one lies within the new
@@ -28,33 +29,30 @@ FrameChecker::FrameChecker(const FrameRun& run)
 }
 
 bool FrameChecker::take(const uint8_t* record) {
-  const uint64_t frameNo = recordFrameNo(record);
-  if (!run_.mergedEndFrameNo && frameNo != nextFrameNo_) return reject(takenCount_, "frameNo");
-  if (const char* field = wrongField(record)) return reject(takenCount_, field);
-  if (run_.mergedEndFrameNo) {
-    if (const char* field = wrongInMerged(record)) return reject(takenCount_, field);
-  }
+  const char* const field = run_.mergedEndFrameNo ? wrongInMerged(record)
+                                                  : wrongField(record, run_.startFrameNo + takenCount_);
+  if (field != nullptr) return reject(takenCount_, field);
   check_.endChecksum = chainedChecksum(record, run_.pageSize, check_.endChecksum);
   if (run_.version == 2) pageChain_ = pageChecksum(record, run_.pageSize, pageChain_);
   const uint64_t expected = run_.version == 2 ? pageChain_ : check_.endChecksum;
   if (recordChecksum(record) != expected) return reject(takenCount_, "checksum");
   check_.lastSizeAfter = recordSizeAfter(record);
-  nextFrameNo_ = frameNo + 1;
   takenCount_++;
   return true;
 }
 
-// The last record is the last frame that the log covers; it alone ends a transaction, and no page lies beyond
+// What is wrong with one record of a merged log. The last record is the last frame that the log covers; it alone ends a transaction, and no page lies beyond
 // the size that it names.
 const char* FrameChecker::wrongInMerged(const uint8_t* record) {
   const uint64_t frameNo = recordFrameNo(record);
-  const uint32_t sizeAfter = recordSizeAfter(record);
   const uint64_t lastFrameNo = *run_.mergedEndFrameNo - 1;
   const bool isLast = takenCount_ + 1 == run_.frameCount;
-  pageNoMax_ = std::max(pageNoMax_, recordPageNo(record));
   if (isLast ? frameNo != lastFrameNo : frameNo < nextFrameNo_ || frameNo >= lastFrameNo) return "frameNo";
+  pageNoMax_ = std::max(pageNoMax_, recordPageNo(record));
+  const uint32_t sizeAfter = recordSizeAfter(record);
   if (isLast ? sizeAfter < pageNoMax_ : sizeAfter != 0) return "sizeAfter";
-  return nullptr;
+  nextFrameNo_ = frameNo + 1;
+  return wrongField(record, frameNo);
 }
 
 bool FrameChecker::finish() {

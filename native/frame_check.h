@@ -38,9 +38,10 @@ class FrameChecker {
   const FrameRun run_;
   FrameCheck check_;
   uint64_t pageChain_;  // version 2
-  uint64_t nextFrameNo_;
   uint64_t takenCount_ = 0;
-  uint32_t pageNoMax_ = 0;  // merged
+  // Of a merged log: the least number that the next record may have, and the largest page so far.
+  uint64_t nextFrameNo_;
+  uint32_t pageNoMax_ = 0;
 };
 
 // Checks a run by itself. Uses one chunk of memory, whatever the run claims. `pageNos`, when given, has room for

@@ -72,10 +72,10 @@ export function planLog(position: LogPosition, header: LogHeader, where: Where =
   if (!overlaps && header.version === 3 && checksum !== undefined && header.startChecksum !== checksum) {
     throw lineageError(where, nextFrameNo, checksum, header.startChecksum)
   }
-  const step = { kind: 'apply', fromFrameNo: nextFrameNo, frameCount: endFrameNo - nextFrameNo } as const
-  if (header.merged === undefined) return { ...step, overlaps }
+  const frameCount = endFrameNo - nextFrameNo
+  if (header.merged === undefined) return { kind: 'apply', fromFrameNo: nextFrameNo, frameCount, overlaps }
   if (overlaps) checkBoundary(position, header.merged, where)
-  return { ...step, overlaps: false }
+  return { kind: 'apply', fromFrameNo: nextFrameNo, frameCount, overlaps: false }
 }
 
 /** Whether a merged log that began before the position may be taken there. */

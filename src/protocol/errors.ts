@@ -9,7 +9,7 @@ export const errorCodes = {
   ERR_VERSION: 'the file has a format version that this release does not read',
   ERR_CORRUPT: 'the bytes are damaged',
   ERR_PAGE_SIZE: 'page sizes differ',
-  ERR_LOCKED: 'another primary or replica has this working file open',
+  ERR_LOCKED: 'another primary, replica or process has locked the file',
   ERR_PATH_EXISTS: 'a file that is not ours is in the way',
   ERR_IO: 'the operating system refused a read or a write',
   // writing and reading

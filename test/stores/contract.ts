@@ -6,6 +6,7 @@ import { buildV3, testFrames } from '../protocol/reference.js'
 import { expectSameBytes } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
+import { describeReplacing } from './replacing.js'
 
 /** One store for a test, and what happens to it from outside. */
 export interface StoreUnderTest {
@@ -214,23 +215,6 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       await store.remove([])
     })
 
-    it('puts a log in the place of another one', async () => {
-      const { store, reopen } = await open()
-      const logs = await chain(3)
-      const stored: StoredLog[] = []
-      for (const log of logs) stored.push(await store.append(log, 2))
-      const merged = await mergedLog(logs)
-      const replaced = await store.replaceLog(merged)
-      expect(replaced.startFrameNo).toBe(0)
-      await store.remove(stored.slice(1))
-      const list = await (await reopen()).logs()
-      expect(list).toEqual([replaced])
-      const log = await store.readLog(list[0]!)
-      expect(log).toMatchObject({ startFrameNo: 0, nextFrameNo: 6, endChecksum: logs[2]!.endChecksum })
-      // The place is still taken.
-      await expectCode(store.append(await logAt(0, { seed: 9 }), 3), 'ERR_FENCED')
-    })
-
     it.each(['cut short', 'damaged', 'of another program', 'empty'])(
       'names a log that is %s',
       async (what) => {
@@ -329,6 +313,8 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
         expect.fail('it was aborted before')
     })
   })
+
+  describeReplacing(name, open)
 
   describe(`${name}: snapshots`, () => {
     it('keeps snapshots by frame, the blank one first', async () => {
@@ -468,16 +454,6 @@ async function largeLog(): Promise<Log> {
   })
   await primary.close()
   return made!
-}
-
-async function mergedLog(logs: readonly Log[]): Promise<Log> {
-  const merged = await Log.create(logs[0]!.startFrameNo, { pageSize, startChecksum: logs[0]!.startChecksum })
-  for (const log of logs) {
-    const frames = []
-    for await (const frame of log.frames()) frames.push(frame)
-    await merged.pushFrames(frames)
-  }
-  return merged
 }
 
 /** A database at its beginning and at two later frames. */

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
 import { chmod, mkdir, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import * as zlib from 'node:zlib'
 import { FileStore, type FileStoreOptions, type Frame, Log, Primary, Snapshot } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { encodeObjectHeader } from '../../src/protocol/object-format.js'
+import { native } from '../native/addon.js'
 import { Child, runProgram } from '../support/child.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { faultyEnvironment } from '../support/faults.js'
@@ -464,6 +466,27 @@ describe('another history', () => {
     const replaced = await store.replaceLog(merged)
     await store.remove([listed])
     expect(await store.logs()).toEqual([replaced])
+  })
+})
+
+describe('the lock', () => {
+  it('is waited for by those who replace and remove, for so long, and by nobody else', async () => {
+    const folder = temporaryFolder()
+    const store = openStore(folder, { timeoutMs: 300 })
+    const logs = await chain(3)
+    const stored = await store.append(logs[0]!, 1)
+    await store.append(logs[1]!, 1)
+    const merged = await Log.merge([await store.readLog(stored), logs[1]!])
+    const lock = openSync(join(folder, 'mylibsql-store.lock'), 'a')
+    expect(native.tryLock(lock)).toBe(true)
+    const error = await expectCode(store.replaceLog(merged), 'ERR_LOCKED')
+    expect(error.message).toContain('mylibsql-store.lock')
+    expect((await rejection(store.remove([stored]))).code).toMatch(/^ERR_(LOCKED|STORE)$/)
+    await store.append(logs[2]!, 1)
+    expect((await store.readLog((await store.logs())[0]!)).isMerged).toBe(false)
+    closeSync(lock)
+    await store.replaceLog(merged)
+    expect(await store.logs()).toHaveLength(3)
   })
 })
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
-import { Primary, Snapshot } from 'mylibsql'
+import { Log, Primary, Snapshot } from 'mylibsql'
 import { S3Store, type S3StoreOptions } from 'mylibsql/s3'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { closedAfterTest } from '../support/database.js'
@@ -170,6 +170,36 @@ describe('lists', () => {
     const other = await open()
     expect(await rejection(other.readLog(stored))).toBeInstanceOf(TypeError)
     expect(await rejection(other.remove([stored]))).toBeInstanceOf(TypeError)
+  })
+})
+
+describe('replacing logs', () => {
+  async function compactable() {
+    const store = await open({ timeoutMs: 5000 })
+    const read: Log[] = []
+    for (const log of await chain(2)) read.push(await store.readLog(await store.append(log, 1)))
+    return { store, merged: await Log.merge(read) }
+  }
+
+  it.each<[string, Fault[]]>([
+    ['an answer that is lost', ['reset after']],
+    ['409, a conflict with another request', [conflict, conflict]],
+    ['500', [internalError]],
+  ])('replaces in spite of %s', async (_, faults) => {
+    const { store, merged } = await compactable()
+    server.failWith(faults, putsOf('logs'))
+    const stored = await store.replaceLog(merged)
+    expect((await store.logs())[0]).toEqual(stored)
+    expect((await store.readLog(stored)).isMerged).toBe(true)
+  })
+
+  it('refuses to, where the service ignores If-Match', async () => {
+    const { store, merged } = await compactable()
+    const before = await store.logs()
+    server.failWith(always('unconditional'), ({ headers }) => headers['if-match'] !== undefined)
+    const error = await expectCode(store.replaceLog(merged), 'ERR_STORE')
+    expect(error.message).toContain('If-Match')
+    expect(await store.logs()).toEqual(before)
   })
 })
 

@@ -120,10 +120,16 @@ export class S3Server {
     if (method === 'PUT') {
       if (headers['if-none-match'] === '*' && found !== undefined && fault !== 'unconditional')
         return failure(412, 'PreconditionFailed')
+      if (!isMatch(headers, found, fault))
+        return failure(
+          found === undefined ? 404 : 412,
+          found === undefined ? 'NoSuchKey' : 'PreconditionFailed',
+        )
       objects.set(key, { bytes: body, modified: new Date() })
       return { status: 200, headers: { ETag: etagOf(body) } }
     }
     if (method === 'DELETE') {
+      if (found !== undefined && !isMatch(headers, found, fault)) return failure(412, 'PreconditionFailed')
       objects.delete(key)
       return { status: 204 }
     }
@@ -186,6 +192,17 @@ function refusal(headers: S3Request['headers'], body: Buffer): Answer | undefine
   if (md5 !== undefined && md5 !== createHash('md5').update(body).digest('base64'))
     return failure(400, 'BadDigest')
   return undefined
+}
+
+function isMatch(
+  headers: S3Request['headers'],
+  found: StoredObject | undefined,
+  fault: Fault | undefined,
+): boolean {
+  const etag = headers['if-match']
+  return (
+    etag === undefined || fault === 'unconditional' || (found !== undefined && etag === etagOf(found.bytes))
+  )
 }
 
 async function bodyOf(message: IncomingMessage): Promise<Buffer> {

@@ -9,6 +9,7 @@ import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed, gathered } from './compression.js'
+import { checkReplaces } from './log-positions.js'
 import type { ObjectFacts } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
@@ -23,6 +24,16 @@ export async function findObject(path: string): Promise<ObjectFacts | undefined>
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw storeError(error, 'read', path)
   }
+}
+
+/** Not another one that has taken its place since it was listed. */
+export async function isThere(stored: ObjectFacts, path: string): Promise<boolean> {
+  const found = await findObject(path)
+  return (
+    found !== undefined &&
+    found.byteLength === stored.byteLength &&
+    found.storedAt.getTime() === stored.storedAt.getTime()
+  )
 }
 
 interface ReadLimits {
@@ -138,6 +149,20 @@ export async function readLogObject(path: string, signal: AbortSignal | undefine
     }
   } catch (error) {
     throw readError(error, path)
+  }
+}
+
+/** See checkReplaces: whether the object gives way to the log. */
+export async function isReplacedBy(
+  log: Log,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const found = await readLogObject(path, signal)
+  try {
+    return await checkReplaces(log, found, path)
+  } finally {
+    await found.close()
   }
 }
 

@@ -29,6 +29,8 @@ import { followLogs } from './file-follow.js'
 import {
   chunksOf,
   findObject,
+  isReplacedBy,
+  isThere,
   notFound,
   readError,
   readLogObject,
@@ -214,32 +216,34 @@ export class FileStore implements Store {
 
   async replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog> {
     checkInstance(log, Log, 'log')
-    return this.#call('replaceLog', limits, () =>
+    return this.#call('replaceLog', limits, (signal) =>
       log.use(async (file) => {
         const { startFrameNo, epoch } = file.header
         const header = stampedHeader(file.header, epoch)
         const { id } = await this.#storedLog(startFrameNo)
-        const made = await this.#folder.replace('logs', logName(startFrameNo), (temporary) =>
-          writeLogObject(temporary, file, header, this.#compression),
+        const made = await this.#folder.replace(
+          'logs',
+          logName(startFrameNo),
+          (temporary) => writeLogObject(temporary, file, header, this.#compression),
+          { timeoutMs: this.#timeoutMs, isMeant: () => isReplacedBy(log, id, signal) },
         )
-        return { id, startFrameNo, ...made }
+        return made === undefined ? this.#storedLog(startFrameNo) : { id, startFrameNo, ...made }
       }),
     )
   }
 
   async remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void> {
-    const list = objects.map((stored) => ({
-      stored,
-      path: this.#pathOf(stored, 'startFrameNo' in stored ? 'logs' : 'snapshots'),
-    }))
+    const list = new Map<string, StoredLog | StoredSnapshot>()
+    for (const stored of objects) list.set(this.#pathOf(stored, kindOf(stored)), stored)
     return this.#callSoon('remove', limits, async () => {
       for (const kind of ['logs', 'snapshots'] as const) {
-        const names: string[] = []
-        for (const { stored, path } of list) {
-          if (path === this.#folder.pathOf(kind, basename(path)) && (await isThere(stored, path)))
-            names.push(basename(path))
-        }
-        await this.#folder.remove(kind, names)
+        const names = [...list]
+          .filter(([, stored]) => kindOf(stored) === kind)
+          .map(([path]) => basename(path))
+        await this.#folder.removeMeant(kind, names, this.#timeoutMs, (name) => {
+          const path = this.#folder.pathOf(kind, name)
+          return isThere(list.get(path)!, path)
+        })
       }
     })
   }
@@ -379,14 +383,8 @@ export class FileStore implements Store {
   }
 }
 
-/** Not another one that has taken its place since it was listed. */
-async function isThere(stored: StoredLog | StoredSnapshot, path: string): Promise<boolean> {
-  const found = await findObject(path)
-  return (
-    found !== undefined &&
-    found.byteLength === stored.byteLength &&
-    found.storedAt.getTime() === stored.storedAt.getTime()
-  )
+function kindOf(stored: StoredLog | StoredSnapshot): 'logs' | 'snapshots' {
+  return 'startFrameNo' in stored ? 'logs' : 'snapshots'
 }
 
 function present<T>(list: readonly (T | undefined)[]): T[] {

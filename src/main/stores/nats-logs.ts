@@ -18,11 +18,11 @@ import { type LogFile, logByteLength, logNextFrameNo } from '../../protocol/log-
 import type { Compression } from '../../protocol/object-format.js'
 import type { Log } from '../log.js'
 import { OperationGate } from '../operation-gate.js'
+import { checkReplaces } from './log-positions.js'
 import { type IndexedLog, StreamIndex } from './nats-index.js'
-import { partsOf } from './nats-log-bytes.js'
+import { partsOf, readLog } from './nats-log-bytes.js'
 import {
   decodeMessage,
-  hasSameFrames,
   isSameLog,
   type LogMessage,
   rangesOf,
@@ -122,12 +122,17 @@ export class NatsLogs {
   replace(log: Log, limits: CallLimits | undefined): Promise<StoredLog> {
     return this.#gate.exclusive(async () => {
       let replaced: IndexedLog | undefined
-      const stored = await this.#store(log, 'replacement', log.epoch, limits, (message) => {
-        const there = this.#index.logAt(message.startFrameNo)
-        if (there !== undefined && there !== replaced && hasSameFrames(there.message, message)) return there
-        replaced = there
-        this.#checkReplaces(message, there)
-        return undefined
+      const stored = await this.#store(log, 'replacement', log.epoch, limits, async ({ startFrameNo }) => {
+        for (;;) {
+          // Others may have replaced it, and removed what was there.
+          await this.#refresh()
+          const there = this.#index.logAt(startFrameNo)
+          if (there === undefined) throw notThere(this.#url, startFrameNo)
+          const isReplaced = await this.#isReplaced(there, log)
+          if (isReplaced === undefined) continue
+          if (isReplaced) replaced = there
+          return isReplaced ? undefined : there
+        }
       })
       if (replaced !== undefined && replaced.stored.id !== stored.id) {
         await this.#delete(messagesOfLog(replaced), [replaced.stored]).catch(() => {})
@@ -187,7 +192,7 @@ export class NatsLogs {
     kind: LogMessage['kind'],
     epoch: number,
     limits: CallLimits | undefined,
-    find: (message: LogMessage) => IndexedLog | undefined,
+    find: (message: LogMessage) => IndexedLog | undefined | Promise<IndexedLog | undefined>,
   ): Promise<StoredLog> {
     return log.use(async (file) => {
       const described = { ...describe(file), kind, epoch }
@@ -196,7 +201,7 @@ export class NatsLogs {
       /** What is there in its place, as of the message after which it may be written. */
       const look = async () => {
         await this.#catchUp()
-        const there = find({ ...described, byteLength, parts: [] })
+        const there = await find({ ...described, byteLength, parts: [] })
         return { there, lastSequence: this.#index.lastSequence }
       }
       try {
@@ -338,17 +343,18 @@ export class NatsLogs {
     )
   }
 
-  #checkReplaces(log: LogMessage, there: IndexedLog | undefined): void {
-    if (there === undefined) throw notThere(this.#url, log.startFrameNo)
-    const { startChecksum, nextFrameNo } = there.message
-    if (log.startChecksum === startChecksum && log.nextFrameNo >= nextFrameNo) return
-    const name = `${this.#url}#${there.stored.id}`
-    const message =
-      log.nextFrameNo < nextFrameNo
-        ? `${name} ends before frame ${nextFrameNo}; what replaces it ends before frame ${log.nextFrameNo}`
-        : `${name} belongs to another history than the log that is to replace it`
-    const details = { path: name, frameNo: log.startFrameNo }
-    throw new MylibsqlError(log.nextFrameNo < nextFrameNo ? 'ERR_LOG_GAP' : 'ERR_LINEAGE', message, details)
+  /** Undefined: it has gone since it was listed. */
+  async #isReplaced({ stored }: IndexedLog, log: Log): Promise<boolean | undefined> {
+    const name = `${this.#url}#${stored.id}`
+    const found = await readLog(this.#stream, stored, name).catch((error: unknown) => {
+      if (error instanceof MylibsqlError && error.code === 'ERR_NOT_FOUND') return undefined
+      throw error
+    })
+    try {
+      return found && (await checkReplaces(log, found, name))
+    } finally {
+      await found?.close()
+    }
   }
 
   #fenced(reason: string, log: LogMessage, there?: IndexedLog): MylibsqlError {

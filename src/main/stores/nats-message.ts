@@ -127,7 +127,7 @@ export function isSameLog(left: LogMessage, right: LogMessage): boolean {
   return left.epoch === right.epoch && hasSameFrames(left, right)
 }
 
-export function hasSameFrames(left: LogMessage, right: LogMessage): boolean {
+function hasSameFrames(left: LogMessage, right: LogMessage): boolean {
   return (
     left.startFrameNo === right.startFrameNo &&
     left.nextFrameNo === right.nextFrameNo &&

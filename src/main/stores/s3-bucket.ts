@@ -31,10 +31,17 @@ export interface S3Object {
   readonly byteLength: number
   /** Whole seconds: some answers have no more. */
   readonly storedAt: Date
+  /** When it was asked for by itself. */
+  readonly etag?: string
 }
 
 /** 'maybe own': an object is there, maybe this one, put by an attempt whose answer was lost. */
 type PutOutcome = 'made' | 'taken' | 'maybe own'
+
+interface PutCondition {
+  readonly IfNoneMatch?: string
+  readonly IfMatch?: string
+}
 
 interface BucketOptions {
   readonly client: S3Client
@@ -122,8 +129,17 @@ export class S3Bucket {
     })
   }
 
-  async put(key: string, payload: Payload, limits?: CallLimits): Promise<void> {
-    return this.#put(key, payload, limits, (send) => send({}))
+  /** In the place of the object that has this ETag; false when that is not there (any more). */
+  async putOver(key: string, etag: string, payload: Payload, limits?: CallLimits): Promise<boolean> {
+    return this.#put(key, payload, limits, async (send) => {
+      try {
+        await send({ IfMatch: etag })
+        return true
+      } catch (error) {
+        if (isTaken(error) || isMissing(error)) return false
+        throw error
+      }
+    })
   }
 
   /** In parts, for what is larger or of unknown length. It is there when it is complete, and not before. */
@@ -153,8 +169,10 @@ export class S3Bucket {
     return this.attempts.run('find', this.nameOf(key), { ...limits }, async ({ signal }) => {
       try {
         const request = new HeadObjectCommand({ Bucket: this.#bucket, Key: key })
-        const { ContentLength = 0, LastModified } = await this.#client.send(request, { abortSignal: signal })
-        return { key, byteLength: ContentLength, storedAt: wholeSeconds(LastModified) }
+        const found = await this.#client.send(request, { abortSignal: signal })
+        const { ContentLength = 0, LastModified, ETag } = found
+        const etag = ETag === undefined ? {} : { etag: ETag }
+        return { key, byteLength: ContentLength, storedAt: wholeSeconds(LastModified), ...etag }
       } catch (error) {
         if (isMissing(error)) return undefined
         throw error
@@ -170,15 +188,15 @@ export class S3Bucket {
   async read<T>(
     key: string,
     limits: CallLimits | undefined,
-    use: (chunks: AsyncIterable<Uint8Array>) => Promise<T>,
+    use: (chunks: AsyncIterable<Uint8Array>, etag: string | undefined) => Promise<T>,
   ): Promise<T> {
     const options = { ...limits, attemptsMin: transfersMin }
     return this.attempts.run('read', this.nameOf(key), options, async ({ signal, alive }) => {
-      const { body, byteLength } = await this.#get(key, signal)
+      const { body, byteLength, etag } = await this.#get(key, signal)
       const onAbort = () => body.destroy(new Interrupted('given up'))
       signal.addEventListener('abort', onAbort)
       try {
-        return await use(received(body, byteLength, alive))
+        return await use(received(body, byteLength, alive), etag)
       } finally {
         signal.removeEventListener('abort', onAbort)
         body.destroy()
@@ -206,12 +224,13 @@ export class S3Bucket {
     }
   }
 
-  /** Not there is as good. */
-  async remove(key: string, limits?: CallLimits): Promise<void> {
+  /** Not there is as good. With an `etag`, only that object, if the service heeds it: others remove whatever is there. */
+  async remove(key: string, limits?: CallLimits, etag?: string): Promise<void> {
     await this.attempts.run('remove', this.nameOf(key), { ...limits }, async ({ signal }) => {
-      const request = new DeleteObjectCommand({ Bucket: this.#bucket, Key: key })
+      const condition = etag === undefined ? {} : { IfMatch: etag }
+      const request = new DeleteObjectCommand({ Bucket: this.#bucket, Key: key, ...condition })
       await this.#client.send(request, { abortSignal: signal }).catch((error: unknown) => {
-        if (!isMissing(error)) throw error
+        if (!isMissing(error) && !isTaken(error)) throw error
       })
     })
   }
@@ -220,7 +239,7 @@ export class S3Bucket {
     key: string,
     { byteLength, md5, open }: Payload,
     limits: CallLimits | undefined,
-    attempt: (send: (condition: { IfNoneMatch?: string }) => Promise<void>, count: number) => Promise<T>,
+    attempt: (send: (condition: PutCondition) => Promise<void>, count: number) => Promise<T>,
   ): Promise<T> {
     const name = this.nameOf(key)
     if (byteLength > payloadBytesMax) {
@@ -249,11 +268,14 @@ export class S3Bucket {
     })
   }
 
-  async #get(key: string, signal: AbortSignal): Promise<{ body: Readable; byteLength: number | undefined }> {
+  async #get(
+    key: string,
+    signal: AbortSignal,
+  ): Promise<{ body: Readable; byteLength: number | undefined; etag: string | undefined }> {
     try {
       const request = new GetObjectCommand({ Bucket: this.#bucket, Key: key })
-      const { Body, ContentLength } = await this.#client.send(request, { abortSignal: signal })
-      if (Body instanceof Readable) return { body: Body, byteLength: ContentLength }
+      const { Body, ContentLength, ETag } = await this.#client.send(request, { abortSignal: signal })
+      if (Body instanceof Readable) return { body: Body, byteLength: ContentLength, etag: ETag }
       throw new Error('the client gives no stream of Node: it was made for browsers')
     } catch (error) {
       if (!isMissing(error)) throw error

@@ -10,10 +10,14 @@ import { bytesPayload } from './s3-payload.js'
 import type { CallLimits } from './store.js'
 import { checkMarker, markerBytes, markerName } from './store-marker.js'
 
+/** Of no object. */
+const noEtag = '"00000000000000000000000000000000"'
+
 export class S3Marker {
   readonly #bucket: S3Bucket
   readonly #key: string
   #isChecked = false
+  #canReplace = false
 
   constructor(bucket: S3Bucket, prefix: string) {
     this.#bucket = bucket
@@ -41,6 +45,27 @@ export class S3Marker {
         checkMarker(text, this.#bucket.nameOf(this.#key))
       })
     this.#isChecked = true
+  }
+
+  /** Once, before something is replaced. Throws ERR_STORE when the service ignores `If-Match`; as check(). */
+  async checkReplacing(limits?: CallLimits): Promise<void> {
+    await this.check(limits)
+    if (this.#canReplace) return
+    const payload = bytesPayload(markerBytes())
+    const isPut = await this.#bucket
+      .putOver(this.#key, noEtag, payload, limits)
+      .catch((error: MylibsqlError) => {
+        if (isUnsupported(error.cause)) return true
+        throw error
+      })
+    if (isPut) {
+      const name = this.#bucket.nameOf(this.#key)
+      const message =
+        `${await this.#bucket.endpoint()} does not honour "If-Match" (putting ${name} in the place of an object that was ` +
+        'never there was not refused): two that compact could undo each other, so nothing is replaced there'
+      throw new MylibsqlError('ERR_STORE', message, { path: name })
+    }
+    this.#canReplace = true
   }
 
   async #putNew(limits: CallLimits | undefined): Promise<boolean> {

@@ -33,6 +33,7 @@ import { S3Bucket, type S3Object } from './s3-bucket.js'
 import { S3Marker } from './s3-marker.js'
 import { checkS3Options, type S3StoreOptions } from './s3-options.js'
 import { bytesPayload, withLogPayload } from './s3-payload.js'
+import { replaceLog } from './s3-replace.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { checkOwnLog, checkOwnSnapshot, stampedHeader } from './stored-log.js'
 
@@ -233,15 +234,11 @@ export class S3Store implements Store {
   async replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog> {
     checkInstance(log, Log, 'log')
     checkLimits(limits, 'replaceLog')
-    const { bucket, compression } = this.#parts
-    return log.use(async (file) => {
-      const { startFrameNo, epoch } = file.header
-      const header = stampedHeader(file.header, epoch)
-      const key = this.#keyOf('logs', logName(startFrameNo))
-      await this.#found(key, limits)
-      await withLogPayload(file, header, compression, (payload) => bucket.put(key, payload, limits))
-      return toLog(await this.#found(key, limits), startFrameNo)
-    })
+    const { bucket, marker, compression } = this.#parts
+    const key = this.#keyOf('logs', logName(log.startFrameNo))
+    await marker.checkReplacing(limits)
+    await replaceLog(bucket, key, log, compression, limits)
+    return toLog(await this.#found(key, limits), log.startFrameNo)
   }
 
   async remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void> {
@@ -357,7 +354,7 @@ export class S3Store implements Store {
     const found = await bucket.find(stored.id, limits)
     const isIt =
       found?.byteLength === stored.byteLength && found.storedAt.getTime() === stored.storedAt.getTime()
-    if (isIt) await bucket.remove(stored.id, limits)
+    if (isIt) await bucket.remove(stored.id, limits, found.etag)
   }
 
   #keyOf(kind: Kind, name: string): string {

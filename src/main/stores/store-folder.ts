@@ -5,10 +5,13 @@
  *     create     write tmp/x, fdatasync it, link(tmp/x, logs/N) which never overwrites, fsync logs/, unlink tmp/x
  *     replace    write tmp/x, fdatasync it, rename(tmp/x, snapshots/N), fsync snapshots/
  *
+ * A log is looked at before it is replaced or removed; that both are one step is for the lock file to make sure.
+ *
  * The bytes are on disk before they have a name: whatever has a name is complete, also after a loss of power. The name is
  * on disk before anybody is told. What is in tmp/ belongs to a writer, or to one that is gone: removed a day later.
  *
  *     mylibsql-store.json   says that the folder is a store, written first and last removed
+ *     mylibsql-store.lock   locked by whoever replaces or removes
  *     epochs/N  logs/N.log  snapshots/N.db  tmp/
  */
 import { randomBytes } from 'node:crypto'
@@ -16,6 +19,7 @@ import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat
 import { dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { storeError } from '../../protocol/store-error.js'
+import { locked } from './folder-lock.js'
 import { checkMarker, markerBytes, markerName } from './store-marker.js'
 
 export type Kind = 'epochs' | 'logs' | 'snapshots'
@@ -29,6 +33,10 @@ export interface ObjectFacts {
   readonly storedAt: Date
 }
 
+/** Locked while a file is looked at and replaced, or removed. Appends and reads do not wait for it. */
+const lockName = 'mylibsql-store.lock'
+/** Files; then others have their turn. */
+const removedAtOnce = 100
 /** Of a file that nobody has written to meanwhile. What a dead writer left costs only space: there is no hurry. */
 const leftoverAgeMs = 24 * 60 * 60 * 1000
 
@@ -89,22 +97,50 @@ export class StoreFolder {
     })
   }
 
-  /** What was there before is replaced. Throws ERR_STORE. */
-  async replace(kind: Kind, name: string, write: Write): Promise<ObjectFacts> {
-    const facts = await this.#write(kind, name, write, async (temporary, path) => {
-      await rename(temporary, path)
-      return true
+  /** What was there before is replaced, unless `isMeant` looks at it and says no. Throws ERR_STORE. */
+  replace(kind: Kind, name: string, write: Write): Promise<ObjectFacts>
+  replace(
+    kind: Kind,
+    name: string,
+    write: Write,
+    condition: { readonly timeoutMs: number; readonly isMeant: () => Promise<boolean> },
+  ): Promise<ObjectFacts | undefined>
+  async replace(
+    kind: Kind,
+    name: string,
+    write: Write,
+    condition?: { readonly timeoutMs: number; readonly isMeant: () => Promise<boolean> },
+  ): Promise<ObjectFacts | undefined> {
+    return this.#write(kind, name, write, async (temporary, path) => {
+      const give = () => rename(temporary, path).then(() => true)
+      if (condition === undefined) return give()
+      const { timeoutMs, isMeant } = condition
+      return this.#locked(timeoutMs, async () => (await isMeant()) && give())
     })
-    return facts!
   }
 
   /** Removes those that are there. Throws ERR_STORE. */
   async remove(kind: Kind, names: readonly string[]): Promise<void> {
     if (names.length === 0) return
     await this.prepare()
-    for (const name of names) {
-      const path = this.pathOf(kind, name)
-      await this.#attempt('remove', path, () => rm(path, { force: true }))
+    for (const name of names) await this.#remove(kind, name)
+    await this.syncFolder(kind)
+  }
+
+  /** Those that `isMeant` says are still what was to be removed: none is replaced in between. */
+  async removeMeant(
+    kind: Kind,
+    names: readonly string[],
+    timeoutMs: number,
+    isMeant: (name: string) => Promise<boolean>,
+  ): Promise<void> {
+    if (names.length === 0) return
+    await this.prepare()
+    for (let at = 0; at < names.length; at += removedAtOnce) {
+      await this.#locked(timeoutMs, async () => {
+        for (const name of names.slice(at, at + removedAtOnce))
+          if (await isMeant(name)) await this.#remove(kind, name)
+      })
     }
     await this.syncFolder(kind)
   }
@@ -118,6 +154,15 @@ export class StoreFolder {
   /** Waits until no temporary file is left of what has settled. */
   async tidied(): Promise<void> {
     await Promise.all(this.#tidying)
+  }
+
+  #remove(kind: Kind, name: string): Promise<void> {
+    const path = this.pathOf(kind, name)
+    return this.#attempt('remove', path, () => rm(path, { force: true }))
+  }
+
+  #locked<T>(timeoutMs: number, operation: () => Promise<T>): Promise<T> {
+    return locked(join(this.path, lockName), timeoutMs, operation)
   }
 
   /** What the system says, as ERR_STORE. */

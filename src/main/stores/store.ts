@@ -108,11 +108,17 @@ export interface Store {
   ): Promise<Snapshot>
 
   /**
-   * Puts a log in the place of the one that begins at the same frame: one that goes on further and ends with the same
-   * state, for compaction. Those that it covers besides are removed by the caller, afterwards.
+   * Puts a log in the place of the one that begins at the same frame, for compaction: one that whoever could take the old
+   * one finds his way with. So it has to be of the same history, to end no earlier, and to be takable where the old one
+   * ends and where that one could be taken. Looking and replacing are one step: of two that replace at once, each has
+   * seen what the other one made. The epoch stays that of the log's header. What it covers besides is removed by the
+   * caller, afterwards. Resolves also when it is there already.
+   *
+   * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE when it must not take that place, and ERR_NOT_FOUND when nothing begins
+   * there: nothing is changed then. ERR_LOCKED when another process that replaces or removes has been paused
    */
   replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog>
-  /** Removes what is there of these; what is not is passed over. */
+  /** Removes what is there of these; what is not, or was replaced since, is passed over. */
   remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void>
 
   /** Ends follows, releases connections. The second time it does nothing. */

@@ -65,10 +65,20 @@ export class ActorThread {
   }
 
   /** Calls a method of the actor's control plane. Throws what it throws, or ERR_WORKER_EXITED. */
-  async call<K extends keyof Control>(
+  call<K extends keyof Control>(
     method: K,
     ...args: Parameters<Control[K]>
   ): Promise<Awaited<ReturnType<Control[K]>>> {
+    return this.callWith([], method, ...args)
+  }
+
+  /** The same; these buffers, which are in the arguments, are the actor's from now on. */
+  async callWith<K extends keyof Control>(
+    buffers: ArrayBuffer[],
+    method: K,
+    ...args: Parameters<Control[K]>
+  ): Promise<Awaited<ReturnType<Control[K]>>> {
+    if (buffers.length > 0) Comlink.transfer(args, buffers)
     const outcome = await this.#settling(this.#invoke(method, args))
     // What the actor posted before it answered comes first: the frames of a write are there when its Ack is.
     this.#receiveWaiting()

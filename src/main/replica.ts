@@ -1,7 +1,8 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
+import type { ByteLocation } from '../protocol/log-format.js'
 import type { Row, SqlParams } from '../protocol/values.js'
-import type { AppliedFiles, Position } from '../protocol/wire.js'
+import type { AppliedLogs, Position } from '../protocol/wire.js'
 import {
   checkFrameNo,
   checkFunction,
@@ -305,13 +306,14 @@ export class Replica {
     return this.#advance(await traced(replicateChannel, () => ({ ...frames, path: this.path }), apply))
   }
 
-  async #replicateFiles(
+  async #replicateStored(
     logs: readonly StoredLog[],
-    paths: readonly string[],
+    locations: readonly ByteLocation[],
     epochMin: number,
-  ): Promise<AppliedFiles> {
+  ): Promise<AppliedLogs> {
     const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.path })
-    const apply = () => this.#database.thread.call('applyLogFiles', paths, epochMin)
+    const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
+    const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
     const applied = await traced(replicateChannel, trace, apply)
     this.#advance(applied.position)
     return applied
@@ -357,7 +359,7 @@ export class Replica {
       pageSize,
       position: () => this.#position,
       apply: (log) => this.replicate(log),
-      applyFiles: (logs, paths, epochMin) => this.#replicateFiles(logs, paths, epochMin),
+      applyStored: (logs, locations, epochMin) => this.#replicateStored(logs, locations, epochMin),
       replace: (snapshot) => this.#replace(snapshot),
       failed: (error) => {
         this.#followError = error

@@ -86,7 +86,7 @@ export interface LogHeader {
 }
 
 /** Where bytes are: in a file, or in memory. Travels between threads by structured clone. */
-type ByteLocation = { readonly path: string } | { readonly bytes: Uint8Array }
+export type ByteLocation = { readonly path: string } | { readonly bytes: Uint8Array }
 
 export interface LogFile {
   readonly location: ByteLocation

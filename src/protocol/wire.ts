@@ -8,7 +8,7 @@
 import type { Histogram } from 'node:perf_hooks'
 import type { WireError } from './errors.js'
 import type { FrameNo } from './frame.js'
-import type { LogFile } from './log-format.js'
+import type { ByteLocation, LogFile } from './log-format.js'
 import type { ColumnarRows } from './rows.js'
 import type { SnapshotFile } from './snapshot-format.js'
 import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
@@ -81,8 +81,8 @@ export interface BatchResults {
   readonly rows: readonly (readonly [number, Row[]])[]
 }
 
-/** What a replica's thread has taken out of files by itself. */
-export interface AppliedFiles {
+/** What a replica's thread has taken of the logs that were at hand. */
+export interface AppliedLogs {
   readonly position: Position
   /** Of the logs that it was told of, so many, from the first one on. The next one needs a closer look. */
   readonly appliedCount: number
@@ -174,10 +174,10 @@ export interface Control {
   snapshot(path: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
   /**
-   * Applies logs that are files of a store, one behind the other, up to the first one that is not beyond doubt: that does
+   * Applies logs of a store, files of it or bytes that came from there, one behind the other, up to the first one that is not beyond doubt: that does
    * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
    */
-  applyLogFiles(paths: readonly string[], epochMin: number): Promise<AppliedFiles>
+  applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): Promise<AppliedLogs>
   applyFrames(
     bytes: Uint8Array,
     pageSize: number,

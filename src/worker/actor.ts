@@ -7,12 +7,12 @@ import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { LogFile } from '../protocol/log-format.js'
+import type { ByteLocation, LogFile } from '../protocol/log-format.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStart,
   ActorStats,
-  AppliedFiles,
+  AppliedLogs,
   Control,
   FromActor,
   Invoke,
@@ -110,8 +110,8 @@ class Actor implements Control {
     return this.#replica().applyLog(file)
   }
 
-  async applyLogFiles(paths: readonly string[], epochMin: number): Promise<AppliedFiles> {
-    return this.#replica().applyFiles(paths, epochMin)
+  async applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): Promise<AppliedLogs> {
+    return this.#replica().applyStoredLogs(locations, epochMin)
   }
 
   async applyFrames(

@@ -5,10 +5,10 @@
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logHeader } from '../protocol/log-format.js'
+import { type ByteLocation, type LogFile, type LogHeader, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
-import type { ActorStats, AppliedFiles, Position } from '../protocol/wire.js'
+import type { ActorStats, AppliedLogs, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
 import { undoubtedLog } from './stored-logs.js'
@@ -48,12 +48,12 @@ export class ReplicaRole {
   }
 
   /** Never throws: whoever looks closer at the log that was not applied finds out why. */
-  applyFiles(paths: readonly string[], epochMin: number): AppliedFiles {
+  applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): AppliedLogs {
     const { pageSize } = this.#database
     let last: LogHeader | undefined
     let appliedCount = 0
-    for (const path of paths) {
-      const file = undoubtedLog(path, { ...this.#position, pageSize, epochMin })
+    for (const location of locations) {
+      const file = undoubtedLog(location, { ...this.#position, pageSize, epochMin })
       if (file === undefined || !this.#isApplied(file)) break
       last = file.header
       appliedCount += 1

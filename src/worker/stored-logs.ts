@@ -1,6 +1,6 @@
-/** Logs that lie as files in a store, as a replica's thread takes them without anybody having read them before. */
+/** Logs of a store, as a replica's thread takes them without anybody having looked at them before: files, or bytes that came. */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
-import { decodeLogHeader, type LogFile, logHeaderBytesV3 } from '../protocol/log-format.js'
+import { type ByteLocation, decodeLogHeader, type LogFile, logHeaderBytesV3 } from '../protocol/log-format.js'
 import type { Position } from '../protocol/wire.js'
 import { readUpTo } from './file-io.js'
 
@@ -15,12 +15,12 @@ interface Expected extends Position {
 const { O_RDONLY, O_NONBLOCK = 0 } = constants
 
 /**
- * The log at `path`, if its header says that it is the next one; its frames are to be checked when they are applied.
+ * The log at this place, if its header says that it is the next one; its frames are to be checked when they are applied.
  * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit.
  */
-export function undoubtedLog(path: string, expected: Expected): LogFile | undefined {
+export function undoubtedLog(location: ByteLocation, expected: Expected): LogFile | undefined {
   try {
-    const header = readHeader(path)
+    const header = 'path' in location ? readHeader(location.path) : headerOf(location.bytes)
     const isNext =
       header !== undefined &&
       header.version === 3 &&
@@ -30,10 +30,14 @@ export function undoubtedLog(path: string, expected: Expected): LogFile | undefi
       header.startFrameNo === expected.nextFrameNo &&
       header.startChecksum === expected.checksum &&
       header.epoch >= expected.epochMin
-    return isNext ? { location: { path }, header } : undefined
+    return isNext ? { location, header } : undefined
   } catch {
     return undefined
   }
+}
+
+function headerOf(bytes: Uint8Array): LogFile['header'] {
+  return decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, bytes.byteLength)
 }
 
 function readHeader(path: string): LogFile['header'] | undefined {

@@ -86,23 +86,31 @@ describe('a log is beyond doubt', () => {
   async function storedLog() {
     const { source, store, write } = await startHistory(openStore())
     const log = await write()
-    const path = store.logPath((await store.logs()).at(-1)!)
+    const { path } = store.logLocation((await store.logs()).at(-1)!)
     const { startFrameNo: nextFrameNo, startChecksum: checksum, pageSize } = log
     return { path, log, source, expected: { nextFrameNo, checksum, pageSize, epochMin: 1 } }
   }
 
   it('when its header says that it is the next one', async () => {
     const { path, log, expected } = await storedLog()
-    const file = undoubtedLog(path, expected)
+    const file = undoubtedLog({ path }, expected)
     expect(file).toMatchObject({ location: { path }, header: { frameCount: log.frameCount, epoch: 1 } })
+  })
+
+  it('also when it is in memory, whole', async () => {
+    const { path, expected } = await storedLog()
+    const bytes = new Uint8Array(readFileSync(path))
+    expect(undoubtedLog({ bytes }, expected)).toMatchObject({ location: { bytes } })
+    expect(undoubtedLog({ bytes: bytes.subarray(0, bytes.length - 1) }, expected)).toBeUndefined()
+    expect(undoubtedLog({ bytes: bytes.subarray(0, 50) }, expected)).toBeUndefined()
   })
 
   it('not at another position, of another history, page size, or of an older epoch', async () => {
     const { path, expected } = await storedLog()
-    expect(undoubtedLog(path, { ...expected, nextFrameNo: expected.nextFrameNo + 1 })).toBeUndefined()
-    expect(undoubtedLog(path, { ...expected, checksum: expected.checksum + 1n })).toBeUndefined()
-    expect(undoubtedLog(path, { ...expected, pageSize: 8192 })).toBeUndefined()
-    expect(undoubtedLog(path, { ...expected, epochMin: 2 })).toBeUndefined()
+    expect(undoubtedLog({ path }, { ...expected, nextFrameNo: expected.nextFrameNo + 1 })).toBeUndefined()
+    expect(undoubtedLog({ path }, { ...expected, checksum: expected.checksum + 1n })).toBeUndefined()
+    expect(undoubtedLog({ path }, { ...expected, pageSize: 8192 })).toBeUndefined()
+    expect(undoubtedLog({ path }, { ...expected, epochMin: 2 })).toBeUndefined()
   })
 
   it('not when it is missing, empty, cut short, of version 2, damaged in its header, or no file', async () => {
@@ -113,20 +121,22 @@ describe('a log is beyond doubt', () => {
       writeFileSync(join(folder, name), content)
       return join(folder, name)
     }
-    expect(undoubtedLog(variant('same', bytes), expected)).toBeDefined()
-    expect(undoubtedLog(join(folder, 'missing'), expected)).toBeUndefined()
-    expect(undoubtedLog(variant('empty', new Uint8Array(0)), expected)).toBeUndefined()
-    expect(undoubtedLog(variant('short', bytes.subarray(0, bytes.length - 1)), expected)).toBeUndefined()
+    expect(undoubtedLog({ path: variant('same', bytes) }, expected)).toBeDefined()
+    expect(undoubtedLog({ path: join(folder, 'missing') }, expected)).toBeUndefined()
+    expect(undoubtedLog({ path: variant('empty', new Uint8Array(0)) }, expected)).toBeUndefined()
+    expect(
+      undoubtedLog({ path: variant('short', bytes.subarray(0, bytes.length - 1)) }, expected),
+    ).toBeUndefined()
     const header = Buffer.from(bytes)
     header[90]! ^= 1
-    expect(undoubtedLog(variant('header', header), expected)).toBeUndefined()
+    expect(undoubtedLog({ path: variant('header', header) }, expected)).toBeUndefined()
     await log.copyTo(join(folder, 'version-2'), { version: 2 })
-    expect(undoubtedLog(join(folder, 'version-2'), expected)).toBeUndefined()
-    expect(undoubtedLog(folder, expected)).toBeUndefined()
+    expect(undoubtedLog({ path: join(folder, 'version-2') }, expected)).toBeUndefined()
+    expect(undoubtedLog({ path: folder }, expected)).toBeUndefined()
     // Nobody writes to it: whoever opened it as a file would wait for ever.
     const pipe = join(folder, 'pipe')
     execFileSync('mkfifo', [pipe])
     expect(statSync(pipe).isFIFO()).toBe(true)
-    expect(undoubtedLog(pipe, expected)).toBeUndefined()
+    expect(undoubtedLog({ path: pipe }, expected)).toBeUndefined()
   })
 })

@@ -1,12 +1,13 @@
 /** Everything on a NatsStore: a primary that archives, replicas that follow, another primary that takes over, a restore. */
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { closedAfterTest, expectSameBytes, integrityCheck } from '../support/database.js'
 import { expectCode } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
 import { NatsServer } from '../support/nats-server.js'
-import { openNatsStore, storeName } from '../support/nats-store.js'
+import { openNatsStore, rawClient, storeName } from '../support/nats-store.js'
 
 let server: NatsServer
 
@@ -64,4 +65,37 @@ it('lets a replica take over', async () => {
   await (await promoted.run(insert, [1, 'of the one that was promoted'])).durable()
   await expectCode((await primary.run(insert, [2, 'late'])).durable(), 'ERR_FENCED')
   expect(await numbers(promoted)).toEqual([{ n: 1 }])
+})
+
+it.each([
+  ['plain', 'none', 2],
+  ['compressed', 'deflate', 14],
+] as const)('has no log sent to a replica twice: %s ones', async (_name, compression, readCount) => {
+  const name = storeName()
+  const store = await openNatsStore(server, { name, compression })
+  await store.putSnapshot(await Snapshot.blank())
+  const primary = closedAfterTest(await Primary.open({ store, checkpoint }))
+  await (await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
+  const followed = await openNatsStore(server, { name })
+  const replica = closedAfterTest(await Replica.follow(followed))
+  const { js } = await rawClient(server)
+  const manager = await js.jetstreamManager()
+  const read = vi.spyOn(followed, 'readLog')
+  const asked = vi.spyOn(Object.getPrototypeOf(manager.direct), 'getMessage')
+  const write = async (n: number, byteLength: number) => {
+    const ack = await primary.run(insert, [n, randomBytes(byteLength / 2).toString('hex')])
+    await ack.durable()
+    await replica.waitFor(ack.frameNo)
+  }
+  // Until it is told of logs: at first it looks what is there.
+  for (let n = -1; n === -1 || asked.mock.calls.length > 0; n--) {
+    asked.mockClear()
+    await write(n, 10)
+  }
+  read.mockClear()
+  // Messages hold 64 KiB here: one, several, and more than is kept in memory.
+  for (let n = 0; n < 14; n++) await write(n, n % 7 === 0 ? 1_500_000 : n % 2 === 0 ? 200_000 : 10)
+  expect(read).toHaveBeenCalledTimes(readCount)
+  expect(asked).not.toHaveBeenCalled()
+  await expectSameBytes(primary, replica)
 })

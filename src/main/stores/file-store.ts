@@ -144,8 +144,8 @@ export class FileStore implements Store {
     })
   }
 
-  logPath(stored: StoredLog): string {
-    return this.#pathOf(stored, 'logs')
+  logLocation(stored: StoredLog): { readonly path: string } {
+    return { path: this.#pathOf(stored, 'logs') }
   }
 
   async *follow(

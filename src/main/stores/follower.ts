@@ -7,9 +7,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import type { AppliedFiles, Position } from '../../protocol/wire.js'
+import type { ByteLocation } from '../../protocol/log-format.js'
+import type { AppliedLogs, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
+import { Arrivals } from './arrivals.js'
 import { chooseHistory, hasGap } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import type { Store, StoredLog } from './store.js'
@@ -38,8 +40,12 @@ export interface Followed {
   readonly pageSize: number
   position(): Position
   apply(log: Log): Promise<unknown>
-  /** Applies logs that are files of the store, as far as they are beyond doubt. */
-  applyFiles(logs: readonly StoredLog[], paths: readonly string[], epochMin: number): Promise<AppliedFiles>
+  /** Applies logs that are at hand, as far as they are beyond doubt. */
+  applyStored(
+    logs: readonly StoredLog[],
+    locations: readonly ByteLocation[],
+    epochMin: number,
+  ): Promise<AppliedLogs>
   /** Makes it what a newer snapshot holds. */
   replace(snapshot: Snapshot): Promise<unknown>
   /** Following has ended by itself. */
@@ -166,7 +172,7 @@ export class Follower {
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
-    await this.#applyPresentFiles(signal)
+    await this.#applyPresent(signal)
     for (;;) {
       const chain = this.#chain({ signal })
       try {
@@ -205,7 +211,7 @@ export class Follower {
   }
 
   async #applyArrived(arrived: readonly StoredLog[], signal: AbortSignal): Promise<void> {
-    const logs = await untilAborted(this.#applyFiles(arrived, signal), signal)
+    const logs = await untilAborted(this.#applyAtHand(arrived, signal), signal)
     if (logs.length === 0) return
     const chain = this.#chain({ logs, signal })
     try {
@@ -234,16 +240,17 @@ export class Follower {
     }
   }
 
-  /** Those that lie as files are taken by the replica's thread. Resolves with what is left, from the first doubtful one on. */
-  async #applyFiles(logs: readonly StoredLog[], signal: AbortSignal): Promise<readonly StoredLog[]> {
+  /** Those that are at hand are taken by the replica's thread. Resolves with what is left, from the first doubtful one on. */
+  async #applyAtHand(logs: readonly StoredLog[], signal: AbortSignal): Promise<readonly StoredLog[]> {
     let rest = logs
-    while (this.store.logPath !== undefined && rest.length > 0) {
+    while (rest.length > 0) {
       const next = firstOf(rest)
-      const paths = next.map((stored) => this.store.logPath!(stored))
+      const locations = this.#locationsOf(next)
+      if (locations.length === 0) break
       // Asked for after the logs were seen: those of an older epoch could not have been written any more.
-      const epochMin = await this.store.currentEpoch({ signal })
+      const epochMin = this.store.fencesAppends === true ? 0 : await this.store.currentEpoch({ signal })
       signal.throwIfAborted()
-      const applying = this.#followed.applyFiles(next, paths, epochMin)
+      const applying = this.#followed.applyStored(next.slice(0, locations.length), locations, epochMin)
       this.#applying = applying
       const { appliedCount, epoch, createdAtMs } = await applying
       rest = rest.slice(appliedCount)
@@ -253,12 +260,23 @@ export class Follower {
     return rest
   }
 
+  /** Of those before the first one that is not at hand. */
+  #locationsOf(logs: readonly StoredLog[]): ByteLocation[] {
+    const locations: ByteLocation[] = []
+    for (const stored of logs) {
+      const location = this.store.logLocation?.(stored)
+      if (location === undefined) break
+      locations.push(location)
+    }
+    return locations
+  }
+
   /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */
-  async #applyPresentFiles(signal: AbortSignal): Promise<void> {
-    if (this.store.logPath === undefined) return
+  async #applyPresent(signal: AbortSignal): Promise<void> {
+    if (this.store.logLocation === undefined) return
     const { nextFrameNo } = this.#followed.position()
     const logs = await this.store.logs({ from: nextFrameNo, signal })
-    await this.#applyFiles(
+    await this.#applyAtHand(
       logs.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo),
       signal,
     )
@@ -310,53 +328,6 @@ function firstOf(logs: readonly StoredLog[]): readonly StoredLog[] {
     return index > 0 && byteCount > stepBytesMax
   })
   return logs.slice(0, Math.min(end === -1 ? logs.length : end, stepLogsMax))
-}
-
-/** What an iteration gives, collected while nobody asks. */
-class Arrivals {
-  #logs: StoredLog[] = []
-  #outcome: { readonly error: unknown } | undefined
-  #wake: (() => void) | undefined
-  #isEnded = false
-
-  constructor(source: AsyncIterable<StoredLog>, arrived: (stored: StoredLog) => void) {
-    const collect = async (): Promise<never> => {
-      for await (const stored of source) {
-        if (this.#isEnded) break
-        this.#logs.push(stored)
-        arrived(stored)
-        this.#wake?.()
-      }
-      throw new MylibsqlError('ERR_STORE', 'The store ended its stream of logs')
-    }
-    collect().catch((error: unknown) => {
-      this.#outcome = { error }
-      this.#wake?.()
-    })
-  }
-
-  /** All that have arrived, at least one; undefined when none does within `timeoutMs`. */
-  async take(timeoutMs: number): Promise<readonly StoredLog[] | undefined> {
-    if (this.#logs.length === 0 && this.#outcome === undefined) await this.#arrival(timeoutMs)
-    if (this.#logs.length > 0) return this.#logs.splice(0)
-    if (this.#outcome !== undefined) throw this.#outcome.error
-    return undefined
-  }
-
-  end(): void {
-    this.#isEnded = true
-    this.#wake?.()
-  }
-
-  async #arrival(timeoutMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve
-      timer = setTimeout(resolve, timeoutMs)
-    })
-    clearTimeout(timer)
-    this.#wake = undefined
-  }
 }
 
 function isFinal(error: unknown): boolean {

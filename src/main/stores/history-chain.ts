@@ -8,7 +8,8 @@
  * the log of its successor had been pruned. It begins before the end of the chain and does not continue it, so it is
  * passed over. Only to somebody who stands at that very frame does it look right: a replica that was cut off for long.
  * For it (`isKept` false) a log of an older epoch counts, where a snapshot goes further, only if the next log
- * continues it: nothing ever continues a late log, because its primary finds itself fenced then.
+ * continues it: nothing ever continues a late log, because its primary finds itself fenced then. A store that fences
+ * appends itself has no late logs.
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
@@ -132,7 +133,8 @@ export class HistoryChain {
       return this.#isStarted ? undefined : this.#covering()
     }
     // Asked for after the log was seen: an older epoch could not have been written any more.
-    const currentEpoch = this.#at.isKept ? undefined : this.#store.currentEpoch(this.#limits)
+    const isSure = this.#at.isKept || this.#store.fencesAppends === true
+    const currentEpoch = isSure ? undefined : this.#store.currentEpoch(this.#limits)
     currentEpoch?.catch(() => {})
     const log = await this.#reads.take(stored)
     try {

@@ -98,9 +98,9 @@ async function* fromOneConsumer(
   signal: AbortSignal,
   onMade: () => void,
 ): AsyncGenerator<JsMsg, void, undefined> {
-  const consumer = await js.consumers.get(streamName, { opt_start_seq: from, headers_only: true })
+  const consumer = await js.consumers.get(streamName, { opt_start_seq: from })
   onMade()
-  const limits = { max_messages: messagesAhead.headers, expires: expiresMs, idle_heartbeat: heartbeatMs }
+  const limits = { max_messages: messagesAhead.bodies, expires: expiresMs, idle_heartbeat: heartbeatMs }
   const messages = await consumer.consume(limits)
   const stop = () => messages.stop()
   const statuses = connection.status()

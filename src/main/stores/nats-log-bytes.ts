@@ -63,7 +63,16 @@ export async function readLog(stream: NatsStream, stored: StoredLog, where: stri
     throw new MylibsqlError('ERR_NOT_A_LOG', `${where} is no log: a message of another kind`, { path: where })
   }
   const parts = bodies(stream, sequencesOf(message.parts), last.data, sequence, where)
-  const log = await logOf(decompressed(parts, { path: where }), message, where)
+  return deliveredLog(parts, message, where)
+}
+
+/** The log of such a message, from the bodies of its parts and its own. Throws the same for what is damaged. */
+export async function deliveredLog(
+  bodies: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  message: LogMessage,
+  where: string,
+): Promise<Log> {
+  const log = await logOf(decompressed(bodies, { path: where }), message, where)
   const isIt = log.startFrameNo === message.startFrameNo && log.nextFrameNo === message.nextFrameNo
   if (isIt && log.endChecksum === message.endChecksum) return log
   await log.close()

@@ -1,13 +1,16 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { logMemoryBytesMax } from '../../protocol/limits.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '../arguments.js'
 import { Log } from '../log.js'
+import { compact } from '../log-input.js'
 import { Snapshot } from '../snapshot.js'
 import { whenEither } from './either-signal.js'
+import { DeliveredBodies, DeliveredLog } from './nats-delivered.js'
 import { storeError } from './nats-failure.js'
-import { readLog } from './nats-log-bytes.js'
+import { deliveredLog, readLog } from './nats-log-bytes.js'
 import { NatsLogs } from './nats-logs.js'
 import { decodeMessage, headerBytesMax, storedLog } from './nats-message.js'
 import { checkNatsOptions, type NatsStoreOptions } from './nats-options.js'
@@ -49,6 +52,8 @@ export class NatsStore implements Store {
   readonly fencesAppends = true
   readonly #parts: Parts
   readonly #closing = new AbortController()
+  /** Logs that a follower was told of. */
+  readonly #delivered = new WeakMap<StoredLog, DeliveredLog>()
   #closed: Promise<void> | undefined
 
   private constructor(parts: Parts) {
@@ -141,9 +146,22 @@ export class NatsStore implements Store {
 
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log> {
     const { logs, stream } = this.#parts
-    return this.#call(() =>
-      logs.settled('read a log of', limits, () => readLog(stream, stored, this.#nameOf(stored))),
-    )
+    const where = this.#nameOf(stored)
+    return this.#call(async () => {
+      limits?.signal?.throwIfAborted()
+      const delivered = this.#delivered.get(stored)
+      const bodies = delivered?.take()
+      if (delivered !== undefined && bodies !== undefined)
+        return deliveredLog(bodies, delivered.message, where)
+      return logs.settled('read a log of', limits, () => readLog(stream, stored, where))
+    })
+  }
+
+  logLocation(stored: StoredLog): { readonly bytes: Uint8Array } | undefined {
+    const delivered = this.#delivered.get(stored)
+    if (delivered?.isPlain !== true || delivered.message.rawByteLength > logMemoryBytesMax) return undefined
+    const bodies = delivered.take()
+    return bodies && { bytes: compact(bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)) }
   }
 
   /** Rejects with ERR_STORE when the stream is deleted or the server cannot be reached any more; then call it again. */
@@ -229,11 +247,16 @@ export class NatsStore implements Store {
       next = stored.startFrameNo + 1
       yield stored
     }
+    const bodies = new DeliveredBodies()
     for await (const message of this.#parts.stream.followed(lastSequence + 1, signal)) {
       const log = decodeMessage(message.headers)
+      if (log?.kind === 'part') bodies.keep(message.seq, message.data)
       if (log?.kind !== 'log' || log.startFrameNo < next) continue
       next = log.startFrameNo + 1
-      yield storedLog(message.seq, log)
+      bodies.keep(message.seq, message.data)
+      const stored = storedLog(message.seq, log)
+      this.#delivered.set(stored, new DeliveredLog(message.seq, log, bodies))
+      yield stored
     }
   }
 

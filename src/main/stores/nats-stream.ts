@@ -171,7 +171,7 @@ export class NatsStream {
     return messagesOf(this.js, this.name, { from: sequence, isListing: true, timeoutMs: this.#requestMs })
   }
 
-  /** Messages that are there from `sequence` on and those to come, without their bodies, until the signal aborts. */
+  /** Messages that are there from `sequence` on and those to come, until the signal aborts. */
   followed(sequence: number, signal: AbortSignal): AsyncGenerator<JsMsg, void, undefined> {
     return followedMessages(this.#connection, this.js, this.name, {
       from: sequence,

@@ -5,7 +5,7 @@ import type { CallLimits, Store } from './store.js'
 /** What readers call of a store. */
 export type ReadableStore = Pick<
   Store,
-  'url' | 'currentEpoch' | 'logs' | 'readLog' | 'snapshots' | 'readSnapshot'
+  'url' | 'fencesAppends' | 'currentEpoch' | 'logs' | 'readLog' | 'snapshots' | 'readSnapshot'
 >
 
 /** Of a read that takes minutes in all, one failure is not the end: about three seconds of them are. */
@@ -16,6 +16,7 @@ const retryMinMs = 200
 export function patient(store: Store): ReadableStore {
   return {
     url: store.url,
+    ...(store.fencesAppends === undefined ? {} : { fencesAppends: store.fencesAppends }),
     snapshots: (limits) => store.snapshots(limits),
     currentEpoch: (limits) => again(limits, () => store.currentEpoch(limits)),
     logs: (options) => again(options, () => store.logs(options)),

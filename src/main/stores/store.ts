@@ -20,6 +20,7 @@
  * an append whose answer was lost recognises its own log.
  */
 import type { FrameNo } from '../../protocol/frame.js'
+import type { ByteLocation } from '../../protocol/log-format.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 
@@ -82,10 +83,11 @@ export interface Store {
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
 
   /**
-   * Where a log lies as a file of this machine, if logs do: a replica's thread takes a plain one from there by itself, so
-   * that its bytes do not pass through the application's. Anything else, and what is damaged, is left to `readLog`.
+   * Where the bytes of a log are at hand: in a file of this machine, or in memory, because they came when `follow` told of
+   * it; those are given out once, in a buffer of their own. A replica's thread takes a plain log from there by itself,
+   * without a read. Anything else, and what is damaged, is left to `readLog`.
    */
-  logPath?(stored: StoredLog): string
+  logLocation?(stored: StoredLog): ByteLocation | undefined
 
   /**
    * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends

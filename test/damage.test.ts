@@ -19,7 +19,9 @@ interface Stored {
   readonly pages: Buffer
 }
 
-async function store(version: 2 | 3): Promise<Stored> {
+type Kind = 'version 3' | 'version 2' | 'merged'
+
+async function store(kind: Kind): Promise<Stored> {
   const folder = temporaryFolder()
   const {
     primary,
@@ -36,7 +38,8 @@ async function store(version: 2 | 3): Promise<Stored> {
   const logs = await Promise.all(
     sealed.map(async (log, index) => {
       const path = join(folder, `${index}.log`)
-      await log.copyTo(path, { version })
+      const made = kind === 'merged' ? await Log.merge([log]) : log
+      await made.copyTo(path, { version: kind === 'version 2' ? 2 : 3 })
       return Log.open(path)
     }),
   )
@@ -69,19 +72,23 @@ function damage(
   return [mend, offset >= headerBytes, `byte ${offset} changed`]
 }
 
-it.each([3, 2] as const)('is noticed, or does no harm (logs of version %i)', (version) =>
-  withSeed(`version ${version}`, async (random) => {
-    const { folder, snapshot, logs, primary, pages } = await store(version)
-    const headerBytes = version === 3 ? 112 : 48
+it.each([
+  ['version 3', 112],
+  ['version 2', 48],
+  ['merged', 112 + 32],
+] as const)('is noticed, or does no harm (logs: %s)', (kind, headerBytes) =>
+  withSeed(kind, async (random) => {
+    const { folder, snapshot, logs, primary, pages } = await store(kind)
     const inRecord = (offset: number) => (offset - headerBytes) % 4120
     const ofLog = {
       headerBytes,
-      unprotected: (offset: number) => version === 2 && inRecord(offset) >= 16 && inRecord(offset) < 24,
+      unprotected: (offset: number) =>
+        kind === 'version 2' && inRecord(offset) >= 16 && inRecord(offset) < 24,
     }
     const trailerOffset = snapshot.pageCount * 4096
     const ofSnapshot = { headerBytes: 0, unprotected: (offset: number) => offset >= trailerOffset }
     for (let round = 0; round < 40; round += 1) {
-      const target = random.pick(version === 3 ? ['log', 'log', 'snapshot'] : ['log'])
+      const target = random.pick(kind === 'version 3' ? ['log', 'log', 'snapshot'] : ['log'])
       const path = target === 'log' ? join(folder, `${random.integer(0, 2)}.log`) : join(folder, 'base.db')
       const [mend, mustBeNoticed, what] = damage(random, path, target === 'log' ? ofLog : ofSnapshot)
       const way = random.pick(['Primary.open', 'Replica.open', 'append', 'replicate'] as const)

@@ -310,6 +310,40 @@ describe('a merged log', () => {
     }
   })
 
+  it.each([
+    ['VACUUM', [], 'VACUUM'],
+    ['auto_vacuum = FULL', ['PRAGMA auto_vacuum = FULL', 'VACUUM'], 'SELECT 1'],
+    ['incremental_vacuum', ['PRAGMA auto_vacuum = INCREMENTAL', 'VACUUM'], 'PRAGMA incremental_vacuum(1000)'],
+  ] as const)('of a database that shrinks and grows again: %s', async (_, setup, shrink) => {
+    const source = await openPrimary('CREATE TABLE items (id INTEGER PRIMARY KEY, text TEXT)', { pageSize })
+    const { primary, logs } = source
+    for (const sql of setup) await primary.run(sql)
+    const sizes: number[] = []
+    for (const count of [60, 5, 40, 3, 50]) {
+      await primary.run('DELETE FROM items')
+      await primary.withConnection((connection) => connection.exec(shrink))
+      const rows = Array.from({ length: count }, (__, id) => ({
+        sql: 'INSERT INTO items VALUES (?, ?)',
+        params: [id, `${count} rows`.repeat(60)],
+      }))
+      await primary.batch(rows)
+      await source.save()
+      sizes.push((await framesOf(logs.at(-1)!)).at(-1)!.sizeAfter)
+    }
+    expect(sizes[1]).toBeLessThan(sizes[0]!)
+    expect(sizes[2]).toBeGreaterThan(sizes[1]!)
+    for (let from = 0; from < logs.length; from++) {
+      for (let to = from + 2; to <= logs.length; to++) {
+        const log = await merge(logs.slice(from, to))
+        const at = from + ((from + to) % (to - from))
+        const replica = await Replica.open(source.blank, [...logs.slice(0, at), log])
+        for (const after of logs.slice(to)) await replica.replicate(after)
+        await expectSameBytes(primary, replica)
+        await replica.close()
+      }
+    }
+  })
+
   it('goes on with logs behind it', async () => {
     const source = await history(4)
     const log = await merge(source.logs)

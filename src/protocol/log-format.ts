@@ -35,8 +35,8 @@
  * end_checksum is that of the history, as if nothing were left out. Checksums and numbers of frames are those of the
  * history everywhere but in the records' own checksums.
  *
- * A page that a transaction cuts off, and that a later one has again, is written again by SQLite. Were it not, then its
- * last version would be in the merged log, as it is in the WAL when the frames are applied one after the other.
+ * A page that one transaction cuts off, and a later one has again, is written again by SQLite. Were it not, its version
+ * from before would be taken, as it is when a log that holds all of these frames is applied in one go.
  *
  * A **version 2** log has no header checksum, and the checksum of a frame covers its page alone: the register
  * starts at the bit-reversed checksum of the frame before. Its start_checksum is 0 and tells nothing about

@@ -45,7 +45,7 @@ class FollowerProcess {
   async #follow({ options, url }: Extract<FollowerRequest, { kind: 'follow' }>): Promise<undefined> {
     const { readers, readPauseMs } = options
     const workload = workloadOf(options)
-    this.#store = await openStore(url)
+    this.#store = await openStore(url, { isMade: false })
     const replica = await Replica.follow(this.#store, { readers: Math.max(1, readers) })
     this.#replica = replica
     const onRead = () => {

@@ -1,11 +1,11 @@
 /** The results: as one object, and as tables for people. */
 import { availableParallelism } from 'node:os'
-import Table from 'cli-table3'
 import type { Check } from './checks.js'
 import type { Distribution } from './distribution.js'
 import type { Measurements } from './measurements.js'
 import type { LoadOptions } from './options.js'
 import type { StopReason } from './run-control.js'
+import { table } from './table.js'
 import type { TrafficTimes } from './traffic.js'
 import type { TransactionLedger } from './transaction-ledger.js'
 
@@ -113,13 +113,6 @@ function title({ workload, options, machine: { node, cpus }, seconds, stoppedBy 
     `${workload}: ${seconds.toFixed(1)} s${stopped}, ${options.clients} clients${rate}, a checkpoint every ` +
     `${options.checkpointMs} ms, Node ${node} on ${cpus} CPUs`
   )
-}
-
-function table(head: string[], rows: Record<string, string[]>): string {
-  const colAligns = head.map((_, index) => (index === 0 ? 'left' : 'right') as 'left' | 'right')
-  const result = new Table({ head, colAligns, style: { head: [], border: [], compact: true } })
-  for (const [name, values] of Object.entries(rows)) result.push([name, ...values])
-  return result.toString()
 }
 
 function cells(times: Distribution | null): string[] {

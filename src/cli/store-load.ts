@@ -24,7 +24,7 @@ import type { LoadPrimary } from './workload.js'
 
 /** Throws UsageError, what preparing the database throws, and what the store does. */
 export async function storeLoad(setting: LoadSetting, url: string): Promise<Outcome> {
-  const store = await openStore(url)
+  const store = await openStore(url, { isMade: true })
   try {
     await checkEmpty(store)
     return await runOn(setting, store, url)

@@ -6,26 +6,25 @@ import { FileStore, type Store } from '../main/index.js'
 
 interface StoreKind {
   readonly pattern: RegExp
-  /** Opens it; a new one is made. */
-  open(match: RegExpExecArray): Promise<Store>
+  open(match: RegExpExecArray, isMade: boolean): Promise<Store>
 }
 
 const kinds: readonly StoreKind[] = [
   {
     pattern: /^file:(?<dir>.+)$/s,
-    open: async ({ groups }) => {
+    open: async ({ groups }, isMade) => {
       const dir = resolve(groups!.dir!)
       // Only a folder that is there can be listed, if only to see that nothing is in it.
-      await mkdir(dir, { recursive: true })
-      return new FileStore(dir)
+      if (isMade) await mkdir(dir, { recursive: true })
+      return new FileStore(dir, { create: isMade })
     },
   },
   {
     pattern: /^nats:\/\/(?<server>[^/@\s]+)\/(?<name>[\w-]{1,32})$/,
-    open: async ({ groups }) => {
+    open: async ({ groups }, isMade) => {
       const packages = '@nats-io/transport-node @nats-io/jetstream @nats-io/obj'
       const { NatsStore } = await import('../main/stores/nats.js').catch(needs(packages))
-      return NatsStore.open({ servers: groups!.server!, name: groups!.name!, create: true })
+      return NatsStore.open({ servers: groups!.server!, name: groups!.name!, create: isMade })
     },
   },
   {
@@ -65,11 +64,11 @@ export function storeUrl(url: string): string {
   )
 }
 
-/** Of one that `storeUrl` has let pass. */
-export async function openStore(url: string): Promise<Store> {
+/** Of one that `storeUrl` has let pass. `isMade`: one that is not there is made, a bucket apart. */
+export async function openStore(url: string, { isMade }: { readonly isMade: boolean }): Promise<Store> {
   for (const { pattern, open } of kinds) {
     const match = pattern.exec(url)
-    if (match !== null) return open(match)
+    if (match !== null) return open(match, isMade)
   }
   throw new Error(`${url} is no store`)
 }

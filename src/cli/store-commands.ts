@@ -1,0 +1,136 @@
+/** The commands on what a store holds: `list`, `restore`, `prune`. None of them makes a store. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type FrameNo, prune, restore, type Store } from '../main/index.js'
+import { untilInterrupted } from './interruption.js'
+import { startProgress } from './progress.js'
+import { megabytes } from './report.js'
+import { openStore, storeUrl } from './store-url.js'
+import { table } from './table.js'
+
+const storeText = 'file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX'
+
+export function addStoreCommands(program: Command): void {
+  program
+    .command('list')
+    .description('What a store holds: snapshots, logs, the newest epoch')
+    .argument('<store>', storeText, storeUrl)
+    .addOption(new Option('--json', 'every object, as JSON').default(false))
+    .action((url: string, { json }: { json: boolean }) =>
+      withStore(url, (store, signal) => list(store, json, signal)),
+    )
+  program
+    .command('restore')
+    .description('Make a database file of what a store holds, every byte checked; a file that is there stays')
+    .argument('<store>', storeText, storeUrl)
+    .argument('<file>', 'where the database goes')
+    .addOption(
+      new Option(
+        '--at <moment>',
+        'a frame number, or a time such as 2026-01-31T18:00:00Z (default: the newest state)',
+      ).argParser(moment),
+    )
+    .action((url: string, path: string, { at }: { at?: FrameNo | Date }) =>
+      withStore(url, (store, signal) => restoreTo(store, path, at, signal)),
+    )
+  program
+    .command('prune')
+    .description('Remove what no restore needs any more')
+    .argument('<store>', storeText, storeUrl)
+    .requiredOption('--keep-hours <n>', 'a restore to any moment of so many hours stays possible', hours)
+    .addOption(
+      new Option('--keep-snapshots <n>', 'so many of the newest snapshots stay')
+        .default(2)
+        .argParser(positive),
+    )
+    .action((url: string, { keepHours, keepSnapshots }: { keepHours: number; keepSnapshots: number }) =>
+      withStore(url, async (store, signal) => {
+        const keepMs = Math.round(keepHours * 3_600_000)
+        const { snapshotCount, logCount, byteCount } = await prune(store, { keepMs, keepSnapshots, signal })
+        return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${megabytes(byteCount)}`
+      }),
+    )
+}
+
+/** Prints what `use` answers. */
+async function withStore(
+  url: string,
+  use: (store: Store, signal: AbortSignal) => Promise<string>,
+): Promise<void> {
+  await untilInterrupted(async (signal) => {
+    const store = await openStore(url, { isMade: false })
+    try {
+      process.stdout.write(`${await use(store, signal)}\n`)
+    } finally {
+      await store.close()
+    }
+  })
+}
+
+async function list(store: Store, json: boolean, signal: AbortSignal): Promise<string> {
+  const snapshots = await store.snapshots({ signal })
+  const logs = await store.logs({ signal })
+  const epoch = await store.currentEpoch({ signal })
+  if (json) return JSON.stringify({ url: store.url, epoch, snapshots, logs })
+  const rows: Record<string, string[]> = {}
+  for (const { id, lastFrameNo, byteLength, storedAt } of snapshots) {
+    const frames = lastFrameNo === undefined ? 'blank' : `up to ${lastFrameNo}`
+    rows[id] = [frames, kilobytes(byteLength), storedAt.toISOString()]
+  }
+  const [first, last] = [logs[0], logs.at(-1)]
+  if (first !== undefined && last !== undefined) {
+    const byteLength = logs.reduce((sum, log) => sum + log.byteLength, 0)
+    const frames = `from ${first.startFrameNo}, the last from ${last.startFrameNo}`
+    rows[`${logs.length} logs`] = [frames, kilobytes(byteLength), last.storedAt.toISOString()]
+  }
+  return `${store.url}, newest epoch ${epoch}\n${table(['', 'frames', 'kB', 'stored'], rows)}`
+}
+
+async function restoreTo(
+  store: Store,
+  path: string,
+  at: FrameNo | Date | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const progress = startProgress('restoring', 0)
+  try {
+    const { frameNo, byteLength, problems } = await restore(store, path, {
+      ...(at === undefined ? {} : { at }),
+      signal,
+      onProgress: ({ phase, bytesDone, bytesTotal }) =>
+        progress.update(
+          bytesDone,
+          `${phase}, ${megabytes(bytesDone)} of ${megabytes(bytesTotal)}`,
+          bytesTotal,
+        ),
+    })
+    for (const problem of problems) process.stderr.write(`warning: ${problem.message}\n`)
+    const asOf = frameNo === undefined ? 'before the first frame' : `as of frame ${frameNo}`
+    return `${path}: ${megabytes(byteLength)}, ${asOf}`
+  } finally {
+    progress.stop()
+  }
+}
+
+function kilobytes(byteCount: number): string {
+  return Math.ceil(byteCount / 1000).toLocaleString('en')
+}
+
+function moment(text: string): FrameNo | Date {
+  const frameNo = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(frameNo)) return frameNo
+  const time = new Date(text)
+  if (/^\d{4}-\d\d-\d\dT/.test(text) && !Number.isNaN(time.getTime())) return time
+  throw new InvalidArgumentError('It must be a frame number or a time such as 2026-01-31T18:00:00Z.')
+}
+
+function hours(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && value >= 0 && Number.isSafeInteger(Math.round(value * 3_600_000))) return value
+  throw new InvalidArgumentError('It must be a number of hours from 0 up.')
+}
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value > 0) return value
+  throw new InvalidArgumentError('It must be an integer from 1 up.')
+}

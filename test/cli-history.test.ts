@@ -1,0 +1,189 @@
+/** The commands on stores, logs and snapshots, as users run them. */
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { FileStore, Log, Primary, Snapshot } from 'mylibsql'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { CommandLine } from './support/command-line.js'
+
+const commandLine = new CommandLine()
+const inFolder = (name: string) => join(commandLine.folder, name)
+const url = () => `file:${inFolder('history')}`
+
+/** Frame after which a restore finds so many rows. */
+let frameNos: number[]
+let times: Date[]
+
+beforeEach(async () => {
+  const store = new FileStore(inFolder('history'))
+  await store.putSnapshot(await Snapshot.blank())
+  const primary = await Primary.open({ store })
+  frameNos = []
+  times = []
+  for (const sql of ['CREATE TABLE t (a)', 'INSERT INTO t VALUES (1)', 'INSERT INTO t VALUES (2)']) {
+    const ack = await primary.run(sql)
+    await primary.checkpoint()
+    frameNos.push(ack.frameNo!)
+    times.push(new Date())
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  await primary.close()
+  await store.close()
+})
+
+const rowsIn = (path: string) => {
+  const database = new Database(path, { readonly: true })
+  try {
+    expect(database.pragma('integrity_check', { simple: true })).toBe('ok')
+    return database.prepare('SELECT a FROM t ORDER BY a').pluck().all()
+  } finally {
+    database.close()
+  }
+}
+
+describe('mylibsql list', () => {
+  it('tells what a store holds', async () => {
+    const { code, out, err } = await commandLine.run('list', url())
+    expect(code, err).toBe(0)
+    expect(out).toContain(`file:${inFolder('history')}, newest epoch 1`)
+    expect(out).toMatch(/blank\.db +│ +blank/)
+    expect(out).toMatch(/│ 3 logs +│ +from 0, the last from \d+ │/)
+  })
+
+  it('lists every object as JSON', async () => {
+    const { code, out, err } = await commandLine.run('list', url(), '--json')
+    expect(code, err).toBe(0)
+    const listed = JSON.parse(out)
+    expect(listed).toMatchObject({
+      epoch: 1,
+      snapshots: [{ id: join(inFolder('history'), 'snapshots/blank.db') }],
+    })
+    expect(listed.logs.map(({ startFrameNo }: { startFrameNo: number }) => startFrameNo)).toEqual([
+      0,
+      frameNos[0]! + 1,
+      frameNos[1]! + 1,
+    ])
+  })
+
+  it('makes no store where there is none', async () => {
+    const { code, out, err } = await commandLine.run('list', `file:${inFolder('nothing')}`)
+    expect(code).toBe(1)
+    expect(out).toBe('')
+    expect(err).toMatch(/^error: ERR_(NOT_FOUND|STORE): .*nothing/)
+    expect(await readdir(commandLine.folder)).toEqual(['history'])
+  })
+
+  it('says what a store is written like', async () => {
+    const { code, err } = await commandLine.run('list', 'http://store')
+    expect(code).toBe(2)
+    expect(err).toContain('It must be file:DIR, nats://HOST:PORT/NAME')
+  })
+})
+
+describe('mylibsql restore', () => {
+  it('makes a database of the newest state, a frame, a time', async () => {
+    const newest = await commandLine.run('restore', url(), inFolder('newest.db'))
+    expect(newest.code, newest.err).toBe(0)
+    expect(newest.out).toContain(`as of frame ${frameNos[2]}`)
+    expect(newest.err).toContain('restoring: ')
+    expect(rowsIn(inFolder('newest.db'))).toEqual([1, 2])
+    const frame = await commandLine.run('restore', url(), inFolder('frame.db'), '--at', String(frameNos[1]))
+    expect(frame.code, frame.err).toBe(0)
+    expect(rowsIn(inFolder('frame.db'))).toEqual([1])
+    const time = await commandLine.run('restore', url(), inFolder('time.db'), '--at', times[0]!.toISOString())
+    expect(time.code, time.err).toBe(0)
+    expect(rowsIn(inFolder('time.db'))).toEqual([])
+  })
+
+  it('replaces nothing, and leaves nothing when it fails', async () => {
+    await writeFile(inFolder('mine.db'), 'precious')
+    const there = await commandLine.run('restore', url(), inFolder('mine.db'))
+    expect(there.code).toBe(1)
+    expect(there.err).toContain('error: ERR_PATH_EXISTS: ')
+    const late = await commandLine.run('restore', url(), inFolder('late.db'), '--at', '999')
+    expect(late.code).toBe(1)
+    expect(late.err).toMatch(/error: ERR_NOT_FOUND: Frame 999 is not in file:/)
+    expect((await readdir(commandLine.folder)).sort()).toEqual(['history', 'mine.db'])
+  })
+
+  it.each(['yesterday', '-1', '1.5', '2026-01-31'])('takes no moment like %s', async (moment) => {
+    const { code, err } = await commandLine.run('restore', url(), inFolder('x.db'), `--at=${moment}`)
+    expect(code).toBe(2)
+    expect(err).toContain('It must be a frame number or a time such as 2026-01-31T18:00:00Z')
+  })
+})
+
+describe('mylibsql prune', () => {
+  it('removes what is not kept, and says how much', async () => {
+    const store = new FileStore(inFolder('history'))
+    const primary = await Primary.open({ store })
+    for (const n of [3, 4]) {
+      await primary.run('INSERT INTO t VALUES (?)', [n])
+      await primary.checkpoint()
+      const snapshot = await primary.snapshot(inFolder(`snapshot-${n}.db`))
+      await store.putSnapshot(snapshot)
+      await snapshot.close()
+    }
+    await primary.close()
+    const { code, out, err } = await commandLine.run(
+      'prune',
+      url(),
+      '--keep-hours',
+      '0',
+      '--keep-snapshots',
+      '1',
+    )
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/^Removed 2 snapshots and 4 logs, /)
+    expect(await store.snapshots()).toHaveLength(1)
+    const again = await commandLine.run('restore', url(), inFolder('again.db'))
+    expect(again.code, again.err).toBe(0)
+    expect(rowsIn(inFolder('again.db'))).toEqual([1, 2, 3, 4])
+    await store.close()
+  })
+
+  it('has to be told what to keep', async () => {
+    const { code, err } = await commandLine.run('prune', url())
+    expect(code).toBe(2)
+    expect(err).toContain("required option '--keep-hours <n>' not specified")
+    expect((await commandLine.run('prune', url(), '--keep-hours', 'all')).code).toBe(2)
+  })
+})
+
+describe('mylibsql show', () => {
+  const logPath = () => join(inFolder('history'), 'logs', '0000000000000000.log')
+
+  it('describes a log, and each of its frames', async () => {
+    const { code, out, err } = await commandLine.run('show', logPath(), '--frames')
+    expect(code, err).toBe(0)
+    const log = await Log.open(logPath())
+    expect(out).toMatch(new RegExp(`│ frames +│ +0 to ${frameNos[0]} │`))
+    expect(out).toContain(log.endChecksum.toString(16).padStart(16, '0'))
+    expect(out.match(/^frame \d+ {2}page \d+/gm)).toHaveLength(log.frameCount)
+    expect(out).toMatch(/ {2}commit, \d+ pages$/m)
+    await log.close()
+  })
+
+  it('describes a snapshot', async () => {
+    const { code, out, err } = await commandLine.run(
+      'show',
+      join(inFolder('history'), 'snapshots', 'blank.db'),
+    )
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/│ frames +│ +none: blank │/)
+  })
+
+  it('says where a file is damaged, and what is neither', async () => {
+    const damaged = inFolder('damaged.log')
+    const bytes = await readFile(logPath())
+    bytes[200]! ^= 1
+    await writeFile(damaged, bytes)
+    const bad = await commandLine.run('show', damaged)
+    expect(bad.code).toBe(1)
+    expect(bad.err).toMatch(/^error: ERR_CORRUPT: .*damaged\.log: frame 0 at byte 112 is damaged/)
+    await writeFile(inFolder('text'), 'a text of more than seventy-two bytes, '.repeat(20))
+    const foreign = await commandLine.run('show', inFolder('text'))
+    expect(foreign.code).toBe(1)
+    expect(foreign.err).toMatch(/^error: ERR_NOT_A_SNAPSHOT: /)
+  })
+})

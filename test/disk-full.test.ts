@@ -53,6 +53,8 @@ describe.each(ways)('a small disk, %s,', (way) => {
     const seen = await run(way, 'seals', true)
     expect(seen).toMatchObject({ checkpoint: 'MylibsqlError ERR_IO', savedWhenFull: 0, again: 'ok' })
     expect(seen.frameCount).toBe(seen.expectedFrameCount)
+    // Nor is anything left of logs that could not be merged.
+    expect(seen).toMatchObject({ merge: 'MylibsqlError ERR_IO', left: [] })
   })
 
   it('applies nothing of a log that does not fit, and leaves no half file', async () => {

@@ -24,6 +24,8 @@ function fill(byteLength) {
   order(`room/${4 * mebibyte - byteLength - used}`)
 }
 
+const filesBelow = (path) => readdirSync(path, { recursive: true })
+
 function makeRoom() {
   if (isMounted) rmSync(filler)
   else order('off')
@@ -85,6 +87,11 @@ const scenarios = {
     await ack.durable()
     seen.frameCount = logs.reduce((sum, log) => sum + log.frameCount, 0)
     seen.expectedFrameCount = primary.lastFrameNo - snapshot.lastFrameNo
+    const before = filesBelow(folder)
+    fill(mebibyte)
+    seen.merge = await codeOf(Log.merge(logs))
+    makeRoom()
+    seen.left = filesBelow(folder).filter((name) => !before.includes(name))
     await primary.close()
     for (const suffix of ['', '-mylibsql']) rmSync(`${path}${suffix}`)
   },

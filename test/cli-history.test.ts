@@ -164,6 +164,21 @@ describe('mylibsql show', () => {
     await log.close()
   })
 
+  it('describes a merged log', async () => {
+    const folder = join(inFolder('history'), 'logs')
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.log')).sort()
+    const logs = await Promise.all(names.map((name) => Log.open(join(folder, name))))
+    const merged = await Log.merge(logs)
+    await merged.copyTo(inFolder('merged.log'))
+    const { code, out, err } = await commandLine.run('show', inFolder('merged.log'), '--frames')
+    expect(code, err).toBe(0)
+    expect(out).toMatch(new RegExp(`│ of which it holds +│ +${merged.recordCount}, the last version of`))
+    const starts = logs.map(({ startFrameNo }) => startFrameNo).join(', ')
+    expect(out).toMatch(new RegExp(`│ taken at frame +│ +${starts} │`))
+    expect(out.match(/^frame \d+ {2}page \d+/gm)).toHaveLength(merged.recordCount)
+    for (const log of [...logs, merged]) await log.close()
+  })
+
   it('describes a snapshot', async () => {
     const { code, out, err } = await commandLine.run(
       'show',

@@ -3,6 +3,9 @@ import type { Command } from 'commander'
 import { Log, MylibsqlError, Snapshot } from '../main/index.js'
 import { table } from './table.js'
 
+/** Positions at which a merged log is taken that are listed, besides the last one. */
+const placesMax = 5
+
 export function addShowCommand(program: Command): void {
   program
     .command('show')
@@ -24,6 +27,7 @@ async function showLog(log: Log, withFrames: boolean): Promise<void> {
     version,
     frames: lastFrameNo === undefined ? `none, from ${startFrameNo} on` : `${startFrameNo} to ${lastFrameNo}`,
     'frame count': frameCount,
+    ...(log.isMerged ? mergedFacts(log) : {}),
     'page size': pageSize,
     bytes: byteLength,
     epoch: epoch === 0 ? 'none' : epoch,
@@ -38,6 +42,15 @@ async function showLog(log: Log, withFrames: boolean): Promise<void> {
     }
   }
   await log.close()
+}
+
+function mergedFacts(log: Log): Record<string, string | number> {
+  const places = [log.startFrameNo, ...log.boundaries.map(({ frameNo }) => frameNo)]
+  const [first, last] = [places.slice(0, placesMax), places.slice(placesMax).at(-1)]
+  return {
+    'of which it holds': `${log.recordCount}, the last version of each page`,
+    'taken at frame': first.join(', ') + (last === undefined ? '' : `, ..., ${last}`),
+  }
 }
 
 async function showSnapshot(snapshot: Snapshot): Promise<void> {

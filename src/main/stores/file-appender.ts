@@ -3,6 +3,7 @@
  * Whoever stores a log now and then needs no thread for that.
  */
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
@@ -107,9 +108,12 @@ export class FileAppender {
     const isWanted = makesNext && this.#spare === undefined && !this.#isClosed
     const spare = isWanted ? { path: this.#newPath(), madeAtMs: performance.now() } : undefined
     if (spare !== undefined) this.#spare = spare
-    const done = tidied(path, spare?.path).then((isMade) => {
-      if (!isMade && this.#spare === spare) this.#spare = undefined
-    })
+    // First those hear of the log who wait for it.
+    const done = nextTurn()
+      .then(() => tidied(path, spare?.path))
+      .then((isMade) => {
+        if (!isMade && this.#spare === spare) this.#spare = undefined
+      })
     this.#tidying = Promise.all([this.#tidying, done])
   }
 

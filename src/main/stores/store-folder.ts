@@ -278,9 +278,13 @@ export class StoreFolder {
   }
 }
 
+const ownName = `${process.pid}-${randomBytes(4).toString('hex')}`
+let fileCount = randomBytes(4).readUInt32LE()
+
 /** Of a file in tmp/, like no other. */
 export function temporaryName(): string {
-  return `${process.pid}-${randomBytes(8).toString('hex')}`
+  fileCount = (fileCount + 1) % 2 ** 32
+  return `${ownName}${fileCount.toString(16).padStart(8, '0')}`
 }
 
 async function removeIfOld(path: string): Promise<void> {

@@ -10,6 +10,12 @@ import { ownClockMs } from './shared-clock.js'
 const program = fileURLToPath(new URL('./follower-process.js', import.meta.url))
 const closeMsMax = 10_000
 
+/**
+ * What comes over a network is garbage as soon as it is applied. V8 counts such buffers among what a small heap has grown
+ * by, and marks all of it every 8 MB: several times a second. This has it wait for 64 MB (docs/REPLICATION.md, "Limits").
+ */
+const nodeOptions = ['--initial-old-space-size=64']
+
 interface Waiter {
   readonly resolve: (answer: CaughtUp | FollowerSnapshot | undefined) => void
   readonly reject: (error: Error) => void
@@ -28,7 +34,8 @@ export class Follower {
     this.name = name
     this.lag = lag
     this.#fail = fail
-    this.#child = fork(program, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    const execArgv = [...process.execArgv, ...nodeOptions]
+    this.#child = fork(program, { execArgv, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
     this.#child.on('message', (notice: FollowerNotice) => this.#receive(notice))
     this.#child.on('error', (error) => this.#failed(error))
     this.#child.on('exit', (code, signal) => this.#exited(signal ?? `code ${code}`))

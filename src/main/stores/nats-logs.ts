@@ -48,6 +48,7 @@ const laggingMs = 10
 /** Messages of others that may be removed while the stream is read before the reader starts over once more. */
 const rereadsMax = 3
 const deletesAtOnce = 16
+const uploadsAtOnce = 4
 
 export class NatsLogs {
   readonly #url: string
@@ -196,7 +197,7 @@ export class NatsLogs {
   ): Promise<StoredLog> {
     return log.use(async (file) => {
       const described = { ...describe(file), kind, epoch }
-      const parts: number[] = []
+      const uploads: Promise<number>[] = []
       let byteLength = 0
       /** What is there in its place, as of the message after which it may be written. */
       const look = async () => {
@@ -209,11 +210,16 @@ export class NatsLogs {
           byteLength += bytes.length
           if (!isLast) {
             // Before the first one: not to upload what is refused in the end.
-            const { there } = parts.length > 0 ? {} : await this.settled('read', limits, look)
+            const { there } = uploads.length > 0 ? {} : await this.settled('read', limits, look)
             if (there !== undefined) return there.stored
-            parts.push(await this.#storePart(bytes, epoch, limits))
+            if (uploads.length >= uploadsAtOnce) await uploads.at(-uploadsAtOnce)
+            const upload = this.#storePart(bytes, epoch, limits)
+            // Told when it is this one's turn.
+            upload.catch(() => {})
+            uploads.push(upload)
             continue
           }
+          const parts = await Promise.all(uploads)
           const message = { ...described, byteLength, parts: this.#ranges(parts) }
           const { stored, message: found } = await this.settled(
             'store a log in',
@@ -231,8 +237,10 @@ export class NatsLogs {
         }
         throw new MylibsqlError('ERR_STORE', `${this.#url}: a log without bytes`)
       } catch (error) {
+        const ended = await Promise.allSettled(uploads)
         // Only what was refused for certain: an answer that was lost may have been that the log is stored.
-        if (error instanceof MylibsqlError && error.code === 'ERR_FENCED') this.#discard(parts)
+        if (error instanceof MylibsqlError && error.code === 'ERR_FENCED')
+          this.#discard(ended.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])))
         throw error
       }
     })

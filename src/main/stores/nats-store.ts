@@ -1,7 +1,6 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { logMemoryBytesMax } from '../../protocol/limits.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '../arguments.js'
 import { Log } from '../log.js'
@@ -159,7 +158,7 @@ export class NatsStore implements Store {
 
   logLocation(stored: StoredLog): { readonly bytes: Uint8Array } | undefined {
     const delivered = this.#delivered.get(stored)
-    if (delivered?.isPlain !== true || delivered.message.rawByteLength > logMemoryBytesMax) return undefined
+    if (delivered?.isPlain !== true) return undefined
     const bodies = delivered.take()
     return bodies && { bytes: compact(bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)) }
   }

@@ -29,6 +29,7 @@ export type {
   CheckpointSchedule,
   SnapshotSchedule,
 } from './stores/archive-options.js'
+export { type CompactOptions, type CompactProgress, type CompactResult, compact } from './stores/compact.js'
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export type { FollowStats } from './stores/follower.js'
 export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'

@@ -5,14 +5,10 @@
  *
  * What can happen at any time: a primary claims, chooses a snapshot, lists, writes, sends a log, sends it again, asks for
  * the epoch, sends a snapshot, ends (whatever it was doing) and begins anew; a message takes place, its answer arriving
- * or not, long after its sender has given it up, too; the store is pruned.
+ * or not, long after its sender has given it up, too; the store is pruned; somebody compacts it (model-compaction.ts).
  */
-
-interface Log {
-  readonly before: string
-  readonly writes: string
-  readonly epoch: number
-}
+import { type Chained, chainFrom, endOf, type Log, startOf } from './model-chain.js'
+import { type Compactor, compactions, idleCompactor, withoutSnapshots } from './model-compaction.js'
 
 interface Primary {
   readonly phase: 'idle' | 'claimed' | 'chosen' | 'open' | 'sending' | 'appended' | 'fenced'
@@ -30,6 +26,8 @@ interface Primary {
 type Message =
   | { readonly log: Log; readonly sender: number; readonly openCount: number }
   | { readonly snapshot: string }
+  /** Of this log; or, worse than stores are, of whatever log begins there when it takes place. */
+  | { readonly removed: number | Log }
 
 export interface State {
   readonly epoch: number
@@ -39,6 +37,9 @@ export interface State {
   readonly snapshots: readonly string[]
   readonly messages: readonly Message[]
   readonly primaries: readonly Primary[]
+  readonly compactors: readonly Compactor[]
+  /** Frames that somebody prunes before: older snapshots are gone, the logs are not. */
+  readonly pruned?: number | undefined
   /** In the order of acknowledgement. */
   readonly acknowledged: string
 }
@@ -53,14 +54,31 @@ export type Broken =
   | 'stores snapshots of unsaved writes'
   | 'ignores lineage'
   | 'prunes the newest log'
+  | 'frees places of logs behind which the newest primary may be'
+  | 'compacts the newest log'
+  | 'replaces whatever begins there'
+  | 'forgets where the log could be taken that it replaces'
+  | 'does not look again before it removes'
+  | 'removes what its own log covers though another one covers that'
+  | 'takes any log that begins at its position'
+  | 'prunes up to any snapshot'
+  | 'removes remains that could be taken where nothing else can'
+  | 'removes what its own log covers though that may be pruned'
 
 export interface Bounds {
   readonly primaryCount: number
   readonly openCountMax: number
-  readonly writeCountMax: number
+  /** Of each primary; or of the first, the second, ... */
+  readonly writeCountMax: number | readonly number[]
   readonly snapshotCountMax: number
   /** Attempts to store the same log that are under way at the same time: all but one given up for late. */
   readonly copyCountMax: number
+  /** How often each compactor begins; none by default. */
+  readonly compactCountsMax?: readonly number[]
+  /** Default: true. */
+  readonly prunes?: boolean
+  /** Snapshots also of a write that was the last but one in its log. */
+  readonly hasEarlySnapshots?: boolean
   readonly broken?: Broken
 }
 
@@ -74,9 +92,10 @@ const idle: Primary = {
   snapshotCount: 0,
 }
 
-export function initialState({ primaryCount }: Bounds): State {
+export function initialState({ primaryCount, compactCountsMax = [] }: Bounds): State {
   const primaries = Array.from({ length: primaryCount }, () => idle)
-  return { epoch: 0, logs: [], snapshots: [''], messages: [], primaries, acknowledged: '' }
+  const compactors = compactCountsMax.map(() => idleCompactor)
+  return { epoch: 0, logs: [], snapshots: [''], messages: [], primaries, compactors, acknowledged: '' }
 }
 
 /** Every state that one step leads to, with the name of the step. */
@@ -85,13 +104,35 @@ export function* steps(state: State, bounds: Bounds): Generator<[string, State]>
     for (const [name, next] of stepsOf(state, index, bounds)) yield [`${index} ${name}`, next]
   }
   for (const message of state.messages) yield* arrivals(state, message, bounds)
-  const pruned = prune(state, bounds)
-  if (pruned !== undefined) yield ['prune', pruned]
+  for (let index = 0; index < state.compactors.length; index++) {
+    for (const [name, next] of compactions(state, index, bounds)) yield [`compactor ${index} ${name}`, next]
+  }
+  if (bounds.prunes !== false) yield* prunes(state, bounds)
 }
 
-/** What somebody who opens the store now finds; an error when that is nothing. */
+/**
+ * What somebody who opens the store now finds, from the newest snapshot that he can go on from; an error when that is
+ * nothing.
+ */
 export function historyOf(state: State, broken?: Broken): string | Error {
-  return chainFrom(state.snapshots.at(-1)!, state.logs, broken)
+  const found = state.snapshots.map((snapshot) => openedFrom(state, snapshot, broken))
+  const isUsable = (history: string | Error) => typeof history === 'string'
+  return found.filter(isUsable).at(-1) ?? found.at(-1)!
+}
+
+/** The same from one of the snapshots. */
+export function openedFrom(state: State, snapshot: string, broken?: Broken): string | Error {
+  const { history, error } = chainFrom(snapshot, chained(state, true), broken)
+  return error ?? history
+}
+
+/** What a replica comes to that has come so far: it applies one log after the other until it has to wait. */
+export function followedFrom(state: State, position: string, broken?: Broken): string {
+  return chainFrom(position, chained(state, false), broken).history
+}
+
+function chained({ logs, epoch, snapshots }: State, isKept: boolean): Chained {
+  return { logs, epoch, snapshotLength: isKept ? 0 : snapshots.at(-1)!.length }
 }
 
 function* stepsOf(state: State, index: number, bounds: Bounds): Generator<[string, State]> {
@@ -122,17 +163,23 @@ function* stepsOf(state: State, index: number, bounds: Bounds): Generator<[strin
       } else yield choose()
       break
     case 'chosen': {
-      const history = chainFrom(primary.history, state.logs, broken)
-      // Something was pruned in between: planned again. (What cannot be opened at all is found by historyOf.)
-      if (typeof history !== 'string')
-        yield [history.message, become({ phase: listsFirst ? 'idle' : 'claimed' })]
-      else yield ['opens', become({ phase: listsFirst ? 'claimed' : 'open', history })]
+      const history = openedFrom(state, primary.history, broken)
+      if (typeof history === 'string') {
+        yield ['opens', become({ phase: listsFirst ? 'claimed' : 'open', history })]
+        break
+      }
+      // Something was removed in between: planned again, or an older snapshot is tried. (What cannot be opened at all is
+      // found by historyOf.)
+      yield [history.message, become({ phase: listsFirst ? 'idle' : 'claimed' })]
+      const older = state.snapshots.filter(({ length }) => length < primary.history.length).at(-1)
+      if (older !== undefined) yield ['chooses an older snapshot', become({ history: older })]
       break
     }
     case 'open': {
-      if (primary.writeCount < bounds.writeCountMax) {
+      const counts = [bounds.writeCountMax].flat()
+      if (primary.writeCount < (counts[index] ?? counts[0]!)) {
         const letter = String.fromCharCode(
-          'abcdef'.charCodeAt(0) + index * bounds.writeCountMax + primary.writeCount,
+          'abcdef'.charCodeAt(0) + index * Math.max(...counts) + primary.writeCount,
         )
         const change = { unsaved: primary.unsaved + letter, writeCount: primary.writeCount + 1 }
         yield ['writes', become(change)]
@@ -147,8 +194,12 @@ function* stepsOf(state: State, index: number, bounds: Bounds): Generator<[strin
       }
       if (primary.snapshotCount < bounds.snapshotCountMax) {
         const unsaved = broken === 'stores snapshots of unsaved writes' ? primary.unsaved : ''
-        const messages = sent(state, { snapshot: primary.history + unsaved }, bounds)
-        yield ['sends a snapshot', become({ snapshotCount: primary.snapshotCount + 1 }, { messages })]
+        const whole = primary.history + unsaved
+        for (const snapshot of bounds.hasEarlySnapshots ? [whole, whole.slice(0, -1)] : [whole]) {
+          const messages = sent(state, { snapshot }, bounds)
+          const name = `sends a snapshot of ${snapshot || 'nothing'}`
+          yield [name, become({ snapshotCount: primary.snapshotCount + 1 }, { messages })]
+        }
       }
       break
     }
@@ -195,6 +246,15 @@ function* arrivals(state: State, message: Message, { broken }: Bounds): Generato
     ]
     return
   }
+  if ('removed' in message) {
+    const { removed } = message
+    const isIt = (log: Log) =>
+      typeof removed === 'number' ? startOf(log) === removed : JSON.stringify(log) === JSON.stringify(removed)
+    const logs = state.logs.filter((log) => !isIt(log))
+    const name = typeof removed === 'number' ? removed : startOf(removed)
+    yield [`log ${name} is removed`, { ...state, messages, logs }]
+    return
+  }
   const { log, sender, openCount } = message
   const there = state.logs.find(({ before }) => before.length === log.before.length)
   const isOwn = there !== undefined && JSON.stringify(there) === JSON.stringify(log)
@@ -212,47 +272,61 @@ function* arrivals(state: State, message: Message, { broken }: Bounds): Generato
   yield [`a log arrives, answer ${phase}`, { ...stored, primaries }]
 }
 
-/** Snapshots before the newest one, and the logs that end where it does or before: all but the newest log. */
-function prune(state: State, { broken }: Bounds): State | undefined {
+/**
+ * Snapshots before the newest one that the logs go on from; then the logs that end where it does or before: all but the
+ * newest log. One in the midst of a log is none: who merges that log just now may not know of it.
+ */
+function* prunes(state: State, bounds: Bounds): Generator<[string, State]> {
+  const { broken } = bounds
+  if (state.pruned !== undefined) {
+    const end = state.pruned
+    const logs = broken === 'prunes the newest log' ? state.logs : state.logs.slice(0, -1)
+    const old = logs.filter((log) => endOf(log) <= end)
+    const messages = old.reduce(
+      (list, log) => sent({ ...state, messages: list }, { removed: log }, bounds),
+      state.messages,
+    )
+    yield ['prunes logs', { ...state, messages, pruned: undefined }]
+    return
+  }
+  const isUsable = (snapshot: string) => {
+    if (broken === 'prunes up to any snapshot') return true
+    const isBetween = !state.logs.some((log) => isAcross(log, snapshot))
+    return isBetween && typeof openedFrom(state, snapshot, broken) === 'string'
+  }
+  // The log that the newest one stands in the midst of gets a boundary there.
   const newest = state.snapshots.at(-1)!
-  const isNeeded = ({ before, writes }: Log, index: number) =>
-    before.length + writes.length > newest.length ||
-    (index === state.logs.length - 1 && broken !== 'prunes the newest log')
-  const logs = state.logs.filter(isNeeded)
-  const isPruned = logs.length < state.logs.length || state.snapshots.length > 1
-  return isPruned ? { ...state, logs, snapshots: [newest] } : undefined
+  const across = state.logs.find((log) => log.boundaries === undefined && isAcross(log, newest))
+  if (across !== undefined) {
+    const pinned = { ...across, boundaries: [newest.length] }
+    yield ['pins a snapshot', { ...state, logs: state.logs.map((log) => (log === across ? pinned : log)) }]
+  }
+  const anchor = state.snapshots.filter(isUsable).at(-1)
+  if (anchor === undefined) return
+  const snapshots = state.snapshots.filter(({ length }) => length >= anchor.length)
+  const isPruned =
+    state.logs.some((log) => endOf(log) <= anchor.length) || snapshots.length < state.snapshots.length
+  const compactors = withoutSnapshots(state.compactors, anchor.length)
+  if (isPruned) yield ['prunes snapshots', { ...state, snapshots, compactors, pruned: anchor.length }]
 }
 
-function chainFrom(snapshot: string, logs: readonly Log[], broken: Broken | undefined): string | Error {
-  const fits = ({ before }: Log, history: string) => before === history || broken === 'ignores lineage'
-  let history = snapshot
-  const covering = logs.find(({ before, writes }) => {
-    const isAcross = before.length < snapshot.length && before.length + writes.length > snapshot.length
-    return isAcross && (broken === 'ignores lineage' || (before + writes).startsWith(snapshot))
-  })
-  if (covering !== undefined) history = snapshot + (covering.before + covering.writes).slice(snapshot.length)
-  for (;;) {
-    const { length } = history
-    const next = logs.find(({ before }) => before.length === length)
-    if (next !== undefined && !fits(next, history)) return new Error('a log is of another history')
-    if (next === undefined) {
-      return logs.some(({ before }) => before.length > length) ? new Error('logs are missing') : history
-    }
-    history += next.writes
-  }
+/** Whether it is of the same history and goes on across a place where it is not known that it may be taken. */
+function isAcross(log: Log, snapshot: string): boolean {
+  if (startOf(log) >= snapshot.length || endOf(log) <= snapshot.length) return false
+  return (log.before + log.writes).startsWith(snapshot) && log.boundaries?.includes(snapshot.length) !== true
 }
 
 function logOf({ history, unsaved, epoch, openCount }: Primary, sender: number): Message {
   return { log: { before: history, writes: unsaved, epoch }, sender, openCount }
 }
 
-function sent({ messages }: State, message: Message, { copyCountMax }: Bounds): readonly Message[] {
+export function sent({ messages }: State, message: Message, { copyCountMax }: Bounds): readonly Message[] {
   const text = JSON.stringify(message)
   const texts = messages.map((other) => JSON.stringify(other))
   if (texts.filter((other) => other === text).length === copyCountMax) return messages
   return [...messages, message].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
 }
 
-function byStart(logs: readonly Log[]): readonly Log[] {
+export function byStart(logs: readonly Log[]): readonly Log[] {
   return [...logs].sort((a, b) => a.before.length - b.before.length)
 }

@@ -5,16 +5,18 @@
  * What it stored is not acknowledged, but it continues the history, and the newer one finds its next place taken.
  *
  * What may lie about besides, and is no part of it: a log that a paused primary appended, late, at a start frame where
- * the log of its successor had been pruned. It begins before the end of the chain and does not continue it, so it is
- * passed over. Only to somebody who stands at that very frame does it look right: a replica that was cut off for long.
- * For it (`isKept` false) a log of an older epoch counts, where a snapshot goes further, only if the next log
- * continues it: nothing ever continues a late log, because its primary finds itself fenced then. A store that fences
- * appends itself has no late logs.
+    if (!this.#at.isKept) this.#epochListed = undefined
+    // A store that fences appends itself holds no late ones.
+    this.#epochListed ??=
+      this.#store.fencesAppends === true ? Promise.resolve(0) : this.#store.currentEpoch(this.#limits)
+    const currentEpoch = this.#epochListed
+    currentEpoch.catch(() => {})
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
+import { CoveringLogs, type Mismatch } from './covering-log.js'
 import { headOf } from './log-head.js'
 import type { ReadableStore } from './patient-store.js'
 import { named, ReadAhead } from './read-ahead.js'
@@ -45,17 +47,28 @@ export interface ChainOptions extends CallLimits {
   readonly logs?: readonly StoredLog[]
 }
 
+/** Times that logs may be removed between listing and reading them. */
+const relistsMax = 5
+
 export class HistoryChain {
   readonly #store: ReadableStore
   readonly #target: Target
   readonly #limits: CallLimits
   readonly #reads: ReadAhead
+  readonly #coverings: CoveringLogs
   #snapshots: readonly StoredSnapshot[] | undefined
   #laterSnapshots: readonly StoredSnapshot[] | undefined
   #at: ChainStart
   #listed: readonly StoredLog[] | undefined
-  /** Whether it was looked for a log that begins before the start. */
-  #isStarted: boolean
+  /** There may be others besides. */
+  #isPartial: boolean
+  #isAll = false
+  /** The newest, asked for after the logs were listed. */
+  #epochListed: Promise<number> | undefined
+  #relistCount = 0
+  /** What next() will say, and was looked for already. */
+  #begun: Log | 'nothing' | undefined
+  #isStranded = false
   #isDone = false
 
   constructor(store: ReadableStore, start: ChainStart, options: ChainOptions = {}) {
@@ -64,9 +77,10 @@ export class HistoryChain {
     this.#target = options.target ?? {}
     this.#snapshots = options.snapshots
     this.#listed = options.logs
-    this.#isStarted = options.logs !== undefined
+    this.#isPartial = options.logs !== undefined
     this.#limits = options.signal === undefined ? {} : { signal: options.signal }
     this.#reads = new ReadAhead(store, this.#limits)
+    this.#coverings = new CoveringLogs(this.#reads)
   }
 
   /** Of the next frame behind what was given out. */
@@ -84,14 +98,27 @@ export class HistoryChain {
     return this.#listed?.at(-1)?.startFrameNo
   }
 
+  /** The start is inside a merged log that cannot be taken there: another start may do. */
+  get isStranded(): boolean {
+    return this.#isStranded
+  }
+
+  /** Looks for the first log already, so that what is wrong with the start is told. Throws as next(). */
+  async begin(): Promise<void> {
+    this.#begun = (await this.next()) ?? 'nothing'
+  }
+
   /**
    * The next log, the caller's to close; undefined at the target, or at the end of what was there at the first call.
    *
    * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_NOT_A_LOG, each naming the object; ERR_NOT_FOUND
-   * when the target is a frame that is not there yet; ERR_STORE
+   * when the target is a frame that is not there yet, or inside a merged log; ERR_STORE
    */
   async next(): Promise<Log | undefined> {
     this.#limits.signal?.throwIfAborted()
+    const begun = this.#begun
+    this.#begun = undefined
+    if (begun !== undefined) return begun === 'nothing' ? undefined : begun
     const { to } = this.#target
     if (this.#isDone || (to !== undefined && this.#at.nextFrameNo > to)) return undefined
     if (this.#listed === undefined) {
@@ -99,8 +126,7 @@ export class HistoryChain {
       this.#snapshots ??= await this.#store.snapshots(this.#limits)
       await this.#list(this.#at.nextFrameNo)
     }
-    const log = await this.#continuation()
-    this.#isStarted = true
+    const log = await this.#present()
     if (log === undefined) {
       this.#checkEnd()
       this.#isDone = true
@@ -112,12 +138,35 @@ export class HistoryChain {
   /** Closes what was read ahead. */
   async close(): Promise<void> {
     this.#isDone = true
+    if (typeof this.#begun === 'object') await this.#begun.close()
+    this.#begun = undefined
     await this.#reads.close()
   }
 
   async #list(from?: FrameNo): Promise<void> {
     const logs = await this.#store.logs({ ...this.#limits, ...(from === undefined ? {} : { from }) })
     this.#listed = [...logs].sort((a, b) => a.startFrameNo - b.startFrameNo)
+    this.#isPartial = false
+    this.#isAll = from === undefined
+    this.#epochListed = undefined
+  }
+
+  /** What compaction has removed since it was listed is in another log now. */
+  async #present(): Promise<Log | undefined> {
+    let removal: unknown
+    for (;;) {
+      try {
+        const log = await this.#continuation()
+        if (log === undefined && removal !== undefined) throw removal
+        return log
+      } catch (error) {
+        if (error === removal || !isRemoved(error) || this.#relistCount === relistsMax) throw error
+        this.#relistCount += 1
+        removal = error
+        if (this.#snapshots !== undefined) this.#snapshots = await this.#store.snapshots(this.#limits)
+        await this.#list(this.#at.nextFrameNo)
+      }
+    }
   }
 
   #behind(): readonly StoredLog[] {
@@ -129,72 +178,100 @@ export class HistoryChain {
     this.#reads.begin(behind)
     const stored = behind[0]
     if (stored === undefined || stored.startFrameNo !== this.#at.nextFrameNo) {
-      // Further on, the log before has just ended here.
-      return this.#isStarted ? undefined : this.#covering()
+      if (this.#isPartial) return undefined
+      return this.#covering()
     }
     // Asked for after the log was seen: an older epoch could not have been written any more.
-    const isSure = this.#at.isKept || this.#store.fencesAppends === true
-    const currentEpoch = isSure ? undefined : this.#store.currentEpoch(this.#limits)
-    currentEpoch?.catch(() => {})
+    if (!this.#at.isKept) this.#epochListed = undefined
+    // A store that fences appends itself holds no late ones.
+    this.#epochListed ??=
+      this.#store.fencesAppends === true ? Promise.resolve(0) : this.#store.currentEpoch(this.#limits)
+    const currentEpoch = this.#epochListed
+    currentEpoch.catch(() => {})
     const log = await this.#reads.take(stored)
+    let chosen: Log | undefined
     try {
       if (log.isEmpty) throw this.#gap(`${named(this.#store, stored)} is empty`, stored)
-      this.#checkPages(log, stored)
+      this.#checkPages(log.pageSize, stored)
       if (log.startChecksum !== this.#at.checksum) throw this.#otherHistory(stored, 'its start checksum')
-      if (currentEpoch !== undefined && log.epoch < (await currentEpoch)) await this.#checkFence(log, stored)
-      return log
-    } catch (error) {
-      await log.close()
-      throw error
+      chosen = log.epoch >= (await currentEpoch) ? log : await this.#unlessLate(log, stored)
+      if (chosen === log) {
+        this.#coverings.noteEnd(stored, { nextFrameNo: log.nextFrameNo, checksum: log.endChecksum })
+      }
+      return chosen
+    } finally {
+      if (chosen !== log) await log.close()
     }
   }
 
-  /** The log that begins before the position and goes on beyond it, with the frame before in it. */
+  /** See above. The log is of an older epoch. */
+  async #unlessLate(log: Log, stored: StoredLog): Promise<Log> {
+    if (await this.#isContinued(log)) return log
+    if (this.#isPartial) {
+      await this.#list(this.#at.nextFrameNo)
+      if (await this.#isContinued(log)) return log
+    }
+    const isLast = this.#listed!.at(-1)!.startFrameNo <= log.startFrameNo
+    const covering = isLast ? undefined : await this.#searched(false)
+    if (covering !== undefined) return covering
+    if (!this.#at.isKept) await this.#checkFence(log, stored)
+    return log
+  }
+
+  async #isContinued(log: Log): Promise<boolean> {
+    const next = this.#behind().find(({ startFrameNo }) => startFrameNo === log.nextFrameNo)
+    if (next === undefined) return false
+    try {
+      return (await this.#reads.look(next)).startChecksum === log.endChecksum
+    } catch {
+      // Who comes to it is told.
+      return false
+    }
+  }
+
+  /** Nothing begins at the position: the log that begins before it and goes on beyond, if the history does go on. */
   async #covering(): Promise<Log | undefined> {
-    const found = await this.#coveringOf(this.#before())
-    if (found !== 'unknown') return found
+    if (this.#at.nextFrameNo === 0) return undefined
+    const isEnd = this.#behind().length === 0 && this.#snapshotBeyond() === undefined
+    return this.#searched(isEnd)
+  }
+
+  async #searched(isEnd: boolean): Promise<Log | undefined> {
+    const found = await this.#coverings.find(this.#listed!, this.#at, isEnd)
+    if (found.log !== undefined || (isEnd && found.isJoined)) return found.log
+    if (this.#isAll) return this.#notFound(found.mismatches)
     // What was listed before the position is something else: look at everything there is.
     await this.#list()
-    const all = await this.#coveringOf(this.#before())
-    return all === 'unknown' ? undefined : all
+    const all = await this.#coverings.find(this.#listed!, this.#at, isEnd)
+    return all.log ?? this.#notFound(all.mismatches)
   }
 
-  /** Newest first. */
-  #before(): readonly StoredLog[] {
-    return this.#listed!.filter(({ startFrameNo }) => startFrameNo < this.#at.nextFrameNo).reverse()
-  }
-
-  async #coveringOf(candidates: readonly StoredLog[]): Promise<Log | undefined | 'unknown'> {
-    const { nextFrameNo, checksum } = this.#at
-    if (nextFrameNo === 0) return undefined
-    for (const stored of candidates) {
-      const log = await this.#reads.take(stored)
-      let isKept = false
-      try {
-        if (log.nextFrameNo === nextFrameNo && log.endChecksum === checksum) return undefined
-        if (log.nextFrameNo <= nextFrameNo) continue
-        if (log.pageSize === this.#at.pageSize) {
-          const before = await log.readFrame(nextFrameNo - 1)
-          isKept = before.checksum === checksum && before.sizeAfter !== 0
-        }
-        if (isKept) return log
-        // The newest primary writes nothing that is out of the chain: it is the position that is.
-        const currentEpoch = await this.#store.currentEpoch(this.#limits)
-        if (log.epoch > 0 && log.epoch >= Math.max(this.#at.epoch, currentEpoch)) {
-          this.#checkPages(log, stored)
-          throw this.#otherHistory(stored, `its checksum of frame ${nextFrameNo - 1}`)
-        }
-      } finally {
-        if (!isKept) await log.close()
-      }
+  async #notFound(mismatches: readonly Mismatch[]): Promise<undefined> {
+    const currentEpoch = mismatches.length === 0 ? 0 : await this.#store.currentEpoch(this.#limits)
+    for (const { stored, pageSize, epoch, isBetween } of mismatches) {
+      // The newest primary writes nothing that is out of the chain: it is the position that is.
+      if (isBetween || epoch === 0 || epoch < Math.max(this.#at.epoch, currentEpoch)) continue
+      this.#checkPages(pageSize, stored)
+      throw this.#otherHistory(stored, `its checksum of frame ${this.#at.nextFrameNo - 1}`)
     }
-    return 'unknown'
+    const between = mismatches.find(({ isBetween }) => isBetween)
+    if (between === undefined) return undefined
+    this.#isStranded = true
+    const { stored, startFrameNo, nextFrameNo, boundaries } = between
+    const message =
+      `Frame ${this.#at.nextFrameNo} is inside the merged log ${named(this.#store, stored)}, which takes a database to ` +
+      `frame ${nextFrameNo - 1} from frame ${[startFrameNo, ...boundaries].join(', ')} on, and from nowhere else`
+    throw this.#gap(message, stored)
   }
 
   async #untilTarget(log: Log): Promise<Log | undefined> {
     const { to, at } = this.#target
     const isLate = at !== undefined && log.createdAt !== undefined && log.createdAt > at
     const isLong = to !== undefined && log.nextFrameNo - 1 > to
+    if (!isLate && isLong && log.isMerged) {
+      await log.close()
+      throw this.#insideMerged(to, log)
+    }
     const wanted = isLate ? undefined : isLong ? await headOf(log, to) : log
     if (isLate || isLong) this.#isDone = true
     if (wanted === undefined || wanted.nextFrameNo <= this.#at.nextFrameNo) {
@@ -206,12 +283,21 @@ export class HistoryChain {
     return wanted
   }
 
-  #checkPages(log: Log, stored: StoredLog): void {
-    if (log.pageSize === this.#at.pageSize) return
+  #insideMerged(to: FrameNo, log: Log): MylibsqlError {
+    const { nextFrameNo } = this.#at
+    const before = nextFrameNo === 0 ? 'before frame 0' : `after frame ${nextFrameNo - 1}`
     const message =
-      `${named(this.#store, stored)} has pages of ${log.pageSize} bytes, the history before it of ` +
+      `Frame ${to} of ${this.#store.url} is inside a merged log: what can be restored is the state ${before}, or after ` +
+      `frame ${log.nextFrameNo - 1}`
+    return new MylibsqlError('ERR_NOT_FOUND', message, { frameNo: to })
+  }
+
+  #checkPages(pageSize: number, stored: StoredLog): void {
+    if (pageSize === this.#at.pageSize) return
+    const message =
+      `${named(this.#store, stored)} has pages of ${pageSize} bytes, the history before it of ` +
       `${this.#at.pageSize}`
-    const details = { path: stored.id, expected: this.#at.pageSize, actual: log.pageSize }
+    const details = { path: stored.id, expected: this.#at.pageSize, actual: pageSize }
     throw new MylibsqlError('ERR_PAGE_SIZE', message, details)
   }
 
@@ -221,11 +307,6 @@ export class HistoryChain {
     this.#laterSnapshots ??= await this.#store.snapshots(this.#limits)
     const further = this.#snapshotBeyond(this.#laterSnapshots)
     if (further === undefined) return
-    const next = this.#behind().find(({ startFrameNo }) => startFrameNo === log.nextFrameNo)
-    if (next !== undefined) {
-      const successor = await this.#reads.look(next)
-      if (successor.startChecksum === log.endChecksum) return
-    }
     const message =
       `${named(this.#store, stored)} is of epoch ${log.epoch}, and no log continues it, though the history goes on to ` +
       `snapshot ${further.id}`
@@ -267,4 +348,10 @@ export class HistoryChain {
       `frame ${this.#at.nextFrameNo} here`
     return new MylibsqlError('ERR_LINEAGE', message, { path: stored.id, frameNo: this.#at.nextFrameNo })
   }
+}
+
+/** It was listed, and is not there any more. */
+function isRemoved(error: unknown): boolean {
+  if (!(error instanceof MylibsqlError) || error.code !== 'ERR_LOG_GAP') return false
+  return error.cause instanceof MylibsqlError && error.cause.code === 'ERR_NOT_FOUND'
 }

@@ -77,15 +77,34 @@ export async function chooseHistory(
     if (snapshot === undefined) continue
     if (at === undefined || snapshot.createdAt === undefined || snapshot.createdAt <= at) {
       const chain = new HistoryChain(store, startOf(snapshot), { ...limits, snapshots, target: { to, at } })
-      return { snapshot, chain, problems }
-    }
-    await snapshot.close()
+      if (await isGoingOn(chain, snapshot, problems)) return { snapshot, chain, problems }
+    } else await snapshot.close()
   }
   throw notFound(store, { to, at }, problems)
 }
 
+/**
+ * Whether the logs go on from the snapshot; false, and a problem, when it stands inside a merged log, which does not know
+ * it: it was stored after its logs had been merged. When not, or when anything else is wrong, both are closed.
+ */
+async function isGoingOn(
+  chain: HistoryChain,
+  snapshot: Snapshot,
+  problems: MylibsqlError[],
+): Promise<boolean> {
+  try {
+    await chain.begin()
+    return true
+  } catch (error) {
+    await Promise.all([chain.close(), snapshot.close()])
+    if (!chain.isStranded || !(error instanceof MylibsqlError)) throw withProblems(error, problems)
+    problems.push(error)
+    return false
+  }
+}
+
 /** Where a chain behind a snapshot of the store starts. */
-function startOf({ lastFrameNo, checksum, pageSize }: Snapshot): ChainStart {
+export function startOf({ lastFrameNo, checksum, pageSize }: Snapshot): ChainStart {
   const nextFrameNo = lastFrameNo === undefined ? 0 : lastFrameNo + 1
   return { nextFrameNo, checksum, pageSize, epoch: 0, isKept: true }
 }

@@ -1,5 +1,7 @@
 /** Removes what no restore needs any more. */
 import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
+import type { Position } from '../../protocol/wire.js'
 import {
   checkNonNegativeInteger,
   checkOptions,
@@ -8,6 +10,11 @@ import {
   optional,
   withDefault,
 } from '../arguments.js'
+import { Log } from '../log.js'
+import { startOf } from './history.js'
+import { HistoryChain } from './history-chain.js'
+import { keyOf } from './log-facts.js'
+import { canTake } from './log-positions.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 
 export interface PruneOptions extends CallLimits {
@@ -32,14 +39,18 @@ const unusable = new Set<unknown>([
   'ERR_NOT_A_LOG',
   'ERR_CORRUPT',
   'ERR_VERSION',
+  'ERR_LOG_GAP',
+  'ERR_LINEAGE',
+  'ERR_PAGE_SIZE',
 ])
 
 /**
  * Removes snapshots and logs that neither the newest state nor a restore within the last `keepMs` needs.
  *
  * What stays begins with one snapshot, the anchor: it is at least as old as the window, `keepSnapshots` count from it,
- * and it was read and found whole before anything older goes; a damaged one makes the anchor an older one. Logs that
- * end before the anchor go, logs behind it stay. Epochs stay for ever: a primary that was paused and appends where
+ * and it was read and found whole, and the logs to go on from it, before anything older goes; otherwise the anchor is an
+ * older one. A log that it stands in the midst of is given a boundary there (see `Log.merge`). Logs that end before the
+ * anchor go, and are read for it; logs behind it stay. Epochs stay for ever: a primary that was paused and appends where
  * something was pruned is not acknowledged, because its epoch is no longer the newest, and what it wrote there is in no
  * chain (the next prune removes it). Safe beside a running primary, followers and other prunes; interrupted, it leaves at
  * most logs that the next one removes. A store without snapshots is left as it is.
@@ -62,67 +73,136 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<P
   const snapshots = await store.snapshots(limits)
   const windowStartMs = Date.now() - keepMs
   const oldEnough = snapshots.map(({ storedAt }) => storedAt.getTime() <= windowStartMs).lastIndexOf(true)
-  const anchorAt = await usableAt(
-    store,
-    snapshots,
-    Math.min(oldEnough, snapshots.length - keepSnapshots),
-    limits,
-  )
+  const logs = new PrunedLogs(store, limits)
+  const newest = Math.min(oldEnough, snapshots.length - keepSnapshots)
+  const anchorAt = await anchorFrom(store, snapshots, newest, logs, limits)
   const anchor = snapshots[anchorAt]
   if (anchor === undefined) return { snapshotCount: 0, logCount: 0, byteCount: 0 }
 
   const oldSnapshots = snapshots.slice(0, anchorAt)
-  // Snapshots first: one whose logs are gone would promise what cannot be restored.
+  // Snapshots first: one whose logs are gone would promise what cannot be restored. Whoever compacts looks at them too.
   await store.remove(oldSnapshots, limits)
-  const oldLogs = await logsBefore(store, anchor, limits)
+  const oldLogs = await logs.before(nextFrameNoOf(anchor))
   await store.remove(oldLogs, limits)
   const byteCount = [...oldSnapshots, ...oldLogs].reduce((sum, { byteLength }) => sum + byteLength, 0)
   return { snapshotCount: oldSnapshots.length, logCount: oldLogs.length, byteCount }
 }
 
-/** The newest snapshot at or before the index that can be read and is whole; -1 when there is none. */
-async function usableAt(
+/** The newest snapshot at or before the index that is whole, and that the logs go on from, for good; -1: there is none. */
+async function anchorFrom(
   store: Store,
   snapshots: readonly StoredSnapshot[],
   from: number,
+  logs: PrunedLogs,
   limits: CallLimits,
 ): Promise<number> {
   for (let index = from; index >= 0; index -= 1) {
     const snapshot = await unlessUnusable(() => store.readSnapshot(snapshots[index]!, limits))
-    await snapshot?.close()
-    if (snapshot !== undefined) return index
+    if (snapshot === undefined) continue
+    const chain = new HistoryChain(store, startOf(snapshot), { ...limits, snapshots })
+    try {
+      if (!(await logs.pin(startOf(snapshot)))) continue
+      const isGoingOn = await unlessUnusable(() => chain.begin().then(() => true))
+      if (isGoingOn === true) return index
+    } finally {
+      await Promise.all([chain.close(), snapshot.close()])
+    }
   }
   return -1
 }
 
-/**
- * Those that end before the anchor does. A log ends where the next one begins, so the last one always stays; but a log
- * that is in no chain can begin in the midst of one that is needed, so where the last of them ends is looked up.
- */
-async function logsBefore(
-  store: Store,
-  { lastFrameNo }: StoredSnapshot,
-  limits: CallLimits,
-): Promise<StoredLog[]> {
-  const neededFrameNo = lastFrameNo === undefined ? 0 : lastFrameNo + 1
-  const logs = await store.logs(limits)
-  const old = logs.filter((_, index) => {
-    const next = logs[index + 1]
-    return next !== undefined && next.startFrameNo <= neededFrameNo
-  })
-  while (old.length > 0 && !(await endsBefore(store, old.at(-1)!, neededFrameNo, limits))) old.pop()
-  return old
+/** Logs before an anchor. Where each of them ends is read: merged ones, and such in no chain, go beyond the next one. */
+class PrunedLogs {
+  readonly #store: Store
+  readonly #limits: CallLimits
+  #ends = new Map<string, FrameNo | undefined>()
+
+  constructor(store: Store, limits: CallLimits) {
+    this.#store = store
+    this.#limits = limits
+  }
+
+  /**
+   * Whoever merges logs just now may not know of the snapshot, and nobody could go on from it then. So the log that it
+   * stands in the midst of gets a boundary there, which every log keeps that takes its place. False when it cannot.
+   */
+  async pin(at: Position): Promise<boolean> {
+    for (const isPinned of [false, true]) {
+      const crossing = await this.#crossing(at)
+      const plain: StoredLog[] = []
+      for (const { stored, isMerged, canBeTaken } of crossing) {
+        // A plain one that does not have the position is of no interest: it is in no chain.
+        if (isMerged && !canBeTaken) return false
+        if (!isMerged && canBeTaken) plain.push(stored)
+      }
+      if (plain.length === 0) return true
+      if (isPinned) return false
+      for (const stored of plain) await this.#giveBoundary(stored, at.nextFrameNo)
+    }
+    return false
+  }
+
+  /** Those that end there or before. The newest one stays, so that whoever lists logs sees that there are some. */
+  async before(frameNo: FrameNo): Promise<StoredLog[]> {
+    const logs = await this.#store.logs(this.#limits)
+    const old: StoredLog[] = []
+    for (const [index, stored] of logs.entries()) {
+      const next = logs[index + 1]
+      if (next === undefined || stored.startFrameNo >= frameNo) break
+      const nextFrameNo = await this.#end(stored)
+      // A damaged one is of use to nobody.
+      if (nextFrameNo === undefined ? next.startFrameNo <= frameNo : nextFrameNo <= frameNo) old.push(stored)
+    }
+    return old
+  }
+
+  async #crossing(at: Position): Promise<{ stored: StoredLog; isMerged: boolean; canBeTaken: boolean }[]> {
+    const crossing = []
+    for (const stored of await this.#store.logs(this.#limits)) {
+      if (stored.startFrameNo >= at.nextFrameNo) break
+      const end = this.#ends.get(keyOf(stored))
+      if (end !== undefined && end <= at.nextFrameNo) continue
+      const log = await this.#read(stored)
+      try {
+        if (log === undefined || log.nextFrameNo <= at.nextFrameNo) continue
+        crossing.push({ stored, isMerged: log.isMerged, canBeTaken: await canTake(log, at) })
+      } finally {
+        await log?.close()
+      }
+    }
+    return crossing
+  }
+
+  async #end(stored: StoredLog): Promise<FrameNo | undefined> {
+    if (this.#ends.has(keyOf(stored))) return this.#ends.get(keyOf(stored))
+    const log = await this.#read(stored)
+    await log?.close()
+    return log?.nextFrameNo
+  }
+
+  async #read(stored: StoredLog): Promise<Log | undefined> {
+    const log = await unlessUnusable(() => this.#store.readLog(stored, this.#limits))
+    this.#ends.set(keyOf(stored), log?.nextFrameNo)
+    return log
+  }
+
+  async #giveBoundary(stored: StoredLog, frameNo: FrameNo): Promise<void> {
+    const log = await this.#read(stored)
+    const merged = log && (await Log.merge([log], { at: [frameNo] }))
+    try {
+      if (merged !== undefined) await this.#store.replaceLog(merged, this.#limits)
+    } catch (error) {
+      // Others have replaced it; or the store cannot replace anything, and keeps an older snapshot.
+      if (!(error instanceof MylibsqlError)) throw error
+    } finally {
+      await merged?.close()
+      await log?.close()
+    }
+  }
 }
 
-async function endsBefore(
-  store: Store,
-  stored: StoredLog,
-  neededFrameNo: number,
-  limits: CallLimits,
-): Promise<boolean> {
-  const log = await unlessUnusable(() => store.readLog(stored, limits))
-  await log?.close()
-  return log !== undefined && log.nextFrameNo <= neededFrameNo
+function nextFrameNoOf({ lastFrameNo }: StoredSnapshot): FrameNo {
+  return lastFrameNo === undefined ? 0 : lastFrameNo + 1
 }
 
 /** Undefined when the object is damaged or gone. */

@@ -1,8 +1,6 @@
 /** The beginning of a log, for a restore that ends inside it. */
-import { MylibsqlError } from '../../protocol/errors.js'
 import { decodeFrame, type Frame, type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
-import { whereIs } from '../../protocol/log-check.js'
-import { type LogFile, logNextFrameNo } from '../../protocol/log-format.js'
+import type { LogFile } from '../../protocol/log-format.js'
 import { Log } from '../log.js'
 import { LogReader } from '../log-reader.js'
 
@@ -13,7 +11,7 @@ const stepFrames = 256
 const wholeOf = new WeakMap<Log, Log>()
 
 /**
- * The transactions of `log` that are complete with frame `toFrameNo`, as a log that shares its bytes; undefined when
+ * The transactions of `log`, which is not merged, that are complete with frame `toFrameNo`, as a log that shares its bytes; undefined when
  * there are none. Both are closed with closeWhole(head).
  */
 export async function headOf(log: Log, toFrameNo: FrameNo): Promise<Log | undefined> {
@@ -36,8 +34,7 @@ export async function headOf(log: Log, toFrameNo: FrameNo): Promise<Log | undefi
 
 /** The last frame up to `toFrameNo` that ends a transaction. */
 async function lastCommit(file: LogFile, toFrameNo: FrameNo): Promise<Frame | undefined> {
-  const { startFrameNo, pageSize, merged } = file.header
-  if (merged !== undefined) throw insideMerged(file, toFrameNo)
+  const { startFrameNo, pageSize } = file.header
   const recordBytes = frameHeaderBytes + pageSize
   const reader = await LogReader.open(file)
   try {
@@ -54,15 +51,6 @@ async function lastCommit(file: LogFile, toFrameNo: FrameNo): Promise<Frame | un
   } finally {
     await reader.close()
   }
-}
-
-/** No state of the database in between can be made of a merged log: it holds the last version of each page alone. */
-function insideMerged(file: LogFile, frameNo: FrameNo): MylibsqlError {
-  const { startFrameNo } = file.header
-  const message =
-    `Frame ${frameNo} is inside a merged log, which gives the state after its last frame, ` +
-    `${logNextFrameNo(file.header) - 1}, and none before it: the one before that is after frame ${startFrameNo - 1}`
-  return new MylibsqlError('ERR_NOT_FOUND', message, { ...whereIs(file), frameNo })
 }
 
 /** Closes a log, and the one that it is the head of. */

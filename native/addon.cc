@@ -45,7 +45,9 @@ Napi::Value pickRun(const Napi::CallbackInfo& info) {
   const FrameSource source = frameSourceOf(info[0]);
   const FrameRun run = frameRunOf(info[1]);
   const ByteSpan isPicked = bytesOf(info[2], "isPicked");
-  if (isPicked.length < run.frameCount) throw Napi::TypeError::New(env, "isPicked must have a byte for each frame");
+  if (isPicked.length < run.frameCount) {
+    throw Napi::TypeError::New(env, "isPicked must have a byte for each frame");
+  }
   const int fd = fdOf(info[3], "fd");
   const auto byteOffset = static_cast<int64_t>(countOf(info[4], "byteOffset"));
   const uint64_t startChecksum = unsigned64Of(info[5], "startChecksum");

@@ -41,8 +41,8 @@ bool FrameChecker::take(const uint8_t* record) {
   return true;
 }
 
-// What is wrong with one record of a merged log. The last record is the last frame that the log covers; it alone ends a transaction, and no page lies beyond
-// the size that it names.
+// What is wrong with one record of a merged log. The last record is the last frame that the log covers; it alone
+// ends a transaction, and no page lies beyond the size that it names.
 const char* FrameChecker::wrongInMerged(const uint8_t* record) {
   const uint64_t frameNo = recordFrameNo(record);
   const uint64_t lastFrameNo = *run_.mergedEndFrameNo - 1;

@@ -11,8 +11,8 @@ const stepFrames = 256
 const wholeOf = new WeakMap<Log, Log>()
 
 /**
- * The transactions of `log`, which is not merged, that are complete with frame `toFrameNo`, as a log that shares its bytes; undefined when
- * there are none. Both are closed with closeWhole(head).
+ * The transactions of `log`, which is not merged, that are complete with frame `toFrameNo`, as a log that shares its
+ * bytes; undefined when there are none. Both are closed with closeWhole(head).
  */
 export async function headOf(log: Log, toFrameNo: FrameNo): Promise<Log | undefined> {
   const last = await log.use((file) => lastCommit(file, toFrameNo))

@@ -19,6 +19,7 @@ export class ActorThread {
   readonly doorbell = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
   readonly #doorbell = new Int32Array(this.doorbell)
   readonly #pending = new Set<(error: unknown) => void>()
+  #waiting: ToActor[] = []
   #receive: (message: FromActor) => void = () => {}
   #onExit: (error: MylibsqlError) => void = () => {}
   #destroyed: Promise<void> | undefined
@@ -59,9 +60,13 @@ export class ActorThread {
   }
 
   send(message: ToActor): void {
-    if (this.#ended !== undefined) return
-    this.#data.postMessage(message)
-    Atomics.add(this.#doorbell, 0, 1)
+    this.#sendWaiting()
+    this.#post(message)
+  }
+
+  /** In this turn of the event loop, with what comes next: by itself it would wake the thread for little. */
+  sendSoon(message: ToActor): void {
+    if (this.#waiting.push(message) === 1) setImmediate(() => this.#sendWaiting())
   }
 
   /** Calls a method of the actor's control plane. Throws what it throws, or ERR_WORKER_EXITED. */
@@ -78,6 +83,7 @@ export class ActorThread {
     method: K,
     ...args: Parameters<Control[K]>
   ): Promise<Awaited<ReturnType<Control[K]>>> {
+    this.#sendWaiting()
     if (buffers.length > 0) Comlink.transfer(args, buffers)
     const outcome = await this.#settling(this.#invoke(method, args))
     // What the actor posted before it answered comes first: the frames of a write are there when its Ack is.
@@ -90,6 +96,17 @@ export class ActorThread {
   async terminate(): Promise<void> {
     this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed'))
     await this.#destroyed
+  }
+
+  #sendWaiting(): void {
+    if (this.#waiting.length === 0) return
+    for (const message of this.#waiting.splice(0)) this.#post(message)
+  }
+
+  #post(message: ToActor): void {
+    if (this.#ended !== undefined) return
+    this.#data.postMessage(message)
+    Atomics.add(this.#doorbell, 0, 1)
   }
 
   #receiveWaiting(): void {

@@ -41,7 +41,7 @@ export class Saving {
       seal: () => this.#sealer.seal(),
       saved: (savedNextFrameNo) => {
         this.durability.saved(savedNextFrameNo)
-        thread.send({ kind: 'saved', nextFrameNo: savedNextFrameNo })
+        thread.sendSoon({ kind: 'saved', nextFrameNo: savedNextFrameNo })
       },
     })
     const checkpoint = (saveLog: SaveLog) => this.#checkpoint(saveLog, true)

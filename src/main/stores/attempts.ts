@@ -54,15 +54,25 @@ export function untilDone<T>(
       throw retryable(error)
     }
   }
-  return pRetry(run, {
-    retries: Number.POSITIVE_INFINITY,
-    minTimeout: pauseMs.min,
-    // The chance that p-retry adds ends where the longest pause begins.
-    maxTimeout: pauseMs.max * (0.5 + Math.random() / 2),
-    randomize: true,
-    signal,
-    shouldRetry: ({ error }) => !isFenced(error),
-  })
+  if (signal.aborted) return Promise.reject(signal.reason)
+  // Nearly always the first attempt is the last one: what it takes to make more of them is not needed then.
+  let first: Promise<T> | undefined = run()
+  const next = () => {
+    const attempt = first ?? run()
+    first = undefined
+    return attempt
+  }
+  return first.catch(() =>
+    pRetry(next, {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: pauseMs.min,
+      // The chance that p-retry adds ends where the longest pause begins.
+      maxTimeout: pauseMs.max * (0.5 + Math.random() / 2),
+      randomize: true,
+      signal,
+      shouldRetry: ({ error }) => !isFenced(error),
+    }),
+  )
 }
 
 export function isFenced(error: unknown): error is MylibsqlError {

@@ -13,7 +13,7 @@ export class DeliveredBodies {
   #byteCount = 0
 
   keep(sequence: number, body: Uint8Array): void {
-    if (this.#byteCount + body.length > bytesMax) return
+    if (this.#bodies.has(sequence) || this.#byteCount + body.length > bytesMax) return
     this.#bodies.set(sequence, body)
     this.#byteCount += body.length
   }

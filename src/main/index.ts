@@ -27,11 +27,14 @@ export type {
   ArchivedPrimaryOptions,
   ArchiveOptions,
   CheckpointSchedule,
+  CompactionSchedule,
+  RetentionSchedule,
   SnapshotSchedule,
 } from './stores/archive-options.js'
 export { type CompactOptions, type CompactProgress, type CompactResult, compact } from './stores/compact.js'
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export type { FollowStats } from './stores/follower.js'
-export { type PruneOptions, type PruneResult, prune } from './stores/prune.js'
+export { type PruneResult, prune } from './stores/prune.js'
+export type { PruneOptions } from './stores/prune-options.js'
 export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
 export type { AppendedLog, CallLimits, Store, StoredLog, StoredSnapshot } from './stores/store.js'

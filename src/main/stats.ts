@@ -52,6 +52,11 @@ export interface ArchiveStats {
   readonly lastSnapshotFrameNo: FrameNo | undefined
   /** Why the last attempt to make and store one failed; undefined once one has succeeded. */
   readonly lastSnapshotError: unknown
+  /** Compactions and prunings on the schedule since opening. */
+  readonly compactCount: number
+  readonly pruneCount: number
+  /** Why the last one of them failed; undefined once one has succeeded. */
+  readonly lastMaintenanceError: unknown
 }
 
 export interface ReplicaStats {

@@ -31,17 +31,18 @@ export interface ReplicateTrace {
   readonly frameCount: number
 }
 
-/** One attempt to bring a log or a snapshot into a store. */
+/** One attempt to bring a log or a snapshot into a store; one run of compaction or pruning on a schedule. */
 export interface ArchiveTrace {
-  readonly operation: 'append' | 'putSnapshot'
+  readonly operation: 'append' | 'putSnapshot' | 'compact' | 'prune'
   /** Of the store: `file:/var/lib/app`. */
   readonly url: string
   /** Of the primary. */
   readonly epoch: number
   /** Working file of the primary. */
   readonly path: string
-  /** Last frame of the log or snapshot; undefined: of a snapshot before frame 0. */
+  /** Last frame of the log or snapshot; undefined: of a snapshot before frame 0, of no single object. */
   readonly lastFrameNo: number | undefined
+  /** Of the log or snapshot, 0: of no single object. */
   readonly byteLength: number
 }
 

@@ -83,6 +83,12 @@ export const epochFreshMs = 1_000
 /** Bytes of logs since the last snapshot at which the next one is made (option `snapshot.everyBytes`). */
 export const snapshotEveryBytesDefault = 256 * 1024 * 1024
 
+/** Pause between two compactions of a primary's store (option `compaction.everyMs`). */
+export const compactEveryMsDefault = 60_000
+
+/** Pause between two prunings of it (option `retention.everyMs`). */
+export const pruneEveryMsDefault = 3_600_000
+
 /** How long one attempt to store a snapshot may take (option `snapshot.timeoutMs`). */
 export const snapshotTimeoutMsDefault = 3_600_000
 

@@ -3,6 +3,8 @@ import {
   archiveBytesDefault,
   archiveIntervalMsDefault,
   archiveTimeoutMsDefault,
+  compactEveryMsDefault,
+  pruneEveryMsDefault,
   snapshotEveryBytesDefault,
   snapshotTimeoutMsDefault,
 } from '../../protocol/limits.js'
@@ -11,10 +13,13 @@ import {
   checkOptions,
   checkPositiveInteger,
   checkTimeoutMs,
+  optional,
   withDefault,
   wrong,
 } from '../arguments.js'
 import type { PrimaryOptions } from '../open-database.js'
+import { type CompactRules, compactChecks } from './compact-rules.js'
+import { type PruneOptions, pruneChecks } from './prune-options.js'
 import type { Store } from './store.js'
 
 /** When logs are stored. Whichever is reached first counts; all that is written meanwhile goes into the next log. */
@@ -33,8 +38,22 @@ export interface CheckpointSchedule {
 export interface SnapshotSchedule {
   /** Bytes of logs since the last one; Infinity: never. Default 256 MiB. */
   everyBytes?: number
+  /** Milliseconds since the last one, if something was written since; Infinity: never. Default Infinity. */
+  everyMs?: number
   /** How long one attempt to store one may take; then there is another one, later. Default one hour. */
   timeoutMs?: number
+}
+
+/** When logs of the store are merged, as `compact(store)` does. */
+export interface CompactionSchedule extends CompactRules {
+  /** Pause between two runs. Default 60,000 ms. */
+  everyMs?: number
+}
+
+/** When the store is pruned, as `prune(store)` does. */
+export interface RetentionSchedule extends Omit<PruneOptions, 'signal'> {
+  /** Pause between two runs. Default one hour. */
+  everyMs?: number
 }
 
 export interface ArchiveOptions {
@@ -42,6 +61,10 @@ export interface ArchiveOptions {
   checkpoint?: CheckpointSchedule
   /** Stored snapshots: when. */
   snapshot?: SnapshotSchedule
+  /** Merged logs: when. Default: never. */
+  compaction?: CompactionSchedule
+  /** What no restore needs is removed: when. Default: never. */
+  retention?: RetentionSchedule
 }
 
 /** Of `Primary.open({ store, ... })`. */
@@ -54,6 +77,8 @@ export interface ArchivedPrimaryOptions extends ArchiveOptions, PrimaryOptions {
 export interface ArchiveSchedule {
   readonly checkpoint: Required<CheckpointSchedule>
   readonly snapshot: Required<SnapshotSchedule>
+  readonly compaction?: Required<CompactionSchedule> | undefined
+  readonly retention?: Required<RetentionSchedule> | undefined
 }
 
 /** For checkOptions, as those of other options. */
@@ -74,10 +99,25 @@ export const archiveChecks = {
       value,
       {
         everyBytes: withDefault(orInfinity(checkPositiveInteger), snapshotEveryBytesDefault),
+        everyMs: withDefault(orInfinity(checkTimeoutMs), Number.POSITIVE_INFINITY),
         timeoutMs: withDefault(checkTimeoutMs, snapshotTimeoutMsDefault),
       },
       'snapshot',
     ),
+  compaction: optional((value: unknown) =>
+    checkOptions(
+      value,
+      { ...compactChecks, everyMs: withDefault(checkTimeoutMs, compactEveryMsDefault) },
+      'compaction',
+    ),
+  ),
+  retention: optional((value: unknown) =>
+    checkOptions(
+      value,
+      { ...pruneChecks, everyMs: withDefault(checkTimeoutMs, pruneEveryMsDefault) },
+      'retention',
+    ),
+  ),
 }
 
 const storeMethods = [

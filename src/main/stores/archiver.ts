@@ -16,6 +16,7 @@ import type { ArchiveStats } from '../stats.js'
 import { archiveChannel, traced } from '../tracing.js'
 import type { ArchiveSchedule } from './archive-options.js'
 import { attempt, isFenced, untilDone } from './attempts.js'
+import { Maintenance } from './maintenance.js'
 import { SnapshotArchiver } from './snapshot-archiver.js'
 import type { Store } from './store.js'
 
@@ -44,6 +45,7 @@ export class Archiver {
   readonly archive: Archive
   readonly #primary: Archived
   readonly #snapshots: SnapshotArchiver
+  readonly #maintenance: Maintenance
   readonly #stopped = new AbortController()
   /** Frames that are gathered at most while no append is under way. */
   readonly #frameCountMax: number
@@ -86,6 +88,8 @@ export class Archiver {
     this.#appendedNextFrameNo = nextFrameNo
     this.#committedNextFrameNo = nextFrameNo
     this.#snapshots = new SnapshotArchiver(archive, primary, () => this.run(), this.#stopped.signal)
+    const pendingFrameNo = () => this.#snapshots.pendingFrameNo
+    this.#maintenance = new Maintenance(archive, primary.path, pendingFrameNo, this.#stopped.signal)
   }
 
   /** Why nothing is stored any more: ERR_FENCED, or what has ended the primary. */
@@ -182,6 +186,7 @@ export class Archiver {
       failureCount: this.#failureCount,
       lastError: isFenced(this.stopped) ? this.stopped : this.#lastError,
       ...this.#snapshots.stats(),
+      ...this.#maintenance.stats(),
     }
   }
 

@@ -13,30 +13,14 @@
  * the order was cut off, the next call removes what is left.
  */
 import { MylibsqlError } from '../../protocol/errors.js'
-import {
-  checkFunction,
-  checkNonNegativeInteger,
-  checkOptions,
-  checkPositiveInteger,
-  checkSignal,
-  optional,
-  withDefault,
-} from '../arguments.js'
+import { checkFunction, checkOptions, checkSignal, optional } from '../arguments.js'
 import { Log } from '../log.js'
 import { checkStore } from './archive-options.js'
+import { type CompactRules, compactChecks } from './compact-rules.js'
 import { type CompactionPlan, planCompaction } from './compaction-plan.js'
 import { KnownLogs, keyOf, type LogFacts } from './log-facts.js'
 import { readChecked } from './read-ahead.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
-
-export interface CompactRules {
-  /** Logs that were sealed in the last `keepMs` milliseconds stay as they are. Default 300,000. */
-  keepMs?: number
-  /** Logs of one span of so many milliseconds, by the clock, become one; only when it is over. Default 300,000. */
-  spanMs?: number
-  /** Bytes, as stored, that are merged into one log at most. Default 64 MiB. */
-  maxBytes?: number
-}
 
 export interface CompactOptions extends CompactRules, CallLimits {
   onProgress?: (progress: CompactProgress) => void
@@ -57,12 +41,6 @@ export interface CompactResult {
   readonly byteCountBefore: number
   /** Of the merged logs. */
   readonly byteCountAfter: number
-}
-
-export const compactChecks = {
-  keepMs: withDefault(checkNonNegativeInteger, 300_000),
-  spanMs: withDefault(checkPositiveInteger, 300_000),
-  maxBytes: withDefault(checkPositiveInteger, 64 * 1024 * 1024),
 }
 
 /** Others may remove what was listed before it is read. */

@@ -1,4 +1,5 @@
 /** What headers of a store's logs say. A log has to be read for it once, wholly; then it is remembered. */
+import { setMaxListeners } from 'node:events'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { Log } from '../log.js'
 import { readChecked } from './read-ahead.js'
@@ -34,22 +35,32 @@ export class KnownLogs {
    *
    * Throws what is wrong with one of them, naming it; ERR_LOG_GAP when it is no longer there; ERR_STORE.
    */
-  async of(listed: readonly StoredLog[], limits: CallLimits): Promise<LogFacts[]> {
+  async of(listed: readonly StoredLog[], { signal }: CallLimits): Promise<LogFacts[]> {
+    // Every read listens to it.
+    const ending = new AbortController()
+    setMaxListeners(0, ending.signal)
+    const end = () => ending.abort(signal?.reason)
+    signal?.addEventListener('abort', end, { once: true })
+    if (signal?.aborted) end()
     const facts = new Map<string, LogFacts>()
-    for (let at = 0; at < listed.length; ) {
-      const some = firstOf(listed, at)
-      const read = some.map((stored) => this.#factsOf(stored, limits))
-      for (const one of await Promise.all(read)) facts.set(keyOf(one.stored), one)
-      at += some.length
+    try {
+      for (let at = 0; at < listed.length; ) {
+        const some = firstOf(listed, at)
+        const read = some.map((stored) => this.#factsOf(stored, ending))
+        for (const one of await Promise.all(read)) facts.set(keyOf(one.stored), one)
+        at += some.length
+      }
+    } finally {
+      signal?.removeEventListener('abort', end)
     }
     this.#facts = facts
     return [...facts.values()]
   }
 
-  async #factsOf(stored: StoredLog, limits: CallLimits): Promise<LogFacts> {
+  async #factsOf(stored: StoredLog, { signal }: AbortController): Promise<LogFacts> {
     const known = this.#facts.get(keyOf(stored))
     if (known !== undefined) return known
-    const log = await readChecked(this.#store, stored, limits)
+    const log = await readChecked(this.#store, stored, { signal })
     await log.close()
     const { startFrameNo, nextFrameNo, startChecksum, endChecksum, pageSize, epoch, isMerged, boundaries } =
       log

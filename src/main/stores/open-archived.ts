@@ -25,14 +25,15 @@ export async function openArchived(
   options: ArchivedPrimaryOptions,
 ): Promise<{ database: OpenDatabase; position: Position; archive: Archive }> {
   const known = { ...primaryChecks, ...archiveChecks, store: checkStore }
-  const { store, checkpoint, snapshot } = checkOptions(options, known, 'Primary.open')
-  const { store: _store, checkpoint: _checkpoint, snapshot: _snapshot, ...ofDatabase } = options
+  const { store, checkpoint, snapshot, compaction, retention } = checkOptions(options, known, 'Primary.open')
+  const { store: _store, checkpoint: _checkpoint, snapshot: _snapshot, ...others } = options
+  const { compaction: _compaction, retention: _retention, ...ofDatabase } = others
   const epoch = await claimEpoch(store, checkpoint.timeoutMs)
   const history = await openHistory(store).catch((error) => explainEmpty(store, error))
   try {
     const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, ofDatabase)
     const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
-    const schedule = { checkpoint, snapshot }
+    const schedule = { checkpoint, snapshot, compaction, retention }
     return { ...opened, archive: { store, epoch, schedule, logBytes } }
   } finally {
     await history.close()

@@ -2,27 +2,14 @@
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
-import {
-  checkNonNegativeInteger,
-  checkOptions,
-  checkPositiveInteger,
-  checkSignal,
-  optional,
-  withDefault,
-} from '../arguments.js'
+import { checkOptions, checkSignal, optional } from '../arguments.js'
 import { Log } from '../log.js'
 import { startOf } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import { keyOf } from './log-facts.js'
 import { canTake } from './log-positions.js'
+import { type PruneOptions, pruneChecks } from './prune-options.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
-
-export interface PruneOptions extends CallLimits {
-  /** A restore to any moment of the last `keepMs` milliseconds stays possible. Default 0: only to the newest state. */
-  readonly keepMs?: number
-  /** So many of the newest snapshots stay, and the logs behind them. Default 2: when one is damaged there is another. */
-  readonly keepSnapshots?: number
-}
 
 export interface PruneResult {
   readonly snapshotCount: number
@@ -31,7 +18,6 @@ export interface PruneResult {
   readonly byteCount: number
 }
 
-const keepSnapshotsDefault = 2
 /** What says that an object cannot be relied on, as against a store that does not answer. */
 const unusable = new Set<unknown>([
   'ERR_NOT_FOUND',
@@ -62,11 +48,7 @@ const unusable = new Set<unknown>([
 export async function prune(store: Store, options: PruneOptions = {}): Promise<PruneResult> {
   const { keepMs, keepSnapshots, signal } = checkOptions(
     options,
-    {
-      keepMs: withDefault(checkNonNegativeInteger, 0),
-      keepSnapshots: withDefault(checkPositiveInteger, keepSnapshotsDefault),
-      signal: optional(checkSignal),
-    },
+    { ...pruneChecks, signal: optional(checkSignal) },
     'prune',
   )
   const limits: CallLimits = signal === undefined ? {} : { signal }

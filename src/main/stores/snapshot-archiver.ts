@@ -22,6 +22,10 @@ export class SnapshotArchiver {
   /** Since the last snapshot. */
   #logBytes: number
   #isMaking = false
+  /** Runs while something is not in a snapshot. */
+  #timer: NodeJS.Timeout | undefined
+  #isLate = false
+  #pendingFrameNo: FrameNo | undefined
   #snapshotCount = 0
   #lastSnapshotFrameNo: FrameNo | undefined
   #lastError: unknown
@@ -32,10 +36,18 @@ export class SnapshotArchiver {
     this.#storeLogs = storeLogs
     this.#stopped = stopped
     this.#logBytes = archive.logBytes
+    stopped.addEventListener('abort', () => clearTimeout(this.#timer), { once: true })
+    this.#wait()
+  }
+
+  /** Behind the snapshot that is being stored. */
+  get pendingFrameNo(): FrameNo | undefined {
+    return this.#pendingFrameNo
   }
 
   logStored(byteLength: number): void {
     this.#logBytes += byteLength
+    this.#wait()
     this.#makeWhenDue()
   }
 
@@ -48,8 +60,19 @@ export class SnapshotArchiver {
     }
   }
 
+  /** Only when there is something that the last snapshot does not have. */
+  #wait(): void {
+    const { everyMs } = this.#archive.schedule.snapshot
+    if (this.#timer !== undefined || this.#logBytes === 0 || everyMs === Number.POSITIVE_INFINITY) return
+    this.#timer = setTimeout(() => {
+      this.#isLate = true
+      this.#makeWhenDue()
+    }, everyMs)
+  }
+
   #makeWhenDue(): void {
-    if (this.#isMaking || this.#logBytes < this.#archive.schedule.snapshot.everyBytes) return
+    const isDue = this.#isLate || this.#logBytes >= this.#archive.schedule.snapshot.everyBytes
+    if (this.#isMaking || !isDue || this.#stopped.aborted) return
     this.#isMaking = true
     const failed = (error: unknown) => {
       this.#lastError = error
@@ -59,6 +82,7 @@ export class SnapshotArchiver {
     }
     untilDone(() => this.#make(), snapshotRetryMs, { signal: this.#stopped, failed }).then(() => {
       done()
+      this.#wait()
       this.#makeWhenDue()
       // It rejects when the primary has ended.
     }, done)
@@ -70,6 +94,7 @@ export class SnapshotArchiver {
     const logBytesBefore = this.#logBytes
     try {
       const snapshot = await this.#primary.snapshot(path)
+      this.#pendingFrameNo = (snapshot.lastFrameNo ?? -1) + 1
       await this.#storeLogs()
       const { lastFrameNo, byteLength } = snapshot
       const trace = () => ({
@@ -85,10 +110,14 @@ export class SnapshotArchiver {
         attempt('store a snapshot', limits, (signal) => store.putSnapshot(snapshot, { signal }))
       await traced(archiveChannel, trace, put)
       this.#logBytes -= logBytesBefore
+      clearTimeout(this.#timer)
+      this.#timer = undefined
+      this.#isLate = false
       this.#snapshotCount += 1
       this.#lastSnapshotFrameNo = lastFrameNo
       this.#lastError = undefined
     } finally {
+      this.#pendingFrameNo = undefined
       await removeTemporaryFile(path)
     }
   }

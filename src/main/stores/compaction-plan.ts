@@ -98,8 +98,9 @@ function remainsOf(
   { firstFrameNo }: CompactionRules,
 ): CompactionPlan['remains'] {
   const remains = new Map<LogFacts, LogFacts[]>()
+  const ofChain = new Set(chain)
   for (const log of logs) {
-    if (log.startFrameNo < firstFrameNo || chain.includes(log)) continue
+    if (log.startFrameNo < firstFrameNo || ofChain.has(log)) continue
     const cover = chain.find(
       ({ startFrameNo, nextFrameNo }) => startFrameNo < log.startFrameNo && nextFrameNo > log.startFrameNo,
     )
@@ -107,7 +108,9 @@ function remainsOf(
     // Whoever merged logs that go on further may be about to remove those: his one stays. So does one that can be taken
     // where the other one cannot.
     if (!log.isMerged || isWithin(log, cover)) {
-      remains.set(cover, [...(remains.get(cover) ?? []), log])
+      const list = remains.get(cover)
+      if (list === undefined) remains.set(cover, [log])
+      else list.push(log)
     }
   }
   return [...remains].map(([cover, list]) => ({ cover, logs: list }))

@@ -5,12 +5,11 @@
  * What it stored is not acknowledged, but it continues the history, and the newer one finds its next place taken.
  *
  * What may lie about besides, and is no part of it: a log that a paused primary appended, late, at a start frame where
-    if (!this.#at.isKept) this.#epochListed = undefined
-    // A store that fences appends itself holds no late ones.
-    this.#epochListed ??=
-      this.#store.fencesAppends === true ? Promise.resolve(0) : this.#store.currentEpoch(this.#limits)
-    const currentEpoch = this.#epochListed
-    currentEpoch.catch(() => {})
+ * the log of its successor had been pruned, or merged into another one. It begins before the end of the chain and does
+ * not continue it, so it is passed over. Only to somebody who stands at that very frame does it look right. So a log of an
+ * older epoch than the newest counts if the next log continues it: nothing ever continues a late log, because its primary
+ * finds itself fenced then. If none does, a merged log that covers the place counts instead, or (for a replica that was
+ * cut off for long: `isKept` false) a snapshot that goes further. A store that fences appends itself has no late logs.
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
@@ -47,6 +46,8 @@ export interface ChainOptions extends CallLimits {
   readonly logs?: readonly StoredLog[]
 }
 
+/** Logs behind the end of the chain of which something is read before their turn, at most. */
+const aheadMax = 16
 /** Times that logs may be removed between listing and reading them. */
 const relistsMax = 5
 
@@ -60,6 +61,8 @@ export class HistoryChain {
   #laterSnapshots: readonly StoredSnapshot[] | undefined
   #at: ChainStart
   #listed: readonly StoredLog[] | undefined
+  /** Of the first log listed that begins at the end of the chain or behind it. */
+  #behindIndex = 0
   /** There may be others besides. */
   #isPartial: boolean
   #isAll = false
@@ -86,11 +89,6 @@ export class HistoryChain {
   /** Of the next frame behind what was given out. */
   get nextFrameNo(): FrameNo {
     return this.#at.nextFrameNo
-  }
-
-  /** Bytes, as stored, of the logs that were listed and begin behind the present end of the chain. */
-  get bytesAhead(): number {
-    return this.#behind().reduce((sum, { byteLength }) => sum + byteLength, 0)
   }
 
   /** Where the newest log that was listed begins. */
@@ -146,6 +144,7 @@ export class HistoryChain {
   async #list(from?: FrameNo): Promise<void> {
     const logs = await this.#store.logs({ ...this.#limits, ...(from === undefined ? {} : { from }) })
     this.#listed = [...logs].sort((a, b) => a.startFrameNo - b.startFrameNo)
+    this.#behindIndex = 0
     this.#isPartial = false
     this.#isAll = from === undefined
     this.#epochListed = undefined
@@ -169,8 +168,15 @@ export class HistoryChain {
     }
   }
 
+  /** The first ones that begin at the end of the chain or behind it; there may be very many. */
   #behind(): readonly StoredLog[] {
-    return (this.#listed ?? []).filter(({ startFrameNo }) => startFrameNo >= this.#at.nextFrameNo)
+    const listed = this.#listed ?? []
+    while (
+      this.#behindIndex < listed.length &&
+      listed[this.#behindIndex]!.startFrameNo < this.#at.nextFrameNo
+    )
+      this.#behindIndex += 1
+    return listed.slice(this.#behindIndex, this.#behindIndex + aheadMax)
   }
 
   async #continuation(): Promise<Log | undefined> {
@@ -219,8 +225,11 @@ export class HistoryChain {
   }
 
   async #isContinued(log: Log): Promise<boolean> {
-    const next = this.#behind().find(({ startFrameNo }) => startFrameNo === log.nextFrameNo)
-    if (next === undefined) return false
+    // Behind what is left of the logs that were merged into it, if it is merged.
+    let index = this.#behindIndex
+    while (index < this.#listed!.length && this.#listed![index]!.startFrameNo < log.nextFrameNo) index += 1
+    const next = this.#listed![index]
+    if (next?.startFrameNo !== log.nextFrameNo) return false
     try {
       return (await this.#reads.look(next)).startChecksum === log.endChecksum
     } catch {

@@ -91,10 +91,11 @@ export function keyOf({
 
 function firstOf(listed: readonly StoredLog[], from: number): readonly StoredLog[] {
   let byteCount = 0
-  const end = listed.findIndex(({ byteLength }, at) => {
-    if (at < from) return false
-    byteCount += byteLength
-    return at > from && (byteCount > readAtOnce.bytes || at - from === readAtOnce.count)
-  })
-  return listed.slice(from, end === -1 ? listed.length : end)
+  let end = from
+  while (end < listed.length && end - from < readAtOnce.count) {
+    byteCount += listed[end]!.byteLength
+    if (end > from && byteCount > readAtOnce.bytes) break
+    end += 1
+  }
+  return listed.slice(from, end)
 }

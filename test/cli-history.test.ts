@@ -113,6 +113,30 @@ describe('mylibsql restore', () => {
   })
 })
 
+describe('mylibsql compact', () => {
+  it('merges logs; the newest state stays what it was', async () => {
+    const { code, out, err } = await commandLine.run(
+      ...['compact', url(), '--keep-hours', '0', '--span-minutes', '0.0005'],
+    )
+    expect(code, err).toBe(0)
+    expect(out).toMatch(/^Made \d+ merged logs, removed \d+ logs: [\d,]+ kB became [\d,]+ kB$/m)
+    const store = new FileStore(inFolder('history'))
+    const logs = await store.logs()
+    const counts = /^Made (\d+) merged logs, removed (\d+)/m.exec(out)!
+    expect(logs).toHaveLength(3 - Number(counts[2]))
+    await store.close()
+    const restored = await commandLine.run('restore', url(), inFolder('merged.db'))
+    expect(restored.code, restored.err).toBe(0)
+    expect(rowsIn(inFolder('merged.db'))).toEqual([1, 2])
+  })
+
+  it.each(['0', '-5', 'five'])('takes no span of %s minutes', async (span) => {
+    const { code, err } = await commandLine.run('compact', url(), `--span-minutes=${span}`)
+    expect(code).toBe(2)
+    expect(err).toContain('It must be a number of minutes, more than 0.')
+  })
+})
+
 describe('mylibsql prune', () => {
   it('removes what is not kept, and says how much', async () => {
     const store = new FileStore(inFolder('history'))

@@ -1,12 +1,14 @@
-/** The commands on what a store holds: `list`, `restore`, `prune`. None of them makes a store. */
+/** The commands on what a store holds: `list`, `restore`, `compact`, `prune`. None of them makes a store. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type FrameNo, prune, restore, type Store } from '../main/index.js'
+import { compact, type FrameNo, prune, restore, type Store } from '../main/index.js'
 import { untilInterrupted } from './interruption.js'
 import { startProgress } from './progress.js'
 import { megabytes } from './report.js'
 import { openStore, storeUrl } from './store-url.js'
 import { table } from './table.js'
 
+const minuteMs = 60_000
+const hourMs = 60 * minuteMs
 const storeText = 'file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX'
 
 export function addStoreCommands(program: Command): void {
@@ -33,6 +35,23 @@ export function addStoreCommands(program: Command): void {
       withStore(url, (store, signal) => restoreTo(store, path, at, signal)),
     )
   program
+    .command('compact')
+    .description('Merge the logs of each span into one: what can be restored becomes as coarse as the spans')
+    .argument('<store>', storeText, storeUrl)
+    .addOption(
+      new Option('--keep-hours <n>', 'logs of so many hours stay as they are').default(1).argParser(hours),
+    )
+    .addOption(
+      new Option('--span-minutes <n>', 'logs of so many minutes by the clock become one')
+        .default(5)
+        .argParser(minutes),
+    )
+    .action((url: string, { keepHours, spanMinutes }: { keepHours: number; spanMinutes: number }) =>
+      withStore(url, (store, signal) =>
+        compacted(store, Math.round(keepHours * hourMs), Math.round(spanMinutes * minuteMs), signal),
+      ),
+    )
+  program
     .command('prune')
     .description('Remove what no restore needs any more')
     .argument('<store>', storeText, storeUrl)
@@ -44,7 +63,7 @@ export function addStoreCommands(program: Command): void {
     )
     .action((url: string, { keepHours, keepSnapshots }: { keepHours: number; keepSnapshots: number }) =>
       withStore(url, async (store, signal) => {
-        const keepMs = Math.round(keepHours * 3_600_000)
+        const keepMs = Math.round(keepHours * hourMs)
         const { snapshotCount, logCount, byteCount } = await prune(store, { keepMs, keepSnapshots, signal })
         return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${megabytes(byteCount)}`
       }),
@@ -111,6 +130,23 @@ async function restoreTo(
   }
 }
 
+async function compacted(store: Store, keepMs: number, spanMs: number, signal: AbortSignal): Promise<string> {
+  const progress = startProgress('merging', 0)
+  try {
+    const { mergedCount, removedCount, byteCountBefore, byteCountAfter } = await compact(store, {
+      keepMs,
+      spanMs,
+      signal,
+      onProgress: ({ bytesDone, bytesTotal }) =>
+        progress.update(bytesDone, `${megabytes(bytesDone)} of ${megabytes(bytesTotal)}`, bytesTotal),
+    })
+    const sizes = `${kilobytes(byteCountBefore)} kB became ${kilobytes(byteCountAfter)} kB`
+    return `Made ${mergedCount} merged logs, removed ${removedCount} logs: ${sizes}`
+  } finally {
+    progress.stop()
+  }
+}
+
 function kilobytes(byteCount: number): string {
   return Math.ceil(byteCount / 1000).toLocaleString('en')
 }
@@ -125,8 +161,15 @@ function moment(text: string): FrameNo | Date {
 
 function hours(text: string): number {
   const value = Number(text)
-  if (text.trim() !== '' && value >= 0 && Number.isSafeInteger(Math.round(value * 3_600_000))) return value
+  if (text.trim() !== '' && value >= 0 && Number.isSafeInteger(Math.round(value * hourMs))) return value
   throw new InvalidArgumentError('It must be a number of hours from 0 up.')
+}
+
+function minutes(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && value * minuteMs >= 1 && Number.isSafeInteger(Math.round(value * minuteMs)))
+    return value
+  throw new InvalidArgumentError('It must be a number of minutes, more than 0.')
 }
 
 function positive(text: string): number {

@@ -1,9 +1,9 @@
 // Three primaries take one store from each other, again and again. Every call waits for its turn before it takes place
 // and before its answer comes, and whose turn it is, is chance; some calls fail, answers get lost, what was given up for
-// late takes place after all, and what snapshots have made superfluous is pruned. In the end every write that was
+// late takes place after all, logs are merged by two at once, and what snapshots have made superfluous is pruned. In the end every write that was
 // acknowledged is in the history, once and in order.
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
-import { MylibsqlError, Primary } from 'mylibsql'
+import { compact, MylibsqlError, Primary, prune } from 'mylibsql'
 import { expect, it } from 'vitest'
 import { blankStore, column } from '../support/archived.js'
 import { type ControlledStore, storeError } from '../support/controlled-store.js'
@@ -52,26 +52,15 @@ class Turns {
 }
 
 /** A connection to the store on which nothing is certain. */
-function unreliable(store: ControlledStore, turns: Turns, random: Random): ControlledStore {
+function unreliable(store: ControlledStore, turns: Turns, random: Random, chance = 0.03): ControlledStore {
   const view = store.view()
   const hook = (probability: number, message: string) => async () => {
     await turns.wait()
     if (!turns.isOver && random.chance(probability)) throw storeError(message)
   }
-  view.hooks.before = hook(0.03, 'not reached')
-  view.hooks.after = hook(0.03, 'the answer is lost')
+  view.hooks.before = hook(chance, 'not reached')
+  view.hooks.after = hook(chance, 'the answer is lost')
   return view
-}
-
-/** Removes what the newest snapshot has made superfluous. */
-async function prune(store: ControlledStore): Promise<void> {
-  const [snapshots, logs] = [await store.snapshots(), await store.logs()]
-  const newest = snapshots.at(-1)!
-  const next = (newest.lastFrameNo ?? -1) + 1
-  const covered = logs.filter(
-    (_, index) => (logs[index + 1]?.startFrameNo ?? Number.POSITIVE_INFINITY) <= next,
-  )
-  await store.remove([...snapshots.slice(0, -1), ...covered])
 }
 
 it('every acknowledged write is in the history, once and in order', async () => {
@@ -83,7 +72,7 @@ it('every acknowledged write is in the history, once and in order', async () => 
     const turns = new Turns()
     const acknowledged: number[] = []
     const problems: unknown[] = []
-    let [writeCount, openCount, pruneCount] = [0, 0, 0]
+    let [writeCount, openCount, pruneCount, mergedCount, removedCount] = [0, 0, 0, 0, 0]
 
     const write = async (primary: Primary): Promise<void> => {
       const n = ++writeCount
@@ -119,13 +108,27 @@ it('every acknowledged write is in the history, once and in order', async () => 
     const pruning = async (): Promise<void> => {
       while (!turns.isOver) {
         await turns.wait()
-        await delay(random.integer(1, 50))
-        await prune(store)
+        await delay(random.integer(1, 1000))
+        await prune(store, { keepSnapshots: 1 })
         pruneCount += 1
       }
     }
+    const compacting = async (): Promise<void> => {
+      while (!turns.isOver) {
+        await delay(random.integer(50, 400))
+        const spanMs = random.integer(1, 400)
+        try {
+          const result = await compact(unreliable(store, turns, random, 0.003), { keepMs: 0, spanMs })
+          mergedCount += result.mergedCount
+          removedCount += result.removedCount
+        } catch (error) {
+          if (!(error instanceof MylibsqlError) || error.code !== 'ERR_STORE') problems.push(error)
+        }
+      }
+    }
 
-    await Promise.all([turns.run(random), pruning(), ...Array.from({ length: primaryCount }, live)])
+    const lives = Array.from({ length: primaryCount }, live)
+    await Promise.all([turns.run(random), pruning(), compacting(), compacting(), ...lives])
     if (problems.length > 0) throw problems[0]
     const last = await Primary.open({ store })
     const again = await Primary.open({ store: store.view() })
@@ -135,7 +138,7 @@ it('every acknowledged write is in the history, once and in order', async () => 
     await again.close()
     console.log(
       `${turns.count} turns: ${openCount} primaries, ${store.holders.length} epochs, ${pruneCount} prunings, ` +
-        `${(await store.snapshots()).length} snapshots, ${acknowledged.length} of ${writeCount} writes acknowledged, ` +
+        `${mergedCount} logs merged and ${removedCount} removed, ${(await store.snapshots()).length} snapshots, ${acknowledged.length} of ${writeCount} writes acknowledged, ` +
         `${history.length} in the history`,
     )
     expect(new Set(history).size).toBe(history.length)

@@ -15,6 +15,7 @@ import {
   type StoredLog,
   type StoredSnapshot,
 } from 'mylibsql'
+import { checkReplaces } from '../../dist/main/stores/log-positions.js'
 import { decodeLogHeader, encodeLogHeader } from '../../src/protocol/log-format.js'
 
 interface StoredBytes {
@@ -180,16 +181,35 @@ export class ControlledStore implements Store {
   }
 
   replaceLog(log: Log, limits: CallLimits = {}): Promise<StoredLog> {
-    return this.#call('replaceLog', limits, async () => this.#putLog(await log.bytes()))
+    return this.#call('replaceLog', limits, async () => {
+      const { logs } = this.#contents
+      for (;;) {
+        const there = logs.get(log.startFrameNo)
+        if (there === undefined) throw notFound(`log ${log.startFrameNo}`)
+        const found = await Log.from(there.bytes.slice())
+        const isMeant = await checkReplaces(log, found, `log ${log.startFrameNo}`)
+        const bytes = await log.bytes()
+        // Looking and replacing are one step: what has come in between is looked at too.
+        if (logs.get(log.startFrameNo) !== there) continue
+        return isMeant ? this.#putLog(bytes) : describeLog(log.startFrameNo, there)
+      }
+    })
   }
 
   remove(objects: readonly (StoredLog | StoredSnapshot)[], limits: CallLimits = {}): Promise<void> {
     return this.#call('remove', limits, () => {
       for (const object of objects) {
-        if ('startFrameNo' in object) this.#contents.logs.delete(object.startFrameNo)
+        if ('startFrameNo' in object) this.#removeLog(object)
         else this.#contents.snapshots.delete(object.lastFrameNo ?? -1)
       }
     })
+  }
+
+  /** Not another one that has taken its place. */
+  #removeLog({ startFrameNo, byteLength, storedAt }: StoredLog): void {
+    const there = this.#contents.logs.get(startFrameNo)
+    if (there?.bytes.byteLength !== byteLength || there.storedAt.getTime() !== storedAt.getTime()) return
+    this.#contents.logs.delete(startFrameNo)
   }
 
   async close(): Promise<void> {
@@ -213,7 +233,7 @@ export class ControlledStore implements Store {
   }
 
   #putLog(bytes: Uint8Array): StoredLog {
-    const { startFrameNo } = decodeLogHeader(bytes.subarray(0, 112), {}, bytes.byteLength)
+    const { startFrameNo } = decodeLogHeader(bytes, {}, bytes.byteLength)
     const stored = { bytes, storedAt: new Date() }
     this.#contents.logs.set(startFrameNo, stored)
     for (const wake of this.#contents.followers) wake()
@@ -251,7 +271,7 @@ function notFound(id: string): MylibsqlError {
 }
 
 function withEpoch(bytes: Uint8Array, epoch: number): Uint8Array {
-  const header = decodeLogHeader(bytes.subarray(0, 112), {}, bytes.byteLength)
+  const header = decodeLogHeader(bytes, {}, bytes.byteLength)
   const stamped = bytes.slice()
   stamped.set(encodeLogHeader({ ...header, epoch }))
   return stamped

@@ -88,10 +88,7 @@ export class Compactor {
     readonly onProgress?: CompactOptions['onProgress'] | undefined
     readonly at?: readonly number[]
   }): Promise<CompactResult> {
-    const snapshots = await this.#store.snapshots(limits)
-    if (snapshots.length === 0)
-      return { mergedCount: 0, removedCount: 0, byteCountBefore: 0, byteCountAfter: 0 }
-    const { groups, remains } = await this.#plan(snapshots, limits)
+    const { snapshots, groups, remains } = await this.#plan(limits)
     const frameNos = [...snapshots.map(nextFrameNoOf), ...at]
     const bytesTotal = groups.flat().reduce((sum, { stored }) => sum + stored.byteLength, 0)
     let bytesDone = 0
@@ -113,15 +110,21 @@ export class Compactor {
     return { ...counts, byteCountBefore, byteCountAfter: bytesOf(made) }
   }
 
-  async #plan(snapshots: readonly StoredSnapshot[], limits: CallLimits): Promise<CompactionPlan> {
+  async #plan(
+    limits: CallLimits,
+  ): Promise<CompactionPlan & { readonly snapshots: readonly StoredSnapshot[] }> {
     for (let planNo = 1; ; planNo++) {
+      const snapshots = await this.#store.snapshots(limits)
       const listed = await this.#store.logs(limits)
       const epoch = await this.#store.currentEpoch(limits)
+      // One that was stored when what comes behind it had been pruned already is of no use to anybody.
+      const oldest = snapshots.find((one) => (listed[0]?.startFrameNo ?? 0) <= nextFrameNoOf(one))
+      if (oldest === undefined) return { snapshots, groups: [], remains: [] }
       try {
         const { keepMs, spanMs, maxBytes } = this.#rules
-        const firstFrameNo = nextFrameNoOf(snapshots[0]!)
         const sizes = { beforeMs: Date.now() - keepMs, spanMs, maxBytes }
-        return planCompaction(await this.#known.of(listed, limits), { epoch, firstFrameNo, ...sizes })
+        const rules = { epoch, firstFrameNo: nextFrameNoOf(oldest), ...sizes }
+        return { snapshots, ...planCompaction(await this.#known.of(listed, limits), rules) }
       } catch (error) {
         if (!isGap(error) || planNo === plansMax) throw error
       }

@@ -1,5 +1,5 @@
 /** What every store promises about logs that take the place of others (src/main/stores/store.ts, replaceLog). */
-import { Log, type Store, type StoredLog } from 'mylibsql'
+import { compact, Log, Snapshot, type Store, type StoredLog } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { expectCode } from '../support/errors.js'
 import { chain, logAt, type StoreUnderTest } from './contract.js'
@@ -100,6 +100,27 @@ export function describeReplacing(name: string, open: () => Promise<StoreUnderTe
       await store.replaceLog(known)
       const whole = await logAt(0, { frameCount: 6 })
       await expectCode(store.replaceLog(whole), 'ERR_LINEAGE')
+    })
+
+    it('is compacted, by two at once too', async () => {
+      const { store, reopen } = await open()
+      const blank = await Snapshot.blank({ pageSize: 512 })
+      await store.putSnapshot(blank)
+      await blank.close()
+      for (let epoch = 0; epoch < 3; epoch++) await store.claimEpoch('test')
+      const logs = await chain(9)
+      await appended(store, logs)
+      const other = await reopen()
+      const options = { keepMs: 0, spanMs: 1 }
+      const results = await Promise.all([compact(store, options), compact(other, options)])
+      expect(results.some(({ mergedCount }) => mergedCount === 1)).toBe(true)
+      await compact(other, options)
+      const list = await store.logs()
+      expect(list.map(({ startFrameNo }) => startFrameNo)).toEqual([0, 16])
+      const log = await store.readLog(list[0]!)
+      expect(log).toMatchObject({ isMerged: true, nextFrameNo: 16, endChecksum: logs[7]!.endChecksum })
+      expect(log.boundaries).toHaveLength(7)
+      expect(await compact(store, options)).toMatchObject({ mergedCount: 0, removedCount: 0 })
     })
 
     it('removes nothing that has taken the place of what was to be removed', async () => {

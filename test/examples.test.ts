@@ -66,7 +66,7 @@ async function ask(url: string, init?: RequestInit): Promise<{ status: number; b
 }
 
 it('follow: a replica in another process answers with the write whose token it is given', async () => {
-  const folder = temporaryFolder()
+  const folder = join(temporaryFolder(), 'made', 'by', 'the', 'example')
   const primary = new Example(transpiled('follow/primary.ts'), folder)
   const primaryUrl = await primary.says()
   const replica = new Example(transpiled('follow/replica.ts'), folder)
@@ -139,7 +139,7 @@ class Client {
 
 /** A primary, another one that stands by, and a client that writes to them. */
 async function startFailover() {
-  const folder = temporaryFolder()
+  const folder = join(temporaryFolder(), 'made', 'by', 'the', 'example')
   const program = transpiled('failover/server.ts')
   const first = new Example(program, folder)
   const firstUrl = await first.says()

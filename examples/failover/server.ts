@@ -13,6 +13,7 @@
  * the one that is there.
  */
 import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -26,6 +27,7 @@ let database: Primary | Replica = watchedUrl === undefined ? await openPrimary()
 
 async function openPrimary(): Promise<Primary> {
   // A history begins with a snapshot: here with the blank database.
+  await mkdir(folder, { recursive: true })
   if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
   const primary = await Primary.open({ store, checkpoint })
   await primary.run('CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)')

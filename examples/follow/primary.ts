@@ -8,6 +8,7 @@
  * The token is for a reader who wants to see this write: see replica.ts.
  */
 import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -17,6 +18,7 @@ const [folder = 'store', port = '0'] = process.argv.slice(2)
 const store = new FileStore(folder)
 
 // A history begins with a snapshot: here with the blank database.
+await mkdir(folder, { recursive: true })
 if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
 
 // Writes are stored together, 10 ms after the first one of them at the latest.

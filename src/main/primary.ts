@@ -93,7 +93,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     logs: readonly Log[] = [],
     options?: PrimaryOptions,
   ): Promise<Primary<P>> {
-    const { database, position, archive } = isArchived(source)
+    const { database, position, archive } = isArchived(source, logs, options)
       ? await openArchived(source)
       : { archive: undefined, ...(await OpenDatabase.open('primary', source, logs, options)) }
     return new Primary<P>(database, position, archive)

@@ -92,6 +92,25 @@ describe('opening', () => {
       'Option "intervalMs" of checkpoint must be milliseconds from 1 to 2147483647, got number 0',
     ],
     [
+      'a store',
+      () => Primary.open(new ControlledStore() as never),
+      'Primary.open takes a store as an option: Primary.open({ store })',
+    ],
+    [
+      'what would be ignored',
+      () => Primary.open({ store: new ControlledStore() } as never, [], { readers: 1 }),
+      'Primary.open({ store }) takes nothing else: all options stand beside "store"',
+    ],
+    [
+      'a first snapshot',
+      async () => {
+        await using snapshot = await Snapshot.blank()
+        await Primary.open({ store: new ControlledStore(), snapshot: snapshot as never })
+      },
+      'Option "snapshot" of Primary.open must be a schedule { everyBytes, everyMs, timeoutMs } ' +
+        '(a first snapshot: store.putSnapshot), got an instance of Snapshot',
+    ],
+    [
       'everyBytes',
       () => Primary.open({ store: new ControlledStore(), snapshot: { everyBytes: 0 } }),
       'Option "everyBytes" of snapshot must be a positive integer, got number 0',

@@ -190,6 +190,9 @@ describe('restore', () => {
       expect(await rejection(restore(store, target, options))).toBeInstanceOf(TypeError)
     }
     // @ts-expect-error: JavaScript callers
+    const { message } = await rejection(restore(store, target, { at: '2026-01-31' }))
+    expect(message).toBe(`Option "at" of restore must be a frame number or a Date, got string '2026-01-31'`)
+    // @ts-expect-error: JavaScript callers
     expect(await rejection(restore({}, target))).toBeInstanceOf(TypeError)
     expect(existsSync(target)).toBe(false)
   })

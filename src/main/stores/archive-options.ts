@@ -18,6 +18,7 @@ import {
   wrong,
 } from '../arguments.js'
 import type { PrimaryOptions } from '../open-database.js'
+import { Snapshot } from '../snapshot.js'
 import { type CompactRules, compactChecks } from './compact-rules.js'
 import { type PruneOptions, pruneChecks } from './prune-options.js'
 import type { Store } from './store.js'
@@ -81,6 +82,9 @@ export interface ArchiveSchedule {
   readonly retention?: Required<RetentionSchedule> | undefined
 }
 
+const scheduleNotSnapshot =
+  'a schedule { everyBytes, everyMs, timeoutMs } (a first snapshot: store.putSnapshot)'
+
 /** For checkOptions, as those of other options. */
 export const archiveChecks = {
   checkpoint: (value: unknown) =>
@@ -94,8 +98,11 @@ export const archiveChecks = {
       },
       'checkpoint',
     ),
-  snapshot: (value: unknown) =>
-    checkOptions(
+  snapshot: (value: unknown) => {
+    // A snapshot has no property of its own, and would pass for options without any.
+    if (value instanceof Snapshot)
+      throw wrong('Option "snapshot" of Primary.open', scheduleNotSnapshot, value)
+    return checkOptions(
       value,
       {
         everyBytes: withDefault(orInfinity(checkPositiveInteger), snapshotEveryBytesDefault),
@@ -103,7 +110,8 @@ export const archiveChecks = {
         timeoutMs: withDefault(checkTimeoutMs, snapshotTimeoutMsDefault),
       },
       'snapshot',
-    ),
+    )
+  },
   compaction: optional((value: unknown) =>
     checkOptions(
       value,

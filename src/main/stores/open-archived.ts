@@ -3,7 +3,8 @@ import { hostname } from 'node:os'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkOptions } from '../arguments.js'
-import { OpenDatabase, type OpenOptions, primaryChecks } from '../open-database.js'
+import type { Log } from '../log.js'
+import { OpenDatabase, type OpenOptions, type PrimaryOptions, primaryChecks } from '../open-database.js'
 import type { Replica } from '../replica.js'
 import { makeReplica } from '../role-change.js'
 import { type ArchivedPrimaryOptions, archiveChecks, checkStore } from './archive-options.js'
@@ -12,9 +13,21 @@ import { attempt } from './attempts.js'
 import { openHistory } from './history.js'
 import type { Store } from './store.js'
 
-/** Whether the first argument of `Primary.open` is options with a store, and no snapshot. */
-export function isArchived(value: object): value is ArchivedPrimaryOptions {
-  return typeof value === 'object' && value !== null && 'store' in value
+/**
+ * Whether the first argument of `Primary.open` is options with a store, and no snapshot. Throws TypeError for a store
+ * itself, and for arguments behind such options, which would be ignored.
+ */
+export function isArchived(
+  value: object,
+  logs: readonly Log[],
+  options: PrimaryOptions | undefined,
+): value is ArchivedPrimaryOptions {
+  if (typeof value !== 'object' || value === null) return false
+  if ('claimEpoch' in value)
+    throw new TypeError('Primary.open takes a store as an option: Primary.open({ store })')
+  if (!('store' in value)) return false
+  if (options === undefined && Array.isArray(logs) && logs.length === 0) return true
+  throw new TypeError('Primary.open({ store }) takes nothing else: all options stand beside "store"')
 }
 
 /**

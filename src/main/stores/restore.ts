@@ -179,13 +179,15 @@ class Restore {
 function checkFree(path: string): void {
   for (const taken of [path, `${path}-wal`, `${path}-journal`]) {
     if (!existsSync(taken)) continue
-    const message = `${taken} exists, so nothing is restored to ${path}: remove it, or choose another path`
+    const place = taken === path ? 'there' : `to ${path}`
+    const message = `${taken} exists, so nothing is restored ${place}: remove it, or choose another path`
     throw new MylibsqlError('ERR_PATH_EXISTS', message, { path: taken })
   }
 }
 
 function checkAt(value: unknown, name: string): FrameNo | Date {
-  if (!(value instanceof Date)) return checkFrameNo(value, name)
-  if (Number.isNaN(value.getTime())) throw wrong(name, 'a frame number or a valid Date', value)
+  if (typeof value === 'number') return checkFrameNo(value, name)
+  if (!(value instanceof Date)) throw wrong(name, 'a frame number or a Date', value)
+  if (Number.isNaN(value.getTime())) throw new TypeError(`${name} is an invalid Date`)
   return value
 }

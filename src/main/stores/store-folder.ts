@@ -230,7 +230,7 @@ export class StoreFolder {
   }
 
   #missing(cause?: unknown): MylibsqlError {
-    const message = `There is no store at ${this.path}: a primary makes it when it opens with a FileStore that may create it`
+    const message = `There is no store at ${this.path}: check the path. The first write makes one, such as store.putSnapshot(snapshot), unless { create: false } forbids it`
     return new MylibsqlError('ERR_STORE', message, { path: this.path }, { cause })
   }
 

@@ -11,7 +11,7 @@ const ack = await primary.run('INSERT INTO users (name) VALUES (?)', ['Alice'])
 await ack.durable()
 const beforeBob = new Date()
 
-// A replica, in this process or another one, that follows the store. It reads what was written as soon as it waits for it.
+// A replica, in this process or another one, that follows the store. After waitFor it reads what was written.
 const replica = await Replica.follow(store)
 const { frameNo } = await primary.run('INSERT INTO users (name) VALUES (?)', ['Bob'])
 await replica.waitFor(frameNo)

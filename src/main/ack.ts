@@ -12,7 +12,7 @@ const columnar = -2
  *
  * The result can be looked at at once; other readers of the primary see the write already. `durable()` resolves
  * when every frame up to the write's last one was saved: by the `saveLog` of a checkpoint resolving, or by
- * `Frames.ackReplicated`.
+ * `Frames.ackReplicated`; of a primary with a store: when the store has it, and no newer primary had taken over.
  *
  * An Ack is deliberately no thenable: `await primary.run(...)` gives the Ack, it does not wait for durability.
  *
@@ -74,8 +74,9 @@ export class Ack<T> {
   }
 
   /**
-   * Resolves with the result when the write is durable. Rejects with ERR_CLOSED when the primary closes before, with
-   * ERR_WORKER_EXITED when its thread ends before.
+   * Resolves with the result when the write is durable, however long that takes. Rejects with ERR_CLOSED when the primary
+   * closes before, with ERR_WORKER_EXITED or ERR_WAL_RESET when its thread fails before, with ERR_FENCED when a newer primary
+   * has taken the store over before: then the write may be in the history or not.
    */
   async durable(): Promise<T> {
     await this.#commit.durability.wait(this.frameNo)

@@ -9,7 +9,7 @@ import { runTask } from './task-pool.js'
 export interface CallOptions {
   /** Gives the call up; it rejects with the signal's reason. */
   signal?: AbortSignal
-  /** Gives the call up after this long; it rejects with ERR_TIMEOUT. Default: no limit. */
+  /** Gives the call up after so many milliseconds; it rejects with ERR_TIMEOUT. Default: no limit. */
   timeoutMs?: number
   /** False: a write is refused with ERR_BUSY instead of waiting when the queue is full (`requestsMax`). Default true. */
   wait?: boolean

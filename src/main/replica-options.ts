@@ -16,6 +16,6 @@ export interface FollowOptions extends ReplicaOptions {
 export interface WaitForOptions {
   /** Ends the wait; it rejects with the signal's reason. */
   signal?: AbortSignal
-  /** Rejects with ERR_TIMEOUT after this long. Default 30,000 ms. */
+  /** Rejects with ERR_TIMEOUT after so many milliseconds. Default 30,000 ms. */
   timeoutMs?: number
 }

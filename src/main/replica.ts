@@ -217,9 +217,9 @@ export class Replica {
   }
 
   /**
-   * Resolves once the frame is applied: with the `frameNo` of an Ack it gives read-your-writes.
+   * Resolves once the frame is applied: with the `frameNo` of an Ack it gives read-your-writes. Undefined: at once.
    *
-   * @throws the signal's reason, ERR_TIMEOUT, ERR_CLOSED
+   * @throws the signal's reason, ERR_TIMEOUT, ERR_CLOSED; what has ended the following of a store, such as ERR_LINEAGE
    */
   async waitFor(frameNo: FrameNo | undefined, options?: WaitForOptions): Promise<void> {
     this.#check()
@@ -247,7 +247,8 @@ export class Replica {
 
   /**
    * Makes a primary of this replica, which keeps its thread and its file. This object is closed by it. Nothing checks
-   * whether another primary is still writing: that is the application's to know.
+   * whether another primary is still writing: that is the application's to know. It has no store, even when the replica
+   * followed one: see `promote`.
    */
   async intoPrimary(): Promise<Primary> {
     this.#check()
@@ -260,8 +261,8 @@ export class Replica {
   /**
    * Takes over the store that this replica follows: claims the next epoch, which fences the primary before, applies what
    * that one was acknowledged, and goes on as the primary of the store, as `Primary.open({ store })` would, with the
-   * thread and file that are open. This object is closed by it. When it fails, the replica goes on following; the primary
-   * before may be fenced all the same.
+   * thread and file that are open; with default limits and without procedures, unless the replica was a primary before. This
+   * object is closed by it. When it fails, the replica goes on following; the primary before may be fenced all the same.
    *
    * @example const primary = await replica.promote({ checkpoint: { intervalMs: 10 } })
    * @throws ERR_REFUSED when it follows no store; ERR_STORE; as follow

@@ -41,7 +41,7 @@ export interface SnapshotSchedule {
   everyBytes?: number
   /** Milliseconds since the last one, if something was written since; Infinity: never. Default Infinity. */
   everyMs?: number
-  /** How long one attempt to store one may take; then there is another one, later. Default one hour. */
+  /** How long one attempt to store one may take; then there is another one, later. Default 3,600,000 ms. */
   timeoutMs?: number
 }
 
@@ -53,7 +53,7 @@ export interface CompactionSchedule extends CompactRules {
 
 /** When the store is pruned, as `prune(store)` does. */
 export interface RetentionSchedule extends Omit<PruneOptions, 'signal'> {
-  /** Pause between two runs. Default one hour. */
+  /** Pause between two runs. Default 3,600,000 ms. */
   everyMs?: number
 }
 

@@ -31,12 +31,13 @@ const unusable = new Set<unknown>([
 ])
 
 /**
- * Removes snapshots and logs that neither the newest state nor a restore within the last `keepMs` needs.
+ * Removes snapshots and logs that neither the newest state nor a restore within the last `keepMs` needs. Without options
+ * only the newest state stays, and what the newest two snapshots need.
  *
  * What stays begins with one snapshot, the anchor: it is at least as old as the window, `keepSnapshots` count from it,
  * and it was read and found whole, and the logs to go on from it, before anything older goes; otherwise the anchor is an
  * older one. A log that it stands in the midst of is given a boundary there (see `Log.merge`). Logs that end before the
- * anchor go, and are read for it; logs behind it stay. Epochs stay for ever: a primary that was paused and appends where
+ * anchor go, and are read for it; logs behind it stay. The newest epochs stay: a primary that was paused and appends where
  * something was pruned is not acknowledged, because its epoch is no longer the newest, and what it wrote there is in no
  * chain (the next prune removes it). Safe beside a running primary, followers and other prunes; interrupted, it leaves at
  * most logs that the next one removes. A store without snapshots is left as it is.

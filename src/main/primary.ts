@@ -27,7 +27,7 @@ import { Writes } from './writes.js'
 /**
  * A database that is written to. All writes run in one worker thread, in the order in which they are made; the
  * calling thread is never blocked. What is written exists in the working file only until it is saved: by
- * `checkpoint`, or by acknowledging frames.
+ * `checkpoint`, by acknowledging frames, or by its store.
  *
  * @example
  * const primary = await Primary.open(snapshot)

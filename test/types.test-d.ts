@@ -52,6 +52,12 @@ export function opening(): void {
     Primary<Procedures>
   >()
   expectTypeOf(Replica.open(snapshot, [log], { path: url, readers: 2 })).resolves.toEqualTypeOf<Replica>()
+  expectTypeOf(Replica.open<Procedures>(snapshot, [], { procedures: url })).resolves.toEqualTypeOf<
+    Replica<Procedures>
+  >()
+  expectTypeOf<Replica<Procedures>['promote']>().returns.resolves.toEqualTypeOf<Primary<Procedures>>()
+  expectTypeOf<Replica<Procedures>['intoPrimary']>().returns.resolves.toEqualTypeOf<Primary<Procedures>>()
+  expectTypeOf<Primary<Procedures>['intoReplica']>().returns.resolves.toEqualTypeOf<Replica<Procedures>>()
   expectTypeOf(init('')).resolves.toEqualTypeOf<InitResult>()
   expectTypeOf(init(async (c) => c.exec(''), { pageSize: 512 })).resolves.toEqualTypeOf<InitResult>()
   expectTypeOf<InitResult>().toEqualTypeOf<{ readonly snapshot: Snapshot; readonly log: Log }>()
@@ -75,8 +81,6 @@ export function opening(): void {
   void Primary.open(snapshot, [], { reader: 1 })
   // @ts-expect-error a module is named by URL
   void Primary.open(snapshot, [], { procedures: './procedures.js' })
-  // @ts-expect-error replicas run no procedures
-  void Replica.open(snapshot, [], { procedures: url })
   // @ts-expect-error objects are made by open
   new Primary()
   // @ts-expect-error objects are made by open

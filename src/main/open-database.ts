@@ -28,7 +28,6 @@ import { Cancellations, interruptRepeatedly } from './cancellations.js'
 import { Log } from './log.js'
 import { withLogFiles } from './log-files.js'
 import { ReaderPool } from './reader-pool.js'
-import type { RequestLimits } from './request-queue.js'
 import { Snapshot } from './snapshot.js'
 import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
@@ -70,17 +69,14 @@ export interface PrimaryOptions extends OpenOptions {
 }
 
 const readersMax = 4
-const common = {
+/** @internal Checks of all options of `Primary.open`, and of `Replica.open`: each can become the other. */
+export const openChecks = {
   path: optional(checkPath),
   readers: withDefault(checkPositiveInteger, Math.min(readersMax, Math.max(1, availableParallelism() - 1))),
   safeIntegers: withDefault(checkBoolean, false),
   busyTimeoutMs: withDefault(checkTimeoutMs, busyTimeoutMsDefault),
   idleTimeoutMs: withDefault(checkTimeoutMs, idleTimeoutMsDefault),
   closeTimeoutMs: withDefault(checkTimeoutMs, closeTimeoutMsDefault),
-}
-/** @internal Checks of all options of `Primary.open`. */
-export const primaryChecks = {
-  ...common,
   unsavedBytesMax: withDefault(checkPositiveInteger, unsavedBytesMaxDefault),
   subscriberBytesMax: withDefault(checkPositiveInteger, subscriberBytesMaxDefault),
   requestsMax: withDefault(checkPositiveInteger, requestsMaxDefault),
@@ -89,6 +85,9 @@ export const primaryChecks = {
   procedures: optional(checkModuleUrl),
 }
 
+/** The options of an opening, checked, with defaults. */
+export type OpenSettings = ReturnType<typeof checkOptions<typeof openChecks>>
+
 export class OpenDatabase {
   readonly thread: ActorThread
   readonly readers: ReaderPool
@@ -96,9 +95,7 @@ export class OpenDatabase {
   readonly path: string
   readonly pageSize: number
   /** To open another one in its place. */
-  readonly options: OpenOptions & { readonly closeTimeoutMs: number }
-  readonly requestLimits: RequestLimits
-  readonly subscriberBytesMax: number
+  readonly options: OpenSettings
   readonly #files: OpenFiles
   readonly #connectionId: number
   #closing: Promise<void> | undefined
@@ -109,11 +106,8 @@ export class OpenDatabase {
     cancellations: Cancellations,
     files: OpenFiles,
     { pageSize, connectionId }: OpenReply,
-    options: OpenDatabase['options'],
-    limits: RequestLimits & Pick<Required<PrimaryOptions>, 'subscriberBytesMax'>,
+    options: OpenSettings,
   ) {
-    this.requestLimits = limits
-    this.subscriberBytesMax = limits.subscriberBytesMax
     this.thread = thread
     this.readers = readers
     this.cancellations = cancellations
@@ -129,16 +123,15 @@ export class OpenDatabase {
     role: Role,
     snapshot: Snapshot,
     logs: readonly Log[],
-    options: PrimaryOptions | undefined,
+    options: PrimaryOptions | OpenSettings | undefined,
   ): Promise<{ database: OpenDatabase; position: Position }> {
     const method = role === 'primary' ? 'Primary.open' : 'Replica.open'
     checkInstance(snapshot, Snapshot, 'snapshot')
     if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
     const list = logs.map((log: unknown, index) => checkInstance(log, Log, `logs[${index}]`))
-    const checked = checkOptions(options, role === 'primary' ? primaryChecks : common, method)
-    const limits = { ...defaultLimits, ...checked } as typeof defaultLimits
+    const checked = checkOptions(options, openChecks, method)
     const path = checked.path ?? (await temporaryPath('.sqlite'))
-    const { safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs } = checked
+    const { safeIntegers, busyTimeoutMs, idleTimeoutMs } = checked
     const logPathPrefix = await temporaryPath('.log-')
     const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
@@ -156,25 +149,18 @@ export class OpenDatabase {
             safeIntegers,
             busyTimeoutMs,
             idleTimeoutMs,
-            unsavedBytesMax: limits.unsavedBytesMax,
-            subscriberBytesMax: limits.subscriberBytesMax,
-            proceduresUrl: limits.procedures?.href,
+            unsavedBytesMax: checked.unsavedBytesMax,
+            subscriberBytesMax: checked.subscriberBytesMax,
+            proceduresUrl: checked.procedures?.href,
             cancelTable: cancellations.table.buffer,
             doorbell: thread.doorbell,
-            polling: pollingOf(limits.spin),
+            polling: pollingOf(checked.spin),
           }),
         ),
       )
       const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
-      const reopening = {
-        readers: checked.readers,
-        safeIntegers,
-        busyTimeoutMs,
-        idleTimeoutMs,
-        closeTimeoutMs,
-      }
-      const kept = files.isTemporary ? reopening : { ...reopening, path }
-      const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept, limits)
+      const kept = { ...checked, path: files.isTemporary ? undefined : path }
+      const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
       await thread.terminate()
@@ -243,18 +229,6 @@ class OpenFiles {
 function pollingOf(spin: boolean | undefined): Polling {
   if (spin !== undefined) return spin ? 'always' : 'never'
   return availableParallelism() > 1 ? 'adaptive' : 'never'
-}
-
-const defaultLimits: Required<Omit<PrimaryOptions, keyof OpenOptions | 'procedures' | 'spin'>> & {
-  procedures: URL | undefined
-  spin: boolean | undefined
-} = {
-  requestsMax: requestsMaxDefault,
-  spin: undefined,
-  requestBytesMax: requestBytesMaxDefault,
-  unsavedBytesMax: unsavedBytesMaxDefault,
-  subscriberBytesMax: subscriberBytesMaxDefault,
-  procedures: undefined,
 }
 
 function checkModuleUrl(value: unknown, name: string): URL {

@@ -36,7 +36,7 @@ import { Writes } from './writes.js'
  * await ack.durable()
  * await primary.close()
  */
-export class Primary<P extends ProcedureModule = Record<string, never>> {
+export class Primary<P extends ProcedureModule = ProcedureModule> {
   readonly #database: OpenDatabase
   readonly #writes: Writes
   readonly #saving: Saving
@@ -56,7 +56,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
     this.#writes = new Writes(database, this.#saving)
-    this.#feed = new FrameFeed(thread, flush, this.#saving.acknowledged, database.subscriberBytesMax)
+    this.#feed = new FrameFeed(thread, flush, this.#saving.acknowledged, database.options.subscriberBytesMax)
     thread.attach(
       (message) => this.#receive(message),
       (error) => this.#end(error),
@@ -73,7 +73,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT when they do not fit together; ERR_LOCKED,
    * ERR_PATH_EXISTS, ERR_IO for the working file; ERR_PROCEDURE when the module cannot be imported
    */
-  static async open<P extends ProcedureModule = Record<string, never>>(
+  static async open<P extends ProcedureModule = ProcedureModule>(
     snapshot: Snapshot,
     logs?: readonly Log[],
     options?: PrimaryOptions,
@@ -85,7 +85,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    * @example const primary = await Primary.open({ store: new FileStore('/var/lib/app') })
    * @throws ERR_NOT_FOUND for a store without a snapshot: `store.putSnapshot` begins a history; ERR_STORE; as above
    */
-  static async open<P extends ProcedureModule = Record<string, never>>(
+  static async open<P extends ProcedureModule = ProcedureModule>(
     options: ArchivedPrimaryOptions,
   ): Promise<Primary<P>>
   static async open<P extends ProcedureModule>(
@@ -273,11 +273,11 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
    *
    * @throws ERR_UNSAVED_WRITES while writes are not saved: the primary stays as it was
    */
-  async intoReplica(): Promise<Replica> {
+  async intoReplica(): Promise<Replica<P>> {
     const { archiver } = this.#saving
     if (archiver !== undefined && this.#ended?.code === 'ERR_FENCED') {
       await this.close()
-      return openReplica(archiver.archive.store, this.#database.options)
+      return (await openReplica(archiver.archive.store, this.#database.options)) as Replica<P>
     }
     this.#check('intoReplica')
     await this.#writes.requests.settled()
@@ -285,7 +285,7 @@ export class Primary<P extends ProcedureModule = Record<string, never>> {
     this.#check()
     const position = await this.#database.thread.call('becomeReplica', (this.savedFrameNo ?? -1) + 1)
     this.#end(roleChanged('primary', 'replica'))
-    return makeReplica(this.#database, position, archiver?.archive.store)
+    return makeReplica(this.#database, position, archiver?.archive.store) as Replica<P>
   }
 
   /** Counts and sizes, as of now. */

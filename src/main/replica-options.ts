@@ -1,7 +1,8 @@
-import type { OpenOptions } from './open-database.js'
+import type { PrimaryOptions } from './open-database.js'
 import type { Snapshot } from './snapshot.js'
 
-export type ReplicaOptions = OpenOptions
+/** Limits of writers, and procedures, hold once the replica has become a primary. */
+export type ReplicaOptions = PrimaryOptions
 
 export interface FollowOptions extends ReplicaOptions {
   /**

@@ -21,12 +21,12 @@ import { Log } from './log.js'
 import { OpenDatabase } from './open-database.js'
 import { checkParams, checkSql } from './parameters.js'
 import type { Primary } from './primary.js'
+import type { ProcedureModule } from './procedure-types.js'
 import type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
 import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
-import type { ArchiveOptions } from './stores/archive-options.js'
-import { checkStore } from './stores/archive-options.js'
+import { type ArchiveOptions, checkStore } from './stores/archive-options.js'
 import { type Followed, Follower } from './stores/follower.js'
 import { chooseHistory } from './stores/history.js'
 import { takeOver } from './stores/promote.js'
@@ -37,7 +37,6 @@ import { replicateChannel, traced } from './tracing.js'
 
 const waitForTimeoutMsDefault = 30_000
 const pollMsDefault = 10_000
-
 /**
  * A read-only copy of a database, fed with logs or with live frames. Readers never wait for what is applied: a query
  * sees the state as of whole transactions when it began.
@@ -47,14 +46,14 @@ const pollMsDefault = 10_000
  * await replica.get('SELECT count(*) AS n FROM users')
  * await replica.replicate(await Log.open('1.log'))
  */
-export class Replica {
+export class Replica<P extends ProcedureModule = ProcedureModule> {
   readonly #database: OpenDatabase
   #position: Position
   #follower: Follower | undefined
   /** Why it follows no more, though the store may go on. */
   #followError: unknown
   readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
-  #promoting: Promise<Primary> | undefined
+  #promoting: Promise<Primary<P>> | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
 
@@ -82,11 +81,11 @@ export class Replica {
    * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT when they do not fit together; ERR_LOCKED,
    * ERR_PATH_EXISTS, ERR_IO for the working file
    */
-  static async open(
+  static async open<P extends ProcedureModule = ProcedureModule>(
     snapshot: Snapshot,
     logs: readonly Log[] = [],
     options?: ReplicaOptions,
-  ): Promise<Replica> {
+  ): Promise<Replica<P>> {
     const { database, position } = await OpenDatabase.open('replica', snapshot, logs, options)
     return new Replica(database, position)
   }
@@ -107,7 +106,10 @@ export class Replica {
    * @throws ERR_NOT_FOUND when the store has no usable snapshot; ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT,
    * each naming the object; ERR_STORE; as open
    */
-  static async follow(store: Store, options: FollowOptions = {}): Promise<Replica> {
+  static async follow<P extends ProcedureModule = ProcedureModule>(
+    store: Store,
+    options: FollowOptions = {},
+  ): Promise<Replica<P>> {
     const { from, pollMs, ...openOptions } = options
     checkStore(store, 'store')
     const limits = {
@@ -115,9 +117,9 @@ export class Replica {
     }
     if (from !== undefined) checkInstance(from, Snapshot, 'Option "from" of Replica.follow')
     const snapshot = from ?? (await newestSnapshot(store))
-    let replica: Replica
+    let replica: Replica<P>
     try {
-      replica = await Replica.open(snapshot, [], openOptions)
+      replica = await Replica.open<P>(snapshot, [], openOptions)
     } finally {
       if (snapshot !== from) await snapshot.close()
     }
@@ -250,24 +252,24 @@ export class Replica {
    * whether another primary is still writing: that is the application's to know. It has no store, even when the replica
    * followed one: see `promote`.
    */
-  async intoPrimary(): Promise<Primary> {
+  async intoPrimary(): Promise<Primary<P>> {
     this.#check()
     await this.#follower?.stop()
     const position = await this.#database.thread.call('becomePrimary')
     this.#end(roleChanged('replica', 'primary'))
-    return makePrimary(this.#database, position)
+    return makePrimary(this.#database, position) as Primary<P>
   }
 
   /**
    * Takes over the store that this replica follows: claims the next epoch, which fences the primary before, applies what
    * that one was acknowledged, and goes on as the primary of the store, as `Primary.open({ store })` would, with the
-   * thread and file that are open; with default limits and without procedures, unless the replica was a primary before. This
-   * object is closed by it. When it fails, the replica goes on following; the primary before may be fenced all the same.
+   * thread and file that are open, and the limits and procedures that the replica was opened with. This object is closed
+   * by it. When it fails, the replica goes on following; the primary before may be fenced all the same.
    *
    * @example const primary = await replica.promote({ checkpoint: { intervalMs: 10 } })
    * @throws ERR_REFUSED when it follows no store; ERR_STORE; as follow
    */
-  promote(options?: ArchiveOptions): Promise<Primary> {
+  promote(options?: ArchiveOptions): Promise<Primary<P>> {
     // One at a time: each claims an epoch, and would fence the other.
     this.#promoting ??= this.#promote(options).finally(() => {
       this.#promoting = undefined
@@ -335,7 +337,7 @@ export class Replica {
     follower.start()
   }
 
-  async #promote(options: ArchiveOptions | undefined): Promise<Primary> {
+  async #promote(options: ArchiveOptions | undefined): Promise<Primary<P>> {
     this.#check()
     const follower = this.#follower
     if (follower === undefined) {
@@ -347,7 +349,7 @@ export class Replica {
       this.#check()
       const position = await this.#database.thread.call('becomePrimary')
       this.#end(roleChanged('replica', 'primary'))
-      return makePrimary(this.#database, position, archive)
+      return makePrimary(this.#database, position, archive) as Primary<P>
     } catch (error) {
       if (follower.isStopped && this.#ended === undefined) this.#follow(follower.renewed())
       throw error

@@ -18,10 +18,10 @@ export class Writes {
   readonly #saving: Saving
 
   constructor(database: OpenDatabase, saving: Saving) {
-    const { thread, requestLimits, cancellations } = database
+    const { thread, options, cancellations } = database
     this.#database = database
     this.#saving = saving
-    this.requests = new RequestQueue((message) => thread.send(message), saving.durability, requestLimits)
+    this.requests = new RequestQueue((message) => thread.send(message), saving.durability, options)
     this.sessions = new Sessions(thread, this.requests, cancellations)
   }
 

@@ -109,7 +109,8 @@ test('frames are injected while the connection is interrupted all the time', asy
   const counts = messagesOf(start('./interrupter.mjs', { ids }))
   const insert = primary.db.prepare("INSERT INTO t (text) VALUES (printf('%.1000c', 'x'))")
   let interruptedCount = 0
-  for (let round = 0; round < 4000; round++) {
+  // The other thread may take its time to begin.
+  for (let round = 0; round < 4000 || interruptedCount === 0; round++) {
     if (round % 50 === 0) await new Promise(setImmediate)
     insert.run()
     const { bytes, run } = pair.readRun()

@@ -7,6 +7,8 @@ import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { deferred } from '../support/deferred.js'
 import { expectCode, rejection } from '../support/errors.js'
 
+type Procedures = typeof import('../support/procedures.mjs')
+
 const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
 const numbers = (database: Primary | Replica) => column(database, 'SELECT n FROM t ORDER BY n')
@@ -47,6 +49,42 @@ it('takes over: acknowledged writes are there, unacknowledged ones are ERR_FENCE
   const again = closedAfterTest(await loser.promote())
   expect(await numbers(again)).toEqual([1, 3, 4])
   expect((await again.stats()).archive).toMatchObject({ epoch: 3 })
+})
+
+it('has the procedures and limits that it was opened with, also after another took it over', async () => {
+  const { primary, view } = await openPair()
+  const procedures = new URL('../support/procedures.mjs', import.meta.url)
+  const options = { procedures, unsavedBytesMax: 1 }
+  const replica = closedAfterTest(await Replica.follow<Procedures>(view, options))
+  const promoted = closedAfterTest(await replica.promote({ checkpoint: { intervalMs: 1 } }))
+  await (await promoted.call('run', 'INSERT INTO t VALUES (1)')).durable()
+  await insert(primary, 7)
+  await expectCode(primary.checkpoint(), 'ERR_FENCED')
+
+  const other = closedAfterTest(await primary.intoReplica())
+  const winner = closedAfterTest(await other.promote(onDemand))
+  await insert(winner, 6)
+  await winner.checkpoint()
+  await insert(promoted, 8)
+  await expectCode(promoted.checkpoint(), 'ERR_FENCED')
+  const again = closedAfterTest(await (await promoted.intoReplica()).promote(onDemand))
+  await again.call('run', 'INSERT INTO t VALUES (2)')
+  await again.checkpoint()
+  await insert(winner, 9)
+  await expectCode(winner.checkpoint(), 'ERR_FENCED')
+  expect(await numbers(again)).toEqual([1, 2, 6])
+  await insert(again, 5)
+  const held = rejection(again.run('INSERT INTO t VALUES (3)', [], { timeoutMs: 50 }))
+  expect(await held).toMatchObject({ code: 'ERR_TIMEOUT' })
+  await again.checkpoint()
+  await insert(again, 4)
+  expect(await numbers(again)).toEqual([1, 2, 4, 5, 6])
+})
+
+it('says that procedures cannot be imported when the replica is opened', async () => {
+  const { view } = await openPair()
+  const procedures = new URL('../support/missing.mjs', import.meta.url)
+  await expectCode(Replica.follow(view, { procedures }), 'ERR_PROCEDURE')
 })
 
 it('applies what comes between its claim and its first look', async () => {

@@ -4,7 +4,7 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkOptions } from '../arguments.js'
 import type { Log } from '../log.js'
-import { OpenDatabase, type OpenOptions, type PrimaryOptions, primaryChecks } from '../open-database.js'
+import { OpenDatabase, type OpenSettings, openChecks, type PrimaryOptions } from '../open-database.js'
 import type { Replica } from '../replica.js'
 import { makeReplica } from '../role-change.js'
 import { type ArchivedPrimaryOptions, archiveChecks, checkStore } from './archive-options.js'
@@ -37,7 +37,7 @@ export function isArchived(
 export async function openArchived(
   options: ArchivedPrimaryOptions,
 ): Promise<{ database: OpenDatabase; position: Position; archive: Archive }> {
-  const known = { ...primaryChecks, ...archiveChecks, store: checkStore }
+  const known = { ...openChecks, ...archiveChecks, store: checkStore }
   const { store, checkpoint, snapshot, compaction, retention } = checkOptions(options, known, 'Primary.open')
   const { store: _store, checkpoint: _checkpoint, snapshot: _snapshot, ...others } = options
   const { compaction: _compaction, retention: _retention, ...ofDatabase } = others
@@ -71,7 +71,7 @@ export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {
 }
 
 /** Opens the replica that a fenced primary becomes, in its place; it follows the store. */
-export async function openReplica(store: Store, options: OpenOptions): Promise<Replica> {
+export async function openReplica(store: Store, options: OpenSettings): Promise<Replica> {
   const { snapshot, logs, close } = await openHistory(store)
   try {
     const { database, position } = await OpenDatabase.open('replica', snapshot, logs, options)

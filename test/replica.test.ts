@@ -286,8 +286,8 @@ describe('open', () => {
     [['snapshot', {}], 'logs must be an array of logs, got an instance of Object'],
     [['snapshot', ['x']], "logs[0] must be a Log, got string 'x'"],
     [
-      ['snapshot', [], { unsavedBytesMax: 1 }],
-      'Unknown option "unsavedBytesMax" of Replica.open; known are path, readers, safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs',
+      ['snapshot', [], { reader: 1 }],
+      'Unknown option "reader" of Replica.open; known are path, readers, safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs, unsavedBytesMax, subscriberBytesMax, requestsMax, spin, requestBytesMax, procedures',
     ],
     [
       ['snapshot', [], { path: '' }],

@@ -220,7 +220,7 @@ describe('failures', () => {
     const stored = await store.append(first!, 1)
     await store.putSnapshot(await Snapshot.blank())
     const [snapshot] = await store.snapshots()
-    own.pause()
+    await own.pause()
     const startMs = performance.now()
     const calls = [
       store.currentEpoch(),

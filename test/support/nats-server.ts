@@ -1,9 +1,9 @@
 /** nats-server, the real one, on a free loopback port with a folder of its own: alone or three in a cluster. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { platform, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
@@ -123,8 +123,13 @@ export class NatsServer {
   }
 
   /** Stops answering, without a word to anybody. */
-  pause(): void {
-    this.#process?.kill('SIGSTOP')
+  async pause(): Promise<void> {
+    const pid = this.#process?.pid
+    if (pid === undefined) return
+    process.kill(pid, 'SIGSTOP')
+    // Each of its threads stops when it notices: until then it answers.
+    if (platform() !== 'linux') await delay(100)
+    else while (!isStopped(pid)) await delay(1)
   }
 
   resume(): void {
@@ -158,6 +163,14 @@ async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((server) => (server.address() as AddressInfo).port)
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
   return ports
+}
+
+/** Whether all threads of a process are (Linux, proc(5)). */
+function isStopped(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((threadId) => {
+    const stat = readFileSync(`/proc/${pid}/task/${threadId}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')')).startsWith(') T')
+  })
 }
 
 /** JetStream answers: in a cluster once it has a leader, and every server is known to it. */

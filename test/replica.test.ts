@@ -285,10 +285,7 @@ describe('open', () => {
     [[7], 'snapshot must be a Snapshot, got number 7'],
     [['snapshot', {}], 'logs must be an array of logs, got an instance of Object'],
     [['snapshot', ['x']], "logs[0] must be a Log, got string 'x'"],
-    [
-      ['snapshot', [], { reader: 1 }],
-      'Unknown option "reader" of Replica.open; known are path, readers, safeIntegers, busyTimeoutMs, idleTimeoutMs, closeTimeoutMs, unsavedBytesMax, subscriberBytesMax, requestsMax, spin, requestBytesMax, procedures',
-    ],
+    [['snapshot', [], { reader: 1 }], 'Unknown option "reader" of Replica.open; did you mean "readers"?'],
     [
       ['snapshot', [], { path: '' }],
       `Option "path" of Replica.open must be a path that is not empty and has no null bytes, got string ''`,

@@ -8,7 +8,6 @@ import {
   openPrimary,
   openReplica,
 } from './support/database.js'
-import { deferred } from './support/deferred.js'
 import { rejection } from './support/errors.js'
 
 const numbers = 'CREATE TABLE numbers (n INTEGER PRIMARY KEY, text TEXT)'
@@ -361,18 +360,16 @@ describe('micro-replication', () => {
     const { primary } = source
     const replica = await openReplica(source)
     const frames = primary.captureFrames()
-    const done = deferred()
     const feeding = (async () => {
       for await (const batch of frames) {
         await replica.replicateFrames(batch)
         frames.ackReplicated(last(batch))
-        if (last(batch) === primary.lastFrameNo && batch.nextFrameNo > 60) done.resolve()
       }
     })()
     const durables: Promise<unknown>[] = []
     for (let n = 1; n <= 60; n++) durables.push((await insert(primary, n)).durable())
     await Promise.all(durables)
-    await done.promise
+    await replica.waitFor(primary.lastFrameNo!)
     expect(await replica.get('SELECT count(*) AS n FROM numbers')).toEqual({ n: 60 })
     frames.close()
     await feeding

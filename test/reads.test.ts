@@ -334,7 +334,8 @@ describe('a long query', () => {
     stop.abort(new Error('mine'))
     expect((await rejection(long)).message).toBe('mine')
     expect(await behind).toEqual([{ n: 2000 }])
-    expect(settled).toEqual(['long', 'behind'])
+    // Both answers may come in one message: the promise of a call with a signal settles some turns later then.
+    expect(settled.sort()).toEqual(['behind', 'long'])
   })
 
   it('keeps one thread busy, and nothing waits for that one', async () => {

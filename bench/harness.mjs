@@ -13,21 +13,26 @@
  *     prepare    async ({ folder, isQuick }) => { measure, measureReference, close }
  *
  * `measure` and `measureReference` are one round each, of 0.3 to 1 s. They return a number or an array of numbers.
+ * `measure` is told with `{ isWarmUp }` whether the round counts, should it need to be long only then.
  */
+
+/**
+ * Rounds by turns until so much time is over do not count, for every benchmark the same. Caches, files and threads are
+ * warm after one of them; compiled code is not: Node 20 optimizes a function when it has run often or long, one after
+ * the other on each thread, and figures rise for a few seconds. Where a round takes longer than that, only one does not
+ * count.
+ */
+const warmUpMs = 3000
 
 export async function runBenchmark(benchmark, { folder, roundCount, isQuick, onRound }) {
   const subject = await benchmark.prepare({ folder, isQuick })
   const values = []
   const referenceValues = []
   try {
-    // The first round of each warms up caches, compilers and threads.
-    for (let round = 0; round <= roundCount; round += 1) {
-      globalThis.gc?.()
-      const value = await subject.measure()
-      globalThis.gc?.()
-      const referenceValue = await subject.measureReference()
-      onRound(round, roundCount)
-      if (round === 0) continue
+    await warmUp(subject, isQuick ? 0 : warmUpMs, onRound)
+    for (let round = 1; round <= roundCount; round += 1) {
+      const [value, referenceValue] = await bothSides(subject, false)
+      onRound(`round ${round} of ${roundCount}`)
       values.push(...[value].flat())
       referenceValues.push(...[referenceValue].flat())
     }
@@ -35,6 +40,20 @@ export async function runBenchmark(benchmark, { folder, roundCount, isQuick, onR
     await subject.close()
   }
   return judge(benchmark, values, referenceValues)
+}
+
+async function warmUp(subject, durationMs, onRound) {
+  onRound('warm-up')
+  const startMs = performance.now()
+  do await bothSides(subject, true)
+  while (performance.now() - startMs < durationMs)
+}
+
+async function bothSides(subject, isWarmUp) {
+  globalThis.gc?.()
+  const value = await subject.measure({ isWarmUp })
+  globalThis.gc?.()
+  return [value, await subject.measureReference()]
 }
 
 function judge(benchmark, values, referenceValues) {

@@ -8,10 +8,9 @@ import { runBenchmark } from './harness.mjs'
 const [groupNo, name, folder, roundCount, size] = process.argv.slice(2)
 const { benchmarks } = await groups[Number(groupNo)]()
 const benchmark = benchmarks.find((candidate) => candidate.name === name)
-const onRound = (round, count) => {
-  const what = `${name.padEnd(28)} ${round === 0 ? 'warm-up' : `round ${round} of ${count}`}`
-  if (process.stderr.isTTY) process.stderr.write(`\r${what}   `)
-  else if (round === 0) process.stderr.write(`${name}\n`)
+const onRound = (what) => {
+  if (process.stderr.isTTY) process.stderr.write(`\r${name.padEnd(28)} ${what}   `)
+  else if (what === 'warm-up') process.stderr.write(`${name}\n`)
 }
 const isQuick = size === 'quick'
 const result = await runBenchmark(benchmark, { folder, roundCount: Number(roundCount), isQuick, onRound })

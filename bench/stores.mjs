@@ -70,14 +70,12 @@ const objects = {
     const primary = await openOnStore(store, { intervalMs: 100 })
     const objectCount = async () => (await store.logs()).length + (await store.snapshots()).length
     let writeCount
-    let durationMs = 1000
     return {
-      async measure() {
+      async measure({ isWarmUp }) {
+        const durationMs = isWarmUp ? 1000 : isQuick ? 2000 : 10_000
         const before = await objectCount()
         writeCount = (await writeSteadily(primary, durationMs)) * (10_000 / durationMs)
         const value = ((await objectCount()) - before) * (10_000 / durationMs)
-        // The first round only warms up.
-        durationMs = isQuick ? 2000 : 10_000
         return value
       },
       measureReference: () => writeCount,

@@ -185,3 +185,19 @@ it('failover: a first process that was only paused is fenced, and becomes a repl
   await expectAll(firstUrl, client.acknowledgedCount)
   expect((await ask(`${secondUrl}/events/999999`)).status).toBe(404)
 })
+
+it('failover: a first process that was paused, and is asked for nothing but reads, learns of the second one by itself', async () => {
+  const { first, second, firstUrl, secondUrl, client } = await startFailover()
+  await client.more(20)
+  first.signal('SIGSTOP')
+  expect(await second.says()).toBe('primary')
+  await client.more(20)
+  await client.end()
+  first.signal('SIGCONT')
+  // What it had until then, then 503 while it opens its replica, then everything.
+  const lastUrl = `${firstUrl}/events/${client.acknowledgedCount - 1}`
+  await expect.poll(() => ask(lastUrl), { timeout: 30_000 }).toMatchObject({ status: 200 })
+  expect(await first.says()).toBe('replica')
+  await expectAll(firstUrl, client.acknowledgedCount)
+  await expectAll(secondUrl, client.acknowledgedCount)
+})

@@ -8,8 +8,8 @@
  *
  * The second one becomes the primary when the first one does not answer. It may be wrong about that: the first one may
  * only be slow, or cut off. Nothing is lost even then: the second one claims the next epoch of the store, and from that
- * moment on nothing that the first one writes is acknowledged. It is told ERR_FENCED when it writes, and becomes a
- * replica; what it reads until then may be old. One that was lost is started again like the second one, with the URL of
+ * moment on nothing that the first one writes is acknowledged. It is told ERR_FENCED when it writes, or when it has not
+ * written for a second, and becomes a replica; what it reads until then may be old. One that was lost is started again like the second one, with the URL of
  * the one that is there.
  */
 import { once } from 'node:events'
@@ -22,7 +22,7 @@ import { FileStore, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
 
 const [folder = 'store', watchedUrl] = process.argv.slice(2)
 const store = new FileStore(folder)
-const checkpoint = { intervalMs: 10 }
+const checkpoint = { intervalMs: 10, fenceCheckMs: 1000 }
 let database: Primary | Replica = watchedUrl === undefined ? await openPrimary() : await Replica.follow(store)
 
 async function openPrimary(): Promise<Primary> {
@@ -37,20 +37,21 @@ async function openPrimary(): Promise<Primary> {
 async function answer(request: IncomingMessage): Promise<[status: number, body: unknown]> {
   const id = Number(/^\/events\/(\d{1,15})$/.exec(request.url ?? '')?.[1])
   if (Number.isNaN(id)) return [404, 'PUT or GET /events/ID']
-  if (request.method === 'GET') {
-    const row = await database.get('SELECT body FROM events WHERE id = ?', [id])
-    return [row === undefined ? 404 : 200, row?.body ?? 'No such event']
-  }
   const body = await text(request)
-  const primary = database
-  if (primary instanceof Replica) return [503, 'A replica: ask the other one']
+  const asked = database
   try {
+    if (request.method === 'GET') {
+      const row = await asked.get('SELECT body FROM events WHERE id = ?', [id])
+      return [row === undefined ? 404 : 200, row?.body ?? 'No such event']
+    }
+    if (asked instanceof Replica) return [503, 'A replica: ask the other one']
     // Whoever got no answer asks again, here or there: by the client's own id it stays one event.
-    const ack = await primary.run('INSERT INTO events VALUES (?, ?) ON CONFLICT DO NOTHING', [id, body])
+    const ack = await asked.run('INSERT INTO events VALUES (?, ?) ON CONFLICT DO NOTHING', [id, body])
     await ack.durable()
     return [200, 'In the store']
   } catch (error) {
-    if (error instanceof MylibsqlError && error.code === 'ERR_FENCED') stepDown(primary)
+    const isFenced = error instanceof MylibsqlError && error.code === 'ERR_FENCED'
+    if (isFenced && asked instanceof Primary) stepDown(asked)
     throw error
   }
 }

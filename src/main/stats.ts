@@ -34,6 +34,12 @@ export interface ArchiveStats {
   readonly url: string
   /** Claimed when the primary was opened. */
   readonly epoch: number
+  /** Milliseconds since it was last seen to be the newest. */
+  readonly epochAgeMs: number
+  /** Looks at the newest epoch, while there was nothing to store, that failed since opening. */
+  readonly fenceCheckFailureCount: number
+  /** Why the last one failed; undefined once it was seen again. */
+  readonly lastFenceCheckError: unknown
   /** Frames that are committed and not known to be in the store. */
   readonly lagFrames: number
   /** Age of the oldest of them; 0 when there are none. */

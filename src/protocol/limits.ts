@@ -80,6 +80,9 @@ export const archiveRetryMs = { min: 25, max: 2_000 }
 /** A primary that has not seen for so long that its epoch is the newest looks before it stores a log, not only after. */
 export const epochFreshMs = 1_000
 
+/** Without a log to store, it looks so long after the last time (option `checkpoint.fenceCheckMs`). */
+export const fenceCheckMsDefault = 5_000
+
 /** Bytes of logs since the last snapshot at which the next one is made (option `snapshot.everyBytes`). */
 export const snapshotEveryBytesDefault = 256 * 1024 * 1024
 

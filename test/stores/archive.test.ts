@@ -11,7 +11,7 @@ import { expectCode, rejection } from '../support/errors.js'
 
 const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY, text TEXT)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
-const onDemand = { intervalMs: never }
+const onDemand = { intervalMs: never, fenceCheckMs: never }
 
 /** Holds every call of a method before it takes place, and after, until the test lets it go on. */
 function holding(store: ControlledStore, method: StoreMethod, moment: 'before' | 'after' = 'before') {
@@ -111,9 +111,14 @@ describe('opening', () => {
         '(a first snapshot: store.putSnapshot), got an instance of Snapshot',
     ],
     [
+      'fenceCheckMs',
+      () => Primary.open({ store: new ControlledStore(), checkpoint: { fenceCheckMs: 0 } }),
+      'Option "fenceCheckMs" of checkpoint must be milliseconds from 1 to 2147483647, got number 0 (or Infinity)',
+    ],
+    [
       'everyBytes',
       () => Primary.open({ store: new ControlledStore(), snapshot: { everyBytes: 0 } }),
-      'Option "everyBytes" of snapshot must be a positive integer, got number 0',
+      'Option "everyBytes" of snapshot must be a positive integer, got number 0 (or Infinity)',
     ],
     [
       'readers',

@@ -3,7 +3,12 @@ import { join } from 'node:path'
 import { Primary, type Replica } from 'mylibsql'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { blankStore, column, never, openOn } from '../support/archived.js'
-import type { ControlledStore, StoreCall, StoreMethod } from '../support/controlled-store.js'
+import {
+  type ControlledStore,
+  type StoreCall,
+  type StoreMethod,
+  storeError,
+} from '../support/controlled-store.js'
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { deferred } from '../support/deferred.js'
 import { expectCode } from '../support/errors.js'
@@ -12,7 +17,7 @@ import { temporaryFolder } from '../support/folder.js'
 const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
 const numbers = (database: Primary | Replica) => column(database, 'SELECT n FROM t ORDER BY n')
-const onDemand = { checkpoint: { intervalMs: never } }
+const onDemand = { checkpoint: { intervalMs: never, fenceCheckMs: never } }
 
 /** Holds the next call of a method until the test lets it go on. */
 function hold(store: ControlledStore, method: StoreMethod, moment: 'before' | 'after') {
@@ -186,6 +191,86 @@ describe('a newer primary', () => {
     await insert(again, 3)
     await again.checkpoint()
     expect(await inHistory(store)).toEqual([1, 3])
+  })
+})
+
+describe('a primary that has nothing to store', () => {
+  const checkpoint = { intervalMs: never, fenceCheckMs: 10 }
+  const looks = (store: ControlledStore) => store.calls.filter((call) => call === 'currentEpoch').length
+  const eventually = (read: () => unknown) => expect.poll(read, { timeout: 30_000, interval: 5 })
+  const archive = async (primary: Primary) => (await primary.stats()).archive!
+
+  it('learns of a newer one by itself, and answers no reads any more', async () => {
+    const store = await blankStore()
+    const old = await openOn(store, { checkpoint })
+    await (await old.run(table)).peek()
+    await old.checkpoint()
+    await eventually(() => looks(store)).toBeGreaterThan(3)
+    expect(await numbers(old)).toEqual([])
+    const unsaved = await insert(old, 1)
+    await openOn(store.view(), onDemand)
+    const error = await expectCode(unsaved.durable(), 'ERR_FENCED')
+    expect(error.message).toContain(`epoch 2 has taken over ${store.url}`)
+    await expectCode(numbers(old), 'ERR_FENCED')
+    expect(await archive(old)).toMatchObject({ epoch: 1, lastError: { code: 'ERR_FENCED' } })
+    const callCount = store.calls.length
+    const replica = closedAfterTest(await old.intoReplica())
+    expect(await numbers(replica)).toEqual([])
+    expect(store.calls.slice(callCount)).not.toContain('append')
+  })
+
+  it('goes on while it cannot ask, and counts that', async () => {
+    const store = await blankStore()
+    const primary = await openOn(store, { checkpoint })
+    await eventually(() => looks(store)).toBeGreaterThan(1)
+    expect(await archive(primary)).toMatchObject({
+      fenceCheckFailureCount: 0,
+      lastFenceCheckError: undefined,
+    })
+    store.hooks.before = ({ method }) => {
+      if (method === 'currentEpoch') throw storeError()
+    }
+    await eventually(async () => (await archive(primary)).fenceCheckFailureCount).toBeGreaterThan(2)
+    const stats = await archive(primary)
+    expect(stats).toMatchObject({ lastFenceCheckError: { code: 'ERR_STORE' }, failureCount: 0 })
+    expect(stats.epochAgeMs).toBeGreaterThan(10)
+    await primary.run(table)
+    delete store.hooks.before
+    await eventually(async () => (await archive(primary)).lastFenceCheckError).toBeUndefined()
+    expect(await numbers(primary)).toEqual([])
+  })
+
+  it('gives up a store that does not answer, and asks again', async () => {
+    const store = await blankStore()
+    const primary = await openOn(store, { checkpoint: { ...checkpoint, timeoutMs: 20 } })
+    const { arrived, release } = hold(store, 'currentEpoch', 'before')
+    const { signal } = await arrived
+    await eventually(async () => (await archive(primary)).fenceCheckFailureCount).toBe(1)
+    expect(signal!.aborted).toBe(true)
+    await eventually(async () => (await archive(primary)).lastFenceCheckError).toBeUndefined()
+    release()
+  })
+
+  it('does not ask when it must not, nor after its end', async () => {
+    const [silent, asked] = [await blankStore(), await blankStore()]
+    await openOn(silent, { checkpoint: { ...checkpoint, fenceCheckMs: Number.POSITIVE_INFINITY } })
+    const ended = await openOn(asked, { checkpoint })
+    await eventually(() => looks(asked)).toBeGreaterThan(3)
+    await ended.close()
+    const [lookCount, other] = [looks(asked), await blankStore()]
+    await openOn(other, { checkpoint })
+    await eventually(() => looks(other)).toBeGreaterThan(5)
+    expect([looks(silent), looks(asked)]).toEqual([0, lookCount])
+  })
+
+  it('does not ask while logs are stored all the time', async () => {
+    const store = await blankStore()
+    const primary = await openOn(store, { checkpoint: { intervalMs: never, fenceCheckMs: 60_000 } })
+    await primary.run(table)
+    await primary.checkpoint()
+    expect((await archive(primary)).epochAgeMs).toBeLessThan(60_000)
+    // The look after the append.
+    expect(looks(store)).toBe(1)
   })
 })
 

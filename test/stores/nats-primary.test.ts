@@ -67,6 +67,19 @@ it('lets a replica take over', async () => {
   expect(await numbers(promoted)).toEqual([{ n: 1 }])
 })
 
+it('tells a primary that has nothing to store of the one that has taken over', async () => {
+  const name = storeName()
+  const [first, second] = await Promise.all([1, 2].map(() => openNatsStore(server, { name })))
+  await first!.putSnapshot(await Snapshot.blank())
+  const idle = closedAfterTest(
+    await Primary.open({ store: first!, checkpoint: { intervalMs: 10, fenceCheckMs: 20 } }),
+  )
+  await (await idle.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
+  closedAfterTest(await Primary.open({ store: second!, checkpoint }))
+  await expect.poll(() => numbers(idle).catch(({ code }) => code), { timeout: 10_000 }).toBe('ERR_FENCED')
+  expect((await idle.stats()).archive).toMatchObject({ fenceCheckFailureCount: 0, epoch: 1 })
+})
+
 it.each([
   ['plain', 'none', 0],
   ['compressed', 'deflate', 14],

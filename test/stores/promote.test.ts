@@ -12,7 +12,7 @@ type Procedures = typeof import('../support/procedures.mjs')
 const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
 const numbers = (database: Primary | Replica) => column(database, 'SELECT n FROM t ORDER BY n')
-const onDemand = { checkpoint: { intervalMs: never } }
+const onDemand = { checkpoint: { intervalMs: never, fenceCheckMs: never } }
 
 /** A primary, and a replica on another connection that follows its store. */
 async function openPair() {
@@ -30,7 +30,9 @@ it('takes over: acknowledged writes are there, unacknowledged ones are ERR_FENCE
   await insert(primary, 1)
   await primary.checkpoint()
   const unsaved = await insert(primary, 2)
-  const promoted = closedAfterTest(await replica.promote({ checkpoint: { intervalMs: 1 } }))
+  const promoted = closedAfterTest(
+    await replica.promote({ checkpoint: { intervalMs: 1, fenceCheckMs: never } }),
+  )
   expect(await numbers(promoted)).toEqual([1])
   expect((await promoted.stats()).archive).toMatchObject({ url: store.url, epoch: 2 })
   await (await insert(promoted, 3)).durable()
@@ -56,7 +58,9 @@ it('has the procedures and limits that it was opened with, also after another to
   const procedures = new URL('../support/procedures.mjs', import.meta.url)
   const options = { procedures, unsavedBytesMax: 1 }
   const replica = closedAfterTest(await Replica.follow<Procedures>(view, options))
-  const promoted = closedAfterTest(await replica.promote({ checkpoint: { intervalMs: 1 } }))
+  const promoted = closedAfterTest(
+    await replica.promote({ checkpoint: { intervalMs: 1, fenceCheckMs: never } }),
+  )
   await (await promoted.call('run', 'INSERT INTO t VALUES (1)')).durable()
   await insert(primary, 7)
   await expectCode(primary.checkpoint(), 'ERR_FENCED')

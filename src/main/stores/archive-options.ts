@@ -4,6 +4,7 @@ import {
   archiveIntervalMsDefault,
   archiveTimeoutMsDefault,
   compactEveryMsDefault,
+  fenceCheckMsDefault,
   pruneEveryMsDefault,
   snapshotEveryBytesDefault,
   snapshotTimeoutMsDefault,
@@ -33,6 +34,11 @@ export interface CheckpointSchedule {
   frames?: number
   /** How long one attempt may take; then there is another one. Default 30,000 ms. */
   timeoutMs?: number
+  /**
+   * Time without a look at the newest epoch after which a primary that has nothing to store takes one, so that it soon
+   * learns of a newer primary; Infinity: never. Default 5,000 ms.
+   */
+  fenceCheckMs?: number
 }
 
 /** When snapshots are stored. */
@@ -95,6 +101,7 @@ export const archiveChecks = {
         bytes: withDefault(checkPositiveInteger, archiveBytesDefault),
         frames: withDefault(orInfinity(checkPositiveInteger), Number.POSITIVE_INFINITY),
         timeoutMs: withDefault(checkTimeoutMs, archiveTimeoutMsDefault),
+        fenceCheckMs: withDefault(orInfinity(checkTimeoutMs), fenceCheckMsDefault),
       },
       'checkpoint',
     ),
@@ -148,5 +155,12 @@ export function checkStore(value: unknown, name: string): Store {
 }
 
 function orInfinity(check: Check<number>): Check<number> {
-  return (value, name) => (value === Number.POSITIVE_INFINITY ? value : check(value, name))
+  return (value, name) => {
+    if (value === Number.POSITIVE_INFINITY) return value
+    try {
+      return check(value, name)
+    } catch (error) {
+      throw new TypeError(`${(error as TypeError).message} (or Infinity)`)
+    }
+  }
 }

@@ -16,6 +16,7 @@ import type { ArchiveStats } from '../stats.js'
 import { archiveChannel, traced } from '../tracing.js'
 import type { ArchiveSchedule } from './archive-options.js'
 import { attempt, isFenced, untilDone } from './attempts.js'
+import { EpochWatch } from './epoch-watch.js'
 import { Maintenance } from './maintenance.js'
 import { SnapshotArchiver } from './snapshot-archiver.js'
 import type { Store } from './store.js'
@@ -46,6 +47,7 @@ export class Archiver {
   readonly #primary: Archived
   readonly #snapshots: SnapshotArchiver
   readonly #maintenance: Maintenance
+  readonly #epoch: EpochWatch
   readonly #stopped = new AbortController()
   /** Frames that are gathered at most while no append is under way. */
   readonly #frameCountMax: number
@@ -68,15 +70,13 @@ export class Archiver {
   #queue: Promise<unknown> = Promise.resolve()
   /** A run that has not begun: what is committed now will be in it. */
   #waiting: Promise<FrameNo | undefined> | undefined
-  /** When the epoch was last seen to be the newest. */
-  #epochSeenMs = performance.now()
   #appendCount = 0
   #appendedBytes = 0
   #failureCount = 0
   #lastError: unknown
 
   constructor(archive: Archive, primary: Archived, nextFrameNo: FrameNo) {
-    const { bytes, frames } = archive.schedule.checkpoint
+    const { bytes, frames, timeoutMs, fenceCheckMs } = archive.schedule.checkpoint
     this.archive = archive
     this.#primary = primary
     this.#frameCountMax = Math.min(
@@ -90,6 +90,9 @@ export class Archiver {
     this.#snapshots = new SnapshotArchiver(archive, primary, () => this.run(), this.#stopped.signal)
     const pendingFrameNo = () => this.#snapshots.pendingFrameNo
     this.#maintenance = new Maintenance(archive, primary.path, pendingFrameNo, this.#stopped.signal)
+    const { store, epoch } = archive
+    const watched = { store, epoch, timeoutMs, fenceCheckMs }
+    this.#epoch = new EpochWatch(watched, (error) => primary.fenced(error), this.#stopped.signal)
   }
 
   /** Why nothing is stored any more: ERR_FENCED, or what has ended the primary. */
@@ -185,6 +188,7 @@ export class Archiver {
       appendedBytes: this.#appendedBytes,
       failureCount: this.#failureCount,
       lastError: isFenced(this.stopped) ? this.stopped : this.#lastError,
+      ...this.#epoch.stats(),
       ...this.#snapshots.stats(),
       ...this.#maintenance.stats(),
     }
@@ -261,7 +265,7 @@ export class Archiver {
     if (log.nextFrameNo > this.#appendedNextFrameNo) {
       // For the sake of a newer primary that has stored nothing yet, and would find this log in its way: after a pause
       // of this process that is likely.
-      if (performance.now() - this.#epochSeenMs > epochFreshMs) await this.#checkEpoch(signal)
+      if (this.#epoch.ageMs > epochFreshMs) await this.#epoch.check(signal)
       const askedMs = performance.now()
       let newestEpoch: number | undefined
       try {
@@ -270,45 +274,25 @@ export class Archiver {
         throw isFenced(error) ? await this.#explain(error, log, signal) : error
       }
       this.#appendedNextFrameNo = log.nextFrameNo
+      if (store.fencesAppends === true) newestEpoch ??= epoch
       if (newestEpoch !== undefined) {
-        this.#noteEpoch(newestEpoch, askedMs)
+        this.#epoch.note(newestEpoch, askedMs)
         return
       }
     }
     // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
-    if (store.fencesAppends === true) this.#epochSeenMs = performance.now()
-    else await this.#checkEpoch(signal)
-  }
-
-  /** Throws ERR_FENCED. */
-  async #checkEpoch(signal: AbortSignal): Promise<void> {
-    const { store } = this.archive
-    const askedMs = performance.now()
-    this.#noteEpoch(await store.currentEpoch({ signal }), askedMs)
-  }
-
-  /** Throws ERR_FENCED. */
-  #noteEpoch(newestEpoch: number, askedMs: number): void {
-    if (newestEpoch !== this.archive.epoch) throw this.#takenOver(newestEpoch)
-    this.#epochSeenMs = askedMs
+    await this.#epoch.check(signal)
   }
 
   /** Another log is where the next one should be: that of a newer primary, or of an older one that was late. */
   async #explain(cause: MylibsqlError, log: Log, signal: AbortSignal): Promise<MylibsqlError> {
     const { store, epoch } = this.archive
     const newestEpoch = await store.currentEpoch({ signal }).catch(() => undefined)
-    if (newestEpoch !== undefined && newestEpoch !== epoch) return this.#takenOver(newestEpoch, cause)
+    if (newestEpoch !== undefined && newestEpoch !== epoch) return this.#epoch.takenOver(newestEpoch, cause)
     const message =
       `Another log begins at frame ${log.startFrameNo} in ${store.url}: an older primary stored it after this one ` +
       'was opened. What this one has not saved is given up: open it again'
     return new MylibsqlError('ERR_FENCED', message, { frameNo: log.startFrameNo }, { cause })
-  }
-
-  #takenOver(newestEpoch: number, cause?: unknown): MylibsqlError {
-    const { store, epoch } = this.archive
-    const message = `The primary of epoch ${newestEpoch} has taken over ${store.url}; this one is of epoch ${epoch}`
-    const details = { expected: epoch, actual: newestEpoch }
-    return new MylibsqlError('ERR_FENCED', message, details, cause === undefined ? undefined : { cause })
   }
 
   #noteSealed(nextFrameNo: FrameNo): void {

@@ -69,7 +69,7 @@ describe('mylibsql list', () => {
     const { code, out, err } = await commandLine.run('list', `file:${inFolder('nothing')}`)
     expect(code).toBe(1)
     expect(out).toBe('')
-    expect(err).toMatch(/^error: ERR_(NOT_FOUND|STORE): .*nothing/)
+    expect(err).toMatch(/^error: ERR_NOT_FOUND: .*nothing/)
     expect(await readdir(commandLine.folder)).toEqual(['history'])
   })
 
@@ -102,7 +102,7 @@ describe('mylibsql restore', () => {
     expect(there.err).toContain('error: ERR_PATH_EXISTS: ')
     const nowhere = await commandLine.run('list', `file:${inFolder('nowhere')}`)
     expect(nowhere.code).toBe(1)
-    expect(nowhere.err).toMatch(/^error: ERR_STORE: There is no store at .*nowhere: check the path\./)
+    expect(nowhere.err).toMatch(/^error: ERR_NOT_FOUND: There is no store at .*nowhere: check the path\./)
     expect(nowhere.err.match(/ENOENT/g)).toHaveLength(1)
     const late = await commandLine.run('restore', url(), inFolder('late.db'), '--at', '999')
     expect(late.code).toBe(1)

@@ -189,7 +189,7 @@ describe('parts of a load with a store', () => {
     ).catch((error: Error) => error)
     expect(failure).toMatchObject({
       message: 'follower 1 failed',
-      cause: { message: expect.stringMatching(/^ERR_STORE: There is no store at /) },
+      cause: { message: expect.stringMatching(/^ERR_NOT_FOUND: There is no store at /) },
     })
   })
 

@@ -44,6 +44,7 @@ describe('opening', () => {
     const error = await expectCode(Primary.open({ store }), 'ERR_NOT_FOUND')
     expect(error.message).toContain(store.url)
     expect(error.message).toContain('putSnapshot')
+    expect(store.calls).toEqual(['snapshots'])
   })
 
   it('gives what was stored, under the next epoch', async () => {
@@ -62,12 +63,24 @@ describe('opening', () => {
     await expectSameBytes(replica, await openOn(store))
   })
 
-  it('claims its epoch before it looks at the history', async () => {
+  it('looks whether there is anything to open, then claims its epoch, and looks at the history then', async () => {
     const store = await blankStore()
     store.calls.length = 0
+    const snapshots = ['snapshots', 'readSnapshot']
     await openOn(store)
-    expect(store.calls[0]).toBe('claimEpoch')
-    expect(store.calls).not.toContain('append')
+    expect(store.calls).toEqual(['snapshots', 'claimEpoch', ...snapshots, 'logs'])
+  })
+
+  it('finds what came between its look and its claim', async () => {
+    const store = await blankStore()
+    const older = await openOn(store.view(), { checkpoint: onDemand })
+    const ack = await older.run(table)
+    store.hooks.before = async ({ method }) => {
+      if (method === 'claimEpoch') await older.checkpoint()
+    }
+    const younger = await openOn(store, { checkpoint: onDemand })
+    expect(ack.isDurable).toBe(true)
+    expect(younger.lastFrameNo).toBe(ack.frameNo)
   })
 
   it.each<[string, () => Promise<unknown>, string]>([

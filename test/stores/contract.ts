@@ -1,6 +1,6 @@
 /** What every store promises (src/main/stores/store.ts), as one suite that runs for each of them. */
 import { join } from 'node:path'
-import { Log, Primary, Snapshot, type Store, type StoredLog } from 'mylibsql'
+import { Log, Primary, Replica, Snapshot, type Store, type StoredLog } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { buildV3, testFrames } from '../protocol/reference.js'
 import { expectSameBytes } from '../support/database.js'
@@ -98,6 +98,22 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
         Array.from({ length: 30 }, (_, n) => n + 1),
       )
       for (const each of stores) expect(await each.currentEpoch()).toBe(30)
+    })
+  })
+
+  describe(`${name}: nothing there`, () => {
+    it('is claimed by nobody who opens it, and says how a history is begun', async () => {
+      const { store, reopen } = await open()
+      const other = await reopen()
+      for (const call of [() => Primary.open({ store }), () => Replica.follow(other)]) {
+        const { message } = await expectCode(call(), 'ERR_NOT_FOUND')
+        expect(message).toContain(store.url)
+        expect(message).toContain('store.putSnapshot(await Snapshot.blank())')
+      }
+      expect(await other.currentEpoch()).toBe(0)
+      await other.append(await logAt(0), 1)
+      await expectCode(Primary.open({ store }), 'ERR_NOT_FOUND')
+      expect(await other.currentEpoch()).toBe(0)
     })
   })
 

@@ -4,7 +4,18 @@ import { chmod, mkdir, open, readdir, readFile, rm, stat, utimes, writeFile } fr
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
-import { FileStore, type FileStoreOptions, type Frame, Log, Primary, Snapshot } from 'mylibsql'
+import {
+  compact,
+  FileStore,
+  type FileStoreOptions,
+  type Frame,
+  Log,
+  Primary,
+  prune,
+  Replica,
+  restore,
+  Snapshot,
+} from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { encodeObjectHeader } from '../../src/protocol/object-format.js'
 import { native } from '../native/addon.js'
@@ -65,10 +76,22 @@ describe('the folder', () => {
     const dir = join(temporaryFolder(), 'a/b')
     const store = openStore(dir)
     expect(store.url).toBe(`file:${dir}`)
-    for (const call of [() => store.logs(), () => store.snapshots(), () => store.currentEpoch()]) {
-      expect((await expectCode(call(), 'ERR_STORE')).message).toContain(dir)
+    const calls = [
+      () => store.logs(),
+      () => store.snapshots(),
+      () => store.currentEpoch(),
+      () => followed(store, 0, 1),
+      () => Primary.open({ store }),
+      () => Replica.follow(store),
+      () => restore(store, join(dir, '../never.db')),
+      () => prune(store, { keepMs: 0 }),
+      () => compact(store),
+    ]
+    for (const call of calls) {
+      const { message } = await expectCode(call(), 'ERR_NOT_FOUND')
+      expect(message).toContain(`There is no store at ${dir}`)
+      expect(message).toContain('store.putSnapshot(snapshot)')
     }
-    expect((await rejection(followed(store, 0, 1))).message).toContain(dir)
     await expect(stat(dir)).rejects.toThrow('ENOENT')
     expect(await store.claimEpoch('me')).toBe(1)
     expect((await readdir(dir)).sort()).toEqual(['epochs', 'logs', 'mylibsql-store.json', 'snapshots', 'tmp'])
@@ -80,8 +103,8 @@ describe('the folder', () => {
     const missing = join(empty, 'missing')
     for (const dir of [missing, empty]) {
       const store = openStore(dir, { create: false })
-      await expectCode(store.claimEpoch('me'), 'ERR_STORE')
-      await expectCode(store.append(await logAt(0), 1), 'ERR_STORE')
+      await expectCode(store.claimEpoch('me'), 'ERR_NOT_FOUND')
+      await expectCode(store.append(await logAt(0), 1), 'ERR_NOT_FOUND')
     }
     expect(await readdir(empty)).toEqual([])
     const made = openStore(empty)
@@ -93,6 +116,7 @@ describe('the folder', () => {
     const dir = temporaryFolder()
     const store = openStore(dir)
     expect([await store.logs(), await store.snapshots(), await store.currentEpoch()]).toEqual([[], [], 0])
+    await expectCode(Primary.open({ store }), 'ERR_NOT_FOUND')
     expect(await readdir(dir)).toEqual([])
   })
 
@@ -154,7 +178,8 @@ describe('the folder', () => {
     await again.append(await logAt(2), 1)
     await rm(dir, { recursive: true })
     await expectCode(again.append(await logAt(4), 1), 'ERR_STORE')
-    await expectCode(again.currentEpoch(), 'ERR_STORE')
+    const { message } = await expectCode(again.currentEpoch(), 'ERR_STORE')
+    expect(message).toContain(`The store at ${dir} has vanished`)
     await expectCode(again.claimEpoch('me'), 'ERR_STORE')
     await expect(stat(dir)).rejects.toThrow('ENOENT')
   })

@@ -1,4 +1,4 @@
-import { copyFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FileStore, type FollowOptions, type Log, MylibsqlError, Replica, type Store } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
@@ -322,7 +322,8 @@ describe('a store that cannot be followed', () => {
   it('is refused when it is empty, damaged, or no store', async () => {
     const folder = join(temporaryFolder(), 'store')
     const store = closedAfterTest(new FileStore(folder))
-    await expectCode(Replica.follow(store), 'ERR_STORE')
+    await expectCode(Replica.follow(store), 'ERR_NOT_FOUND')
+    expect(existsSync(folder)).toBe(false)
     await expectCode(Replica.follow(new MemoryStore()), 'ERR_NOT_FOUND')
     // @ts-expect-error: JavaScript callers
     expect(await rejection(Replica.follow(folder))).toBeInstanceOf(TypeError)

@@ -214,6 +214,21 @@ describe('opening', () => {
     expect(error.message).toContain('If-None-Match')
   })
 
+  it('makes no store in a new place unless told to: the first write does, where the service honours conditions', async () => {
+    const at = prefix()
+    const objects = () => [...server.buckets.get('tests')!.keys()].filter((key) => key.startsWith(at))
+    const store = await open({ prefix: at, create: false })
+    await expectCode(Primary.open({ store }), 'ERR_NOT_FOUND')
+    expect([await store.logs(), await store.currentEpoch()]).toEqual([[], 0])
+    expect(objects()).toEqual([])
+    const blank = closedAfterTest(await Snapshot.blank())
+    server.failWith(always('unconditional'), ({ method }) => method === 'PUT')
+    await expectCode(store.putSnapshot(blank), 'ERR_STORE')
+    server.failWith([], () => false)
+    await store.putSnapshot(blank)
+    expect(objects()).toEqual([`${at}/mylibsql-store.json`, `${at}/snapshots/blank.db`])
+  })
+
   it('makes a bucket only when told to', async () => {
     const bucket = `other-${randomBytes(4).toString('hex')}`
     const error = await expectCode(open({ bucket, create: false }), 'ERR_NOT_FOUND')

@@ -67,6 +67,7 @@ export async function chooseHistory(
   const { to, at, signal, onProgress } = options
   const limits: CallLimits = signal === undefined ? {} : { signal }
   const snapshots = await store.snapshots(limits)
+  if (snapshots.length === 0) throw noSnapshot(store)
   const problems: MylibsqlError[] = []
   for (const stored of candidatesOf(snapshots, { to, at })) {
     const reading = {
@@ -176,6 +177,14 @@ async function readUsable(
 }
 
 const unusable = new Set<string>(['ERR_NOT_FOUND', 'ERR_NOT_A_SNAPSHOT', 'ERR_CORRUPT', 'ERR_VERSION'])
+
+/** An empty store is not taken for a new one by itself: it may be the wrong folder, bucket or prefix. */
+export function noSnapshot({ url }: Pick<ReadableStore, 'url'>): MylibsqlError {
+  const message =
+    `${url} holds no snapshot, so there is nothing to begin with. Is it the right place? To begin a history there, put ` +
+    'its first snapshot: store.putSnapshot(await Snapshot.blank()), or one of Snapshot.fromDatabase(path)'
+  return new MylibsqlError('ERR_NOT_FOUND', message)
+}
 
 function notFound(
   store: ReadableStore,

@@ -1,6 +1,5 @@
 /** Opens the database of a primary from its store. */
 import { hostname } from 'node:os'
-import { MylibsqlError } from '../../protocol/errors.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkOptions } from '../arguments.js'
 import type { Log } from '../log.js'
@@ -10,7 +9,7 @@ import { makeReplica } from '../role-change.js'
 import { type ArchivedPrimaryOptions, archiveChecks, checkStore } from './archive-options.js'
 import type { Archive } from './archiver.js'
 import { attempt } from './attempts.js'
-import { openHistory } from './history.js'
+import { noSnapshot, openHistory } from './history.js'
 import type { Store } from './store.js'
 
 /**
@@ -31,7 +30,7 @@ export function isArchived(
 }
 
 /**
- * The epoch is claimed before anybody looks at the history: what an older primary stores after that, it does not
+ * The epoch is claimed before the history is looked at: what an older primary stores after that, it does not
  * acknowledge. So nothing can be missing here that was ever acknowledged.
  */
 export async function openArchived(
@@ -41,8 +40,9 @@ export async function openArchived(
   const { store, checkpoint, snapshot, compaction, retention } = checkOptions(options, known, 'Primary.open')
   const { store: _store, checkpoint: _checkpoint, snapshot: _snapshot, ...others } = options
   const { compaction: _compaction, retention: _retention, ...ofDatabase } = others
+  await checkBegun(store, checkpoint.timeoutMs)
   const epoch = await claimEpoch(store, checkpoint.timeoutMs)
-  const history = await openHistory(store).catch((error) => explainEmpty(store, error))
+  const history = await openHistory(store)
   try {
     const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, ofDatabase)
     const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
@@ -53,14 +53,14 @@ export async function openArchived(
   }
 }
 
-/** An empty store is not taken for a new one by itself: it may be the wrong folder, or an empty listing. */
-async function explainEmpty(store: Store, cause: unknown): Promise<never> {
-  const isEmpty = async () => (await store.snapshots()).length === 0 && (await store.logs()).length === 0
-  if ((cause as { code?: unknown }).code !== 'ERR_NOT_FOUND' || !(await isEmpty())) throw cause
-  const message =
-    `${store.url} is empty. To begin a history there, put its first snapshot: ` +
-    'store.putSnapshot(await Snapshot.blank()), or one of Snapshot.fromDatabase(path)'
-  throw new MylibsqlError('ERR_NOT_FOUND', message, {}, { cause })
+/**
+ * A look before the claim, which would make a store at a wrong path, and fence whoever writes to one that cannot be opened.
+ * It only refuses: what the history is, is seen after the claim.
+ */
+async function checkBegun(store: Store, timeoutMs: number): Promise<void> {
+  const limits = { store, timeoutMs, signal: new AbortController().signal }
+  const snapshots = await attempt('list its snapshots', limits, (signal) => store.snapshots({ signal }))
+  if (snapshots.length === 0) throw noSnapshot(store)
 }
 
 export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {

@@ -24,10 +24,13 @@ export class S3Marker {
     this.#key = `${prefix}${markerName}`
   }
 
-  /** Passes also when the credentials do not permit to write: whoever only reads fences nobody. */
-  async open(): Promise<void> {
+  /**
+   * Checks a store that is there; makes one only when told to, otherwise the first write does. Passes also when the
+   * credentials do not permit to write: whoever only reads fences nobody.
+   */
+  async open(create: boolean): Promise<void> {
     try {
-      await this.check()
+      if (create || (await this.#bucket.find(this.#key)) !== undefined) await this.check()
     } catch (error) {
       const { code, cause } = error as MylibsqlError
       if (code !== 'ERR_STORE' || !isRefusal(cause)) throw error

@@ -23,7 +23,7 @@ export interface S3StoreOptions extends S3ClientConfig {
   readonly prefix?: string
   /** A client that is there already; it is not destroyed with the store. Then no options of the client go with it. */
   readonly client?: S3Client
-  /** Make the bucket when it is not there. Default: false. */
+  /** Make the bucket, and the store, when they are not there. Without it the first write makes the store. Default: false. */
   readonly create?: boolean
   /** Of logs and snapshots that are stored from now on; what is there is read whatever it is. Default: 'none'. */
   readonly compression?: Compression | 'none'

@@ -59,7 +59,7 @@ const removesAtOnce = 8
 /**
  * A store in S3, or in what speaks its protocol: an object for each log and each snapshot, under the names that a
  * FileStore gives its files. A newer primary fences an older one off because the service refuses to put an object where
- * there is one (`If-None-Match: *`): one that does not refuse is told from one that does when the store opens, and is an
+ * there is one (`If-None-Match: *`): one that does not refuse is told from one that does before anything is written, and is an
  * error (docs/REPLICATION.md, "S3").
  *
  * Needs the packages @aws-sdk/client-s3 and @aws-sdk/lib-storage.
@@ -80,8 +80,9 @@ export class S3Store implements Store {
   }
 
   /**
-   * Looks whether the bucket is there and whether the service honours conditions; makes the bucket only when told to.
-   * With credentials that may only read, the store is for reading.
+   * Looks whether the bucket is there, makes it only when told to, and looks whether the service honours conditions: in a
+   * new place only when told to make it, otherwise before the first write. With credentials that may only read, the store
+   * is for reading.
    *
    * @throws ERR_NOT_FOUND when there is no such bucket and `create` is not set; ERR_VERSION when a newer release made the
    * store; ERR_STORE when the service cannot be reached, refuses, or ignores conditions
@@ -96,7 +97,7 @@ export class S3Store implements Store {
     try {
       await bucket.open(create)
       const marker = new S3Marker(bucket, prefix)
-      await marker.open()
+      await marker.open(create)
       return new S3Store({ ...rest, url, prefix, bucket, marker, release })
     } catch (error) {
       release()
@@ -199,8 +200,9 @@ export class S3Store implements Store {
   async putSnapshot(snapshot: Snapshot, limits?: CallLimits): Promise<StoredSnapshot> {
     checkInstance(snapshot, Snapshot, 'snapshot')
     checkLimits(limits, 'putSnapshot')
-    const { bucket, compression } = this.#parts
+    const { bucket, marker, compression } = this.#parts
     const key = this.#keyOf('snapshots', snapshotName(snapshot.lastFrameNo))
+    await marker.check(limits)
     await this.#checkReplaced(key, snapshot, limits)
     const { byteLength } = snapshot
     await snapshot.use(({ path }) =>

@@ -57,7 +57,7 @@ export class StoreFolder {
     return join(this.path, kind, name)
   }
 
-  /** Names of all objects of a kind; none in an empty folder. Throws ERR_STORE. */
+  /** Names of all objects of a kind; none in an empty folder. Throws ERR_NOT_FOUND without a folder; ERR_STORE. */
   async names(kind: Kind): Promise<string[]> {
     if (!this.#isStore) this.#isStore = await this.#look()
     if (!this.#isStore) return []
@@ -72,7 +72,7 @@ export class StoreFolder {
     }
   }
 
-  /** Makes the store if there is none, and it may. Throws ERR_STORE. */
+  /** Makes the store if there is none, and it may. Throws ERR_NOT_FOUND, ERR_STORE. */
   async prepare(): Promise<void> {
     this.#ready ??= this.#prepare()
     const ready = this.#ready
@@ -214,7 +214,7 @@ export class StoreFolder {
     void this.#removeLeftovers()
   }
 
-  /** Whether the folder holds a store; false: it is empty. Throws ERR_STORE, ERR_VERSION for anything else. */
+  /** Whether the folder holds a store; false: it is empty. Throws ERR_NOT_FOUND; ERR_STORE, ERR_VERSION for anything else. */
   async #look(): Promise<boolean> {
     const entries = await readdir(this.path).catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'ENOENT' ? this.#missing(error) : storeError(error, 'open the store', this.path)
@@ -229,9 +229,13 @@ export class StoreFolder {
     throw new MylibsqlError('ERR_STORE', message, { path: join(this.path, foreign) })
   }
 
+  /** One that was there is a disk that is not mounted just now, or worse: not the same as a path where there is none. */
   #missing(cause?: unknown): MylibsqlError {
-    const message = `There is no store at ${this.path}: check the path. The first write makes one, such as store.putSnapshot(snapshot), unless { create: false } forbids it`
-    return new MylibsqlError('ERR_STORE', message, { path: this.path }, { cause })
+    const message = this.#isStore
+      ? `The store at ${this.path} has vanished. Nothing is made in its place`
+      : `There is no store at ${this.path}: check the path. The first write makes one, such as store.putSnapshot(snapshot), unless { create: false } forbids it`
+    const code = this.#isStore ? 'ERR_STORE' : 'ERR_NOT_FOUND'
+    return new MylibsqlError(code, message, { path: this.path }, { cause })
   }
 
   /** The marker is written before anything else, create-only: many processes may do this at once. */

@@ -115,6 +115,23 @@ describe('opening', () => {
       'Primary.open({ store }) takes nothing else: all options stand beside "store"',
     ],
     [
+      'a store behind a snapshot',
+      async () => {
+        await using snapshot = await Snapshot.blank()
+        await Primary.open(snapshot, [], { store: new ControlledStore() } as never)
+      },
+      'Primary.open(snapshot, logs, options) takes no "store". Primary.open({ store, ...options }) opens the newest state ' +
+        'that the store holds; to begin its history with this snapshot, once: await store.putSnapshot(snapshot)',
+    ],
+    [
+      'an option of archiving without a store',
+      async () => {
+        await using snapshot = await Snapshot.blank()
+        await Primary.open(snapshot, [], { checkpoint: { intervalMs: 10 } } as never)
+      },
+      'Option "checkpoint" of Primary.open goes with a store: Primary.open({ store, checkpoint })',
+    ],
+    [
       'a first snapshot',
       async () => {
         await using snapshot = await Snapshot.blank()

@@ -104,6 +104,19 @@ describe('restore', () => {
     })
   })
 
+  it('names a folder that is missing, or is none, before it reads anything', async () => {
+    const { store, folder, target } = await open(new MemoryStore())
+    writeFileSync(target, 'a file')
+    store.calls.length = 0
+    for (const path of [join(folder, 'missing', 'restored.db'), join(target, 'restored.db')]) {
+      const error = await expectCode(restore(store, path), 'ERR_IO')
+      expect(error.message).toMatch(new RegExp(`^Cannot restore to ${path}: (ENOENT|.* is no folder$)`))
+      expect(error.details).toEqual({ path })
+    }
+    expect(store.calls).toEqual([])
+    expect(readdirSync(folder)).toEqual(['restored.db'])
+  })
+
   it('replaces nothing: neither a file nor what is beside one', async () => {
     const { store, target } = await open(new MemoryStore())
     for (const taken of [target, `${target}-wal`, `${target}-journal`]) {

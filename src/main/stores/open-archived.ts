@@ -6,6 +6,7 @@ import type { Log } from '../log.js'
 import { OpenDatabase, type OpenSettings, openChecks, type PrimaryOptions } from '../open-database.js'
 import type { Replica } from '../replica.js'
 import { makeReplica } from '../role-change.js'
+import { Snapshot } from '../snapshot.js'
 import { type ArchivedPrimaryOptions, archiveChecks, checkStore } from './archive-options.js'
 import type { Archive } from './archiver.js'
 import { attempt } from './attempts.js'
@@ -14,7 +15,7 @@ import type { Store } from './store.js'
 
 /**
  * Whether the first argument of `Primary.open` is options with a store, and no snapshot. Throws TypeError for a store
- * itself, and for arguments behind such options, which would be ignored.
+ * itself, for arguments behind such options, which would be ignored, and for options of archiving behind a snapshot.
  */
 export function isArchived(
   value: object,
@@ -22,11 +23,28 @@ export function isArchived(
   options: PrimaryOptions | undefined,
 ): value is ArchivedPrimaryOptions {
   if (typeof value !== 'object' || value === null) return false
+  if (value instanceof Snapshot) return refuseArchiveOptions(options)
   if ('claimEpoch' in value)
     throw new TypeError('Primary.open takes a store as an option: Primary.open({ store })')
   if (!('store' in value)) return false
   if (options === undefined && Array.isArray(logs) && logs.length === 0) return true
   throw new TypeError('Primary.open({ store }) takes nothing else: all options stand beside "store"')
+}
+
+/** With a store nobody says what to open: that is what the store holds. */
+function refuseArchiveOptions(options: unknown): false {
+  if (typeof options !== 'object' || options === null) return false
+  if ('store' in options) {
+    throw new TypeError(
+      'Primary.open(snapshot, logs, options) takes no "store". Primary.open({ store, ...options }) opens the newest state that ' +
+        'the store holds; to begin its history with this snapshot, once: await store.putSnapshot(snapshot)',
+    )
+  }
+  const option = Object.keys(archiveChecks).find((name) => name in options)
+  if (option === undefined) return false
+  throw new TypeError(
+    `Option "${option}" of Primary.open goes with a store: Primary.open({ store, ${option} })`,
+  )
 }
 
 /**

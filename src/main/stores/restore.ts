@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { access, constants, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { ioError } from '../../protocol/io-error.js'
 import type { RestoredFile } from '../../protocol/tasks.js'
 import {
   checkFrameNo,
@@ -51,7 +54,8 @@ export interface RestoreResult {
 
 /**
  * Makes a database file of what a store holds, which every SQLite tool opens. Every page and frame is checked on the way. The
- * file is there complete, and synced, or not at all; what is at the path is never replaced. Runs in task threads.
+ * file is there complete, and synced, or not at all; what is at the path is never replaced, and its folder is not made.
+ * Runs in task threads.
  *
  * @example
  * await restore(new FileStore('/var/lib/app/history'), 'yesterday.db', { at: new Date('2026-01-31T18:00Z') })
@@ -74,6 +78,7 @@ export async function restore(
   const limits: CallLimits = signal === undefined ? {} : { signal }
   signal?.throwIfAborted()
   checkFree(path)
+  await checkFolder(path)
   return planning(limits, async () => {
     const temporaryPath = `${path}.${randomBytes(6).toString('hex')}.tmp`
     try {
@@ -182,6 +187,17 @@ function checkFree(path: string): void {
     const place = taken === path ? 'there' : `to ${path}`
     const message = `${taken} exists, so nothing is restored ${place}: remove it, or choose another path`
     throw new MylibsqlError('ERR_PATH_EXISTS', message, { path: taken })
+  }
+}
+
+/** Before minutes of reading, and by the name that the caller knows. */
+async function checkFolder(path: string): Promise<void> {
+  const folder = dirname(path)
+  try {
+    if (!(await stat(folder)).isDirectory()) throw new Error(`${folder} is no folder`)
+    await access(folder, constants.W_OK)
+  } catch (error) {
+    throw ioError(error, 'restore to', path)
   }
 }
 

@@ -173,7 +173,10 @@ describe('mylibsql prune', () => {
   it('has to be told what to keep', async () => {
     const { code, err } = await commandLine.run('prune', url())
     expect(code).toBe(2)
-    expect(err).toContain("required option '--keep-hours <n>' not specified")
+    expect(err).toBe('error: prune needs --keep-hours, --keep-snapshots or both: what is to be kept\n')
+    const nothing = await commandLine.run('prune', url(), '--keep-snapshots', '1')
+    expect(nothing.code, nothing.err).toBe(0)
+    expect(nothing.out).toMatch(/^Removed 0 snapshots and 0 logs, /)
     expect((await commandLine.run('prune', url(), '--keep-hours', 'all')).code).toBe(2)
   })
 })

@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { compact, type FrameNo, prune, restore, type Store } from '../main/index.js'
 import { untilInterrupted } from './interruption.js'
+import { UsageError } from './options.js'
 import { startProgress } from './progress.js'
 import { megabytes } from './report.js'
 import { openStore, storeUrl } from './store-url.js'
@@ -10,6 +11,11 @@ import { table } from './table.js'
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
 const storeText = 'file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX'
+
+interface KeptOptions {
+  readonly keepHours?: number
+  readonly keepSnapshots?: number
+}
 
 export function addStoreCommands(program: Command): void {
   program
@@ -55,19 +61,13 @@ export function addStoreCommands(program: Command): void {
     .command('prune')
     .description('Remove what no restore needs any more')
     .argument('<store>', storeText, storeUrl)
-    .requiredOption('--keep-hours <n>', 'a restore to any moment of so many hours stays possible', hours)
-    .addOption(
-      new Option('--keep-snapshots <n>', 'so many of the newest snapshots stay')
-        .default(2)
-        .argParser(positive),
-    )
-    .action((url: string, { keepHours, keepSnapshots }: { keepHours: number; keepSnapshots: number }) =>
-      withStore(url, async (store, signal) => {
-        const keepMs = Math.round(keepHours * hourMs)
-        const { snapshotCount, logCount, byteCount } = await prune(store, { keepMs, keepSnapshots, signal })
-        return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${megabytes(byteCount)}`
-      }),
-    )
+    .option('--keep-hours <n>', 'a restore to any moment of so many hours stays possible', hours)
+    .option('--keep-snapshots <n>', 'so many of the newest snapshots stay (2)', positive)
+    .action((url: string, kept: KeptOptions) => {
+      if (kept.keepHours === undefined && kept.keepSnapshots === undefined)
+        throw new UsageError('prune needs --keep-hours, --keep-snapshots or both: what is to be kept')
+      return withStore(url, (store, signal) => pruned(store, kept, signal))
+    })
 }
 
 /** Prints what `use` answers. */
@@ -145,6 +145,19 @@ async function compacted(store: Store, keepMs: number, spanMs: number, signal: A
   } finally {
     progress.stop()
   }
+}
+
+async function pruned(
+  store: Store,
+  { keepHours, keepSnapshots }: KeptOptions,
+  signal: AbortSignal,
+): Promise<string> {
+  const { snapshotCount, logCount, byteCount } = await prune(store, {
+    ...(keepHours === undefined ? {} : { keepMs: Math.round(keepHours * hourMs) }),
+    ...(keepSnapshots === undefined ? {} : { keepSnapshots }),
+    signal,
+  })
+  return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${megabytes(byteCount)}`
 }
 
 function kilobytes(byteCount: number): string {

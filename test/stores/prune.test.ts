@@ -74,12 +74,12 @@ describe('prune', () => {
     await kept.expectWhole()
   })
 
-  it('keeps two snapshots when it is not told, and does nothing the second time', async () => {
+  it('keeps two snapshots when it is not told how many, and does nothing the second time', async () => {
     const kept = await Kept.make('slslsl')
     const before = kept.names()
-    await prune(kept.store)
+    await prune(kept.store, { keepMs: 0 })
     expect(kept.names().snapshots).toEqual(before.snapshots!.slice(-2))
-    expect(await prune(kept.store)).toEqual({ snapshotCount: 0, logCount: 0, byteCount: 0 })
+    expect(await prune(kept.store, { keepMs: 0 })).toEqual({ snapshotCount: 0, logCount: 0, byteCount: 0 })
     await kept.expectWhole()
   })
 
@@ -131,9 +131,17 @@ describe('prune', () => {
     [{ keepMs: -1 }, /"keepMs" of prune must be an integer from 0/],
     [{ keepSnapshots: 0 }, /"keepSnapshots" of prune must be a positive integer/],
     [{ keep: 1 }, /Unknown option "keep" of prune/],
+    [{}, /^prune has to be told what to keep: \{ keepMs \},/],
+    [undefined, /^prune has to be told what to keep: /],
+    [{ signal: AbortSignal.timeout(1) }, /^prune has to be told what to keep: /],
   ])('refuses %o', async (options, message) => {
-    const store = closedAfterTest(new FileStore(temporaryFolder()))
+    const { store, names } = await Kept.make('slslsl').then((kept) => ({
+      store: kept.store,
+      names: () => kept.names(),
+    }))
+    const before = names()
     await expect(prune(store, options as never)).rejects.toThrow(message)
+    expect(names()).toEqual(before)
   })
 
   it('a primary that was paused appends where something was pruned: that is no part of the history', async () => {

@@ -119,6 +119,8 @@ it('refuses options that it does not know', async () => {
   const options = [
     { compaction: { spanMs: 0 } },
     { retention: { keepSnapshots: 0 } },
+    { retention: {} },
+    { retention: { everyMs: 1000 } },
     { compaction: { signal: 1 } },
   ]
   for (const wrong of options)

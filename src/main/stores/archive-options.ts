@@ -21,7 +21,7 @@ import {
 import type { PrimaryOptions } from '../open-database.js'
 import { Snapshot } from '../snapshot.js'
 import { type CompactRules, compactChecks } from './compact-rules.js'
-import { type PruneOptions, pruneChecks } from './prune-options.js'
+import { checkPruneOptions, type PruneOptions } from './prune-options.js'
 import type { Store } from './store.js'
 
 /** When logs are stored. Whichever is reached first counts; all that is written meanwhile goes into the next log. */
@@ -57,7 +57,7 @@ export interface CompactionSchedule extends CompactRules {
   everyMs?: number
 }
 
-/** When the store is pruned, as `prune(store)` does. */
+/** When the store is pruned, as `prune(store, options)` does. */
 export interface RetentionSchedule extends Omit<PruneOptions, 'signal'> {
   /** Pause between two runs. Default 3,600,000 ms. */
   everyMs?: number
@@ -70,7 +70,7 @@ export interface ArchiveOptions {
   snapshot?: SnapshotSchedule
   /** Merged logs: when. Default: never. */
   compaction?: CompactionSchedule
-  /** What no restore needs is removed: when. Default: never. */
+  /** What no restore needs is removed: when, and what is kept (`keepMs` or `keepSnapshots`). Default: never. */
   retention?: RetentionSchedule
 }
 
@@ -127,11 +127,7 @@ export const archiveChecks = {
     ),
   ),
   retention: optional((value: unknown) =>
-    checkOptions(
-      value,
-      { ...pruneChecks, everyMs: withDefault(checkTimeoutMs, pruneEveryMsDefault) },
-      'retention',
-    ),
+    checkPruneOptions(value, { everyMs: withDefault(checkTimeoutMs, pruneEveryMsDefault) }, 'retention'),
   ),
 }
 

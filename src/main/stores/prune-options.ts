@@ -1,7 +1,14 @@
 /** What pruning keeps, and the checks of it. */
-import { checkNonNegativeInteger, checkPositiveInteger, withDefault } from '../arguments.js'
+import {
+  type Check,
+  checkNonNegativeInteger,
+  checkOptions,
+  checkPositiveInteger,
+  optional,
+} from '../arguments.js'
 import type { CallLimits } from './store.js'
 
+/** One of `keepMs` and `keepSnapshots` at least: nobody removes a history by leaving out an argument. */
 export interface PruneOptions extends CallLimits {
   /** A restore to any moment of the last `keepMs` milliseconds stays possible. Default 0: only to the newest state. */
   readonly keepMs?: number
@@ -11,7 +18,20 @@ export interface PruneOptions extends CallLimits {
 
 const keepSnapshotsDefault = 2
 
-export const pruneChecks = {
-  keepMs: withDefault(checkNonNegativeInteger, 0),
-  keepSnapshots: withDefault(checkPositiveInteger, keepSnapshotsDefault),
+/** Checks the options of `method`: these, and others with checks of their own. */
+export function checkPruneOptions<C extends Record<string, Check<unknown>>>(
+  options: unknown,
+  others: C,
+  method: string,
+): { [K in keyof C]: ReturnType<C[K]> } & { keepMs: number; keepSnapshots: number } {
+  const known = { keepMs: optional(checkNonNegativeInteger), keepSnapshots: optional(checkPositiveInteger) }
+  const checked = checkOptions(options, { ...others, ...known }, method)
+  const { keepMs, keepSnapshots } = checked
+  if (keepMs === undefined && keepSnapshots === undefined) {
+    throw new TypeError(
+      `${method} has to be told what to keep: { keepMs }, so that every moment of so many milliseconds can be restored, or ` +
+        '{ keepSnapshots }, so many of the newest ones and the logs behind them, or both',
+    )
+  }
+  return { ...checked, keepMs: keepMs ?? 0, keepSnapshots: keepSnapshots ?? keepSnapshotsDefault }
 }

@@ -2,13 +2,13 @@
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
-import { checkOptions, checkSignal, optional } from '../arguments.js'
+import { checkSignal, optional } from '../arguments.js'
 import { Log } from '../log.js'
 import { startOf } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import { keyOf } from './log-facts.js'
 import { canTake } from './log-positions.js'
-import { type PruneOptions, pruneChecks } from './prune-options.js'
+import { checkPruneOptions, type PruneOptions } from './prune-options.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 
 export interface PruneResult {
@@ -31,8 +31,8 @@ const unusable = new Set<unknown>([
 ])
 
 /**
- * Removes snapshots and logs that neither the newest state nor a restore within the last `keepMs` needs. Without options
- * only the newest state stays, and what the newest two snapshots need.
+ * Removes snapshots and logs that neither the newest state, nor a restore within the last `keepMs`, nor the newest
+ * `keepSnapshots` (2) need. One of the two has to be given: { keepMs: 0 } keeps little more than the newest state.
  *
  * What stays begins with one snapshot, the anchor: it is at least as old as the window, `keepSnapshots` count from it,
  * and it was read and found whole, and the logs to go on from it, before anything older goes; otherwise the anchor is an
@@ -44,12 +44,12 @@ const unusable = new Set<unknown>([
  *
  * @example
  * await prune(store, { keepMs: 7 * 24 * 3600 * 1000, keepSnapshots: 2 })
- * @throws ERR_STORE, the signal's reason
+ * @throws TypeError without keepMs and keepSnapshots; ERR_NOT_FOUND without a store; ERR_STORE; the signal's reason
  */
-export async function prune(store: Store, options: PruneOptions = {}): Promise<PruneResult> {
-  const { keepMs, keepSnapshots, signal } = checkOptions(
+export async function prune(store: Store, options: PruneOptions): Promise<PruneResult> {
+  const { keepMs, keepSnapshots, signal } = checkPruneOptions(
     options,
-    { ...pruneChecks, signal: optional(checkSignal) },
+    { signal: optional(checkSignal) },
     'prune',
   )
   const limits: CallLimits = signal === undefined ? {} : { signal }

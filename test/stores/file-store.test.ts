@@ -83,7 +83,7 @@ describe('the folder', () => {
       () => followed(store, 0, 1),
       () => Primary.open({ store }),
       () => Replica.follow(store),
-      () => restore(store, join(dir, '../never.db')),
+      () => restore(store, join(temporaryFolder(), 'never.db')),
       () => prune(store, { keepMs: 0 }),
       () => compact(store),
     ]

@@ -13,7 +13,7 @@
  *     prepare    async ({ folder, isQuick }) => { measure, measureReference, close }
  *
  * `measure` and `measureReference` are one round each, of 0.3 to 1 s. They return a number or an array of numbers.
- * `measure` is told with `{ isWarmUp }` whether the round counts, should it need to be long only then.
+ * Both are told with `{ isWarmUp }` when the round does not count: one that takes its time may be shorter then.
  */
 
 /**
@@ -53,7 +53,7 @@ async function bothSides(subject, isWarmUp) {
   globalThis.gc?.()
   const value = await subject.measure({ isWarmUp })
   globalThis.gc?.()
-  return [value, await subject.measureReference()]
+  return [value, await subject.measureReference({ isWarmUp })]
 }
 
 function judge(benchmark, values, referenceValues) {

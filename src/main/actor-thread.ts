@@ -59,9 +59,9 @@ export class ActorThread {
     if (this.#ended !== undefined) onExit(this.#ended)
   }
 
-  send(message: ToActor): void {
-    this.#sendWaiting()
-    this.#post(message)
+  /** Messages that travel together; those of `sendSoon` go first. */
+  send(...messages: readonly ToActor[]): void {
+    this.#post([...this.#waiting.splice(0), ...messages])
   }
 
   /** In this turn of the event loop, with what comes next: by itself it would wake the thread for little. */
@@ -99,13 +99,12 @@ export class ActorThread {
   }
 
   #sendWaiting(): void {
-    if (this.#waiting.length === 0) return
-    for (const message of this.#waiting.splice(0)) this.#post(message)
+    if (this.#waiting.length > 0) this.#post(this.#waiting.splice(0))
   }
 
-  #post(message: ToActor): void {
+  #post(messages: readonly ToActor[]): void {
     if (this.#ended !== undefined) return
-    this.#data.postMessage(message)
+    this.#data.postMessage(messages)
     Atomics.add(this.#doorbell, 0, 1)
   }
 

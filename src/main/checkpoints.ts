@@ -10,7 +10,10 @@ import { removeTemporaryFile } from './temporary-files.js'
 export type SaveLog = (log: Log) => Promise<unknown> | unknown
 
 interface Steps {
-  /** Seals the log of all frames since the last one. */
+  /**
+   * Seals the log of all frames since the last one. What the callers of the last checkpoint write next is asked for in
+   * this tick: it is in this log.
+   */
   readonly seal: () => Promise<LogFile | undefined>
   readonly saved: (nextFrameNo: FrameNo) => void
 }
@@ -79,8 +82,6 @@ export class Checkpoints {
     let lastFrameNo: FrameNo | undefined
     if (this.#unsaved !== undefined) lastFrameNo = await this.#save(this.#unsaved, saveLog)
     if (this.#closed !== undefined) throw this.#closed
-    // What the callers of the last checkpoint write next is asked for in this tick: it can be in this log.
-    await new Promise<void>((resolve) => process.nextTick(resolve))
     const file = await this.#steps.seal()
     if (file !== undefined) lastFrameNo = await this.#save(file, saveLog)
     return lastFrameNo

@@ -3,6 +3,7 @@ import { Observable, type Subscriber } from 'rxjs'
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
 import { readFramesMessage } from '../protocol/frames-message.js'
 import { creditShare } from '../protocol/limits.js'
+import type { ToActor } from '../protocol/wire.js'
 import type { ActorThread } from './actor-thread.js'
 import { checkFrameNo, checkOptions, oneOf, withDefault } from './arguments.js'
 
@@ -24,7 +25,7 @@ export interface FramesOptions {
 /** One for each primary: all of its subscribers share one copy of the frames. */
 export class FrameFeed {
   readonly #thread: Pick<ActorThread, 'send'>
-  readonly #flush: () => void
+  readonly #flush: (then: ToActor) => void
   readonly #saved: (frameNo: FrameNo) => void
   readonly #subscribers = new Set<Frames>()
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
@@ -33,10 +34,10 @@ export class FrameFeed {
   /** Bytes that were taken, and the actor does not know it yet. */
   #takenBytes = 0
 
-  /** `flush` sends the writes that wait; `saved` is told the last frame that a subscriber has acknowledged. */
+  /** `flush` sends the writes that wait, then a message; `saved` is told the last frame that a subscriber has acknowledged. */
   constructor(
     thread: Pick<ActorThread, 'send'>,
-    flush: () => void,
+    flush: (then: ToActor) => void,
     saved: (frameNo: FrameNo) => void,
     subscriberBytesMax: number,
   ) {
@@ -87,8 +88,7 @@ export class FrameFeed {
 
   #feedFrom(feedNo: number | undefined): void {
     // The stream begins, and ends, behind the writes that were asked for before.
-    this.#flush()
-    this.#thread.send({ kind: 'feed', feedNo })
+    this.#flush({ kind: 'feed', feedNo })
   }
 
   #leave(frames: Frames): void {

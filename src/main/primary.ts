@@ -1,5 +1,6 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { logNextFrameNo } from '../protocol/log-format.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
@@ -47,16 +48,20 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
 
   private constructor(database: OpenDatabase, position: Position, archive?: Archive) {
     const { thread } = database
-    const flush = () => this.#writes.requests.flush()
     this.#database = database
     this.#saving = new Saving(database, position, archive, {
-      flush,
+      flushSoon: (then) => this.#writes.requests.flushSoon(then),
       snapshot: (path) => this.snapshot(path),
       fenced: (error) => this.#end(error),
     })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
     this.#writes = new Writes(database, this.#saving)
-    this.#feed = new FrameFeed(thread, flush, this.#saving.acknowledged, database.options.subscriberBytesMax)
+    this.#feed = new FrameFeed(
+      thread,
+      (then) => this.#writes.requests.flush(then),
+      this.#saving.acknowledged,
+      database.options.subscriberBytesMax,
+    )
     thread.attach(
       (message) => this.#receive(message),
       (error) => this.#end(error),
@@ -341,6 +346,9 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
         this.#writes.sessions.expired(message.leaseId, reviveError(message.error))
         break
       case 'sealed':
+        // It may come before the answers to the writes that are in it.
+        if (message.outcome.ok && message.outcome.value !== undefined)
+          this.#noteCommitted(logNextFrameNo(message.outcome.value.header) - 1)
         this.#saving.sealed(message)
         break
       case 'failed':

@@ -23,7 +23,7 @@ const messagesUnderWayMax = 2
 const textsMax = 1024
 
 export class RequestQueue {
-  readonly #send: (message: ToActor) => void
+  readonly #send: (...messages: readonly ToActor[]) => void
   readonly #durability: Durability
   readonly #limits: RequestLimits
   readonly #texts = new Map<string, number>()
@@ -37,11 +37,17 @@ export class RequestQueue {
   #underWayBytes = 0
   #pendingCount = 0
   #isScheduled = false
+  /** What is to follow on everything that is asked for in this tick. */
+  #then: ToActor[] = []
   #closed: unknown
   #idleWaiters: (() => void)[] = []
   #readyWaiters: (() => void)[] = []
 
-  constructor(send: (message: ToActor) => void, durability: Durability, limits: RequestLimits) {
+  constructor(
+    send: (...messages: readonly ToActor[]) => void,
+    durability: Durability,
+    limits: RequestLimits,
+  ) {
     this.#limits = limits
     this.#send = send
     this.#durability = durability
@@ -80,9 +86,18 @@ export class RequestQueue {
     return this.#end(group)
   }
 
-  /** Sends everything that has gathered: for what must not overtake it. */
-  flush(): void {
-    while (this.#gathered.length > 0) this.#sendNext()
+  /** Sends everything that has gathered, then what must not overtake it, which travels with the last of them. */
+  flush(...then: readonly ToActor[]): void {
+    const last = [...this.#then.splice(0), ...then]
+    if (this.#gathered.length === 0 && last.length > 0) this.#send(...last)
+    while (this.#gathered.length > 1) this.#sendNext()
+    if (this.#gathered.length > 0) this.#sendNext(last)
+  }
+
+  /** The same at the end of this tick: what its continuations ask for comes before. */
+  flushSoon(then: ToActor): void {
+    this.#then.push(then)
+    this.#scheduleNow()
   }
 
   receiveResults(message: Extract<FromActor, { kind: 'results' }>): void {
@@ -174,10 +189,15 @@ export class RequestQueue {
 
   /** After all continuations of this tick: what they ask for travels in the same message. */
   #schedule(): void {
-    if (this.#isScheduled || this.#underWay.length >= messagesUnderWayMax) return
+    if (this.#underWay.length < messagesUnderWayMax) this.#scheduleNow()
+  }
+
+  #scheduleNow(): void {
+    if (this.#isScheduled) return
     this.#isScheduled = true
     process.nextTick(() => {
       this.#isScheduled = false
+      if (this.#then.length > 0) this.flush()
       while (this.#gathered.length > 0 && this.#underWay.length < messagesUnderWayMax) this.#sendNext()
     })
   }
@@ -186,17 +206,18 @@ export class RequestQueue {
    * An idle actor gets two messages instead of one: the answers to the first, and what their callers ask for next, travel
    * while the second is executed.
    */
-  #sendNext(): void {
+  #sendNext(then: readonly ToActor[] = []): void {
     const group = this.#gathered.shift()!
     const isIdle = this.#underWay.length === 0 && this.#gathered.length === 0
     const parts = (isIdle ? group.halves() : undefined) ?? [group.whole()]
-    for (const part of parts) this.#sendPart(part)
+    for (const [index, part] of parts.entries()) this.#sendPart(part, index === parts.length - 1 ? then : [])
   }
 
-  #sendPart({ ops, values, cohorts, requestCount, byteCount }: RequestPart): void {
+  #sendPart({ ops, values, cohorts, requestCount, byteCount }: RequestPart, then: readonly ToActor[]): void {
     const texts = this.#newTexts
     const sentAtMs = performance.timeOrigin + performance.now()
-    this.#send({ kind: 'group', resetTexts: this.#resetTexts, texts, ops, values, requestCount, sentAtMs })
+    const resetTexts = this.#resetTexts
+    this.#send({ kind: 'group', resetTexts, texts, ops, values, requestCount, sentAtMs }, ...then)
     this.#underWay.push({ cohorts: [...cohorts], byteCount })
     this.#underWayBytes += byteCount
     this.#newTexts = []

@@ -1,7 +1,7 @@
 /** How the writes of one primary are saved: sealed logs go to a saveLog, or by themselves to the primary's store. */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { FromActor, Position } from '../protocol/wire.js'
+import type { FromActor, Position, ToActor } from '../protocol/wire.js'
 import { checkFunction } from './arguments.js'
 import { Checkpoints, type SaveLog } from './checkpoints.js'
 import { Durability } from './durability.js'
@@ -12,8 +12,8 @@ import { type Archive, Archiver } from './stores/archiver.js'
 import { checkpointChannel, traced } from './tracing.js'
 
 interface Steps {
-  /** Sends what waits to be sent. */
-  readonly flush: () => void
+  /** Sends this behind all writes that are asked for in this tick. */
+  readonly flushSoon: (then: ToActor) => void
   readonly snapshot: (path: string) => Promise<Snapshot>
   /** A newer primary has taken over. */
   readonly fenced: (error: MylibsqlError) => void
@@ -29,14 +29,11 @@ export class Saving {
 
   constructor(database: OpenDatabase, { nextFrameNo }: Position, archive: Archive | undefined, steps: Steps) {
     const { thread, path, pageSize } = database
-    const { snapshot, fenced } = steps
+    const { snapshot, fenced, flushSoon } = steps
     this.durability = new Durability(nextFrameNo)
     this.#path = path
     this.#closeTimeoutMs = database.closeTimeoutMs
-    this.#sealer = new Sealer(() => {
-      steps.flush()
-      thread.send({ kind: 'seal' })
-    })
+    this.#sealer = new Sealer(() => flushSoon({ kind: 'seal' }))
     this.#checkpoints = new Checkpoints({
       seal: () => this.#sealer.seal(),
       saved: (savedNextFrameNo) => {

@@ -8,7 +8,7 @@ export class Sealer {
   #resolve: (file: LogFile | undefined) => void = () => {}
   #reject: (error: unknown) => void = () => {}
 
-  /** `ask` sends the request, behind everything that was asked for before. */
+  /** `ask` sends the request, behind everything that is asked for in this tick. */
   constructor(ask: () => void) {
     this.#ask = ask
   }

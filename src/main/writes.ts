@@ -21,7 +21,7 @@ export class Writes {
     const { thread, options, cancellations } = database
     this.#database = database
     this.#saving = saving
-    this.requests = new RequestQueue((message) => thread.send(message), saving.durability, options)
+    this.requests = new RequestQueue((...messages) => thread.send(...messages), saving.durability, options)
     this.sessions = new Sessions(thread, this.requests, cancellations)
   }
 

@@ -30,6 +30,7 @@ import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 export const Op = { run: 0, batch: 1, call: 2, lease: 3, guarded: 4 } as const
 export const namedParams = -1
 
+/** Messages that travel together are an array, which is one message of the port. */
 export type ToActor =
   | {
       readonly kind: 'group'

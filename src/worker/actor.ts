@@ -71,7 +71,7 @@ class Actor implements Control {
 
   constructor(data: MessagePort, ended: () => void) {
     this.#data = data
-    this.#inbox = new Inbox(data, (message) => this.#receive(message))
+    this.#inbox = new Inbox(data, (batch) => this.#receive(batch))
     this.#ended = ended
   }
 
@@ -180,8 +180,8 @@ class Actor implements Control {
     return operation
   }
 
-  #receive(message: ToActor): void {
-    if (this.#role instanceof PrimaryRole) this.#role.receive(message)
+  #receive(batch: readonly ToActor[]): void {
+    if (this.#role instanceof PrimaryRole) this.#role.receive(batch)
   }
 
   #play(role: OpenRequest['role'], position: Position): void {

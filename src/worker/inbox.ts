@@ -1,23 +1,28 @@
-/** The messages of an actor's data port: in order, a turn of the event loop for each, polled for when that was asked for. */
+/**
+ * The messages of an actor's data port, those together that were sent together: in order, a turn of the event loop for
+ * each batch, polled for when that was asked for.
+ */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
 import { spinTurnMaxMs, spinUs } from '../protocol/limits.js'
 import type { OpenRequest, ToActor } from '../protocol/wire.js'
 import { PollPolicy } from './poll-policy.js'
 
+type Batch = readonly ToActor[]
+
 export class Inbox {
   readonly #port: MessagePort
-  readonly #deal: (message: ToActor) => void
-  /** A message was dealt with in this turn of the event loop. */
+  readonly #deal: (batch: Batch) => void
+  /** A batch was dealt with in this turn of the event loop. */
   #isTurnTaken = false
-  /** Messages that came later in the same turn. */
-  #waiting: ToActor[] = []
+  /** Batches that came later in the same turn. */
+  #waiting: Batch[] = []
   #doorbell: Int32Array = new Int32Array(1)
   #heard = 0
   #policy = new PollPolicy('never')
-  /** When the last message had been dealt with. */
+  /** When the last batch had been dealt with. */
   #idleSinceMs = 0
 
-  constructor(port: MessagePort, deal: (message: ToActor) => void) {
+  constructor(port: MessagePort, deal: (batch: Batch) => void) {
     this.#port = port
     this.#deal = deal
   }
@@ -26,27 +31,27 @@ export class Inbox {
   listen({ doorbell, polling }: Pick<OpenRequest, 'doorbell' | 'polling'>): void {
     this.#doorbell = new Int32Array(doorbell)
     this.#policy = new PollPolicy(polling)
-    this.#port.on('message', (message: ToActor) => this.#takeTurn(message))
+    this.#port.on('message', (batch: Batch) => this.#takeTurn(batch))
   }
 
   /** Two ports keep no order between them: what was posted to this one before a call on the other comes before it. */
   receiveWaiting(): void {
     // First all are fetched, then dealt with: each answer brings the next group.
     for (let next = receiveMessageOnPort(this.#port); next; next = receiveMessageOnPort(this.#port)) {
-      this.#waiting.push(next.message as ToActor)
+      this.#waiting.push(next.message as Batch)
     }
     this.#dealWithWaiting()
   }
 
   /**
-   * One message in each turn of the event loop, at once; what else comes waits for the next turn. A port hands over
+   * One batch in each turn of the event loop, at once; what else comes waits for the next turn. A port hands over
    * messages as long as there are any (up to a thousand) before anything else has its turn, and under load another
    * group is always there by the time one is answered: calls, and folds and copies that have ended, would have to
    * wait for seconds.
    */
-  #takeTurn(message: ToActor): void {
+  #takeTurn(batch: Batch): void {
     if (this.#isTurnTaken) {
-      this.#waiting.push(message)
+      this.#waiting.push(batch)
       return
     }
     this.#isTurnTaken = true
@@ -55,14 +60,14 @@ export class Inbox {
       this.#dealWithWaiting()
     })
     const afterMs = performance.now() - this.#idleSinceMs
-    this.#deal(message)
+    this.#deal(batch)
     this.#idleSinceMs = performance.now()
     this.#policy.woken(afterMs)
     if (this.#policy.polls) this.#policy.polled(this.#spin())
   }
 
   #dealWithWaiting(): void {
-    for (const message of this.#waiting.splice(0)) this.#deal(message)
+    for (const batch of this.#waiting.splice(0)) this.#deal(batch)
   }
 
   /** Polls, and deals with what comes. The bell rings behind each message, so it is there by then. True: one came. */
@@ -74,7 +79,7 @@ export class Inbox {
       const rung = Atomics.load(this.#doorbell, 0)
       const next = rung === this.#heard ? undefined : receiveMessageOnPort(this.#port)
       this.#heard = rung
-      if (next !== undefined) this.#deal(next.message as ToActor)
+      if (next !== undefined) this.#deal(next.message as Batch)
       nowMs = performance.now()
       if (next === undefined) continue
       hasCome = true

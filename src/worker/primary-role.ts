@@ -6,6 +6,7 @@ import { CancelTable } from '../protocol/cancellation.js'
 import { errorCodes, MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
+import type { LogFile } from '../protocol/log-format.js'
 import type {
   ActorStats,
   FromActor,
@@ -66,6 +67,10 @@ export class PrimaryRole {
   #requestCount = 0
   /** When the oldest group that waits was sent. */
   #waitingSinceMs: number | undefined
+  /** The batch that is dealt with ends with the request for a log, ... */
+  #isSealNext = false
+  /** ... behind which answers are told: to save it is what takes longest. */
+  #untold: FromActor[] = []
 
   constructor(
     database: WorkingDatabase,
@@ -93,7 +98,12 @@ export class PrimaryRole {
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
   }
 
-  receive(message: ToActor): void {
+  receive(batch: readonly ToActor[]): void {
+    this.#isSealNext = batch.at(-1)?.kind === 'seal'
+    for (const message of batch) this.#deal(message)
+  }
+
+  #deal(message: ToActor): void {
     switch (message.kind) {
       case 'group': {
         const requests = this.#decoder.decode(message)
@@ -111,7 +121,7 @@ export class PrimaryRole {
         break
       case 'seal':
         // What could be executed of the requests before it has been; held writers wait for just this log.
-        void this.#seal()
+        this.#seal()
         break
       case 'saved':
         this.#keeper.logSaved(message.nextFrameNo)
@@ -192,19 +202,30 @@ export class PrimaryRole {
     await this.#keeper.close()
   }
 
-  async #seal(): Promise<void> {
+  #seal(): void {
     try {
       if (this.#failure !== undefined) throw this.#failure
-      const value = await this.#keeper.seal()
-      const buffers =
-        value !== undefined && 'bytes' in value.location ? [value.location.bytes.buffer as ArrayBuffer] : []
-      this.#post({ kind: 'sealed', outcome: { ok: true, value } }, buffers)
+      const sealed = this.#keeper.seal()
+      if (sealed instanceof Promise) sealed.then(this.#tellSealed, this.#tellUnsealed)
+      else this.#tellSealed(sealed)
     } catch (error) {
-      // A full disk passes; frames that are gone stay away.
-      if ((error as { code?: unknown }).code === 'ERR_WAL_RESET' && this.#failure === undefined)
-        this.#lose(error)
-      this.#post({ kind: 'sealed', outcome: { ok: false, error: toWireError(error) } })
+      this.#tellUnsealed(error)
     }
+    this.#isSealNext = false
+    for (const answer of this.#untold.splice(0)) this.#post(answer)
+  }
+
+  readonly #tellSealed = (value: LogFile | undefined): void => {
+    const isInMemory = value !== undefined && 'bytes' in value.location
+    const buffers = isInMemory ? [value.location.bytes.buffer as ArrayBuffer] : undefined
+    this.#post({ kind: 'sealed', outcome: { ok: true, value } }, buffers)
+  }
+
+  readonly #tellUnsealed = (error: unknown): void => {
+    // A full disk passes; frames that are gone stay away.
+    if ((error as { code?: unknown }).code === 'ERR_WAL_RESET' && this.#failure === undefined)
+      this.#lose(error)
+    this.#post({ kind: 'sealed', outcome: { ok: false, error: toWireError(error) } })
   }
 
   #pump(): void {
@@ -239,7 +260,13 @@ export class PrimaryRole {
     } catch (error) {
       for (const request of requests) fail(request, error)
     }
-    this.#post(encodeResults(requests, lastFrameNo(nextFrameNo)))
+    this.#answer(encodeResults(requests, lastFrameNo(nextFrameNo)))
+  }
+
+  /** Answers are told in the order of the requests. */
+  #answer(message: FromActor): void {
+    if (this.#isSealNext) this.#untold.push(message)
+    else this.#post(message)
   }
 
   #grant(request: GroupRequest): void {
@@ -250,7 +277,7 @@ export class PrimaryRole {
       if (request.isTransaction) this.#writer.begin()
     } catch (error) {
       fail(request, error)
-      this.#post(encodeResults([request], lastFrameNo(this.#keeper.nextFrameNo)))
+      this.#answer(encodeResults([request], lastFrameNo(this.#keeper.nextFrameNo)))
       return
     }
     const { leaseId, isTransaction } = request
@@ -259,7 +286,7 @@ export class PrimaryRole {
     const session = new Session(connection, this.#statements, isTransaction, hold)
     const idleTimer = setTimeout(() => this.#expire(leaseId), this.#limits.idleTimeoutMs)
     this.#lease = { leaseId, isTransaction, session, idleTimer, held: [] }
-    this.#post({ kind: 'leased', leaseId })
+    this.#answer({ kind: 'leased', leaseId })
   }
 
   #expire(leaseId: number): void {

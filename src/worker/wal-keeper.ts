@@ -100,8 +100,8 @@ export class WalKeeper {
     )
   }
 
-  /** The log of all frames since the last one that was sealed; undefined when there are none. */
-  async seal(): Promise<LogFile | undefined> {
+  /** The log of all frames since the last one that was sealed; undefined when there are none. A small one is there at once. */
+  seal(): LogFile | undefined | Promise<LogFile | undefined> {
     const isIdle = this.#underWayCount === 0 && this.#openLog.isEmpty
     if (isIdle && this.#uncopiedBytes <= logMemoryBytesMax) return this.#sealInMemory()
     return this.#exclusively(async () => {

@@ -3,9 +3,9 @@ import { Observable, type Subscriber } from 'rxjs'
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
 import { readFramesMessage } from '../protocol/frames-message.js'
 import { creditShare } from '../protocol/limits.js'
-import type { ToActor } from '../protocol/wire.js'
 import type { ActorThread } from './actor-thread.js'
 import { checkFrameNo, checkOptions, oneOf, withDefault } from './arguments.js'
+import type { RequestQueue } from './request-queue.js'
 
 /** A batch, and how many subscribers have yet to give it back. */
 interface Delivery {
@@ -25,7 +25,7 @@ export interface FramesOptions {
 /** One for each primary: all of its subscribers share one copy of the frames. */
 export class FrameFeed {
   readonly #thread: Pick<ActorThread, 'send'>
-  readonly #flush: (then: ToActor) => void
+  readonly #requests: Pick<RequestQueue, 'flush'>
   readonly #saved: (frameNo: FrameNo) => void
   readonly #subscribers = new Set<Frames>()
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
@@ -34,15 +34,15 @@ export class FrameFeed {
   /** Bytes that were taken, and the actor does not know it yet. */
   #takenBytes = 0
 
-  /** `flush` sends the writes that wait, then a message; `saved` is told the last frame that a subscriber has acknowledged. */
+  /** `saved` is told the last frame that a subscriber has acknowledged. */
   constructor(
     thread: Pick<ActorThread, 'send'>,
-    flush: (then: ToActor) => void,
+    requests: Pick<RequestQueue, 'flush'>,
     saved: (frameNo: FrameNo) => void,
     subscriberBytesMax: number,
   ) {
     this.#thread = thread
-    this.#flush = flush
+    this.#requests = requests
     this.#saved = saved
     this.#creditBytes = subscriberBytesMax * creditShare
   }
@@ -88,7 +88,7 @@ export class FrameFeed {
 
   #feedFrom(feedNo: number | undefined): void {
     // The stream begins, and ends, behind the writes that were asked for before.
-    this.#flush({ kind: 'feed', feedNo })
+    this.#requests.flush({ kind: 'feed', feedNo })
   }
 
   #leave(frames: Frames): void {

@@ -1,6 +1,5 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import { logNextFrameNo } from '../protocol/log-format.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
@@ -56,12 +55,8 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     })
     this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
     this.#writes = new Writes(database, this.#saving)
-    this.#feed = new FrameFeed(
-      thread,
-      (then) => this.#writes.requests.flush(then),
-      this.#saving.acknowledged,
-      database.options.subscriberBytesMax,
-    )
+    const { subscriberBytesMax } = database.options
+    this.#feed = new FrameFeed(thread, this.#writes.requests, this.#saving.acknowledged, subscriberBytesMax)
     thread.attach(
       (message) => this.#receive(message),
       (error) => this.#end(error),
@@ -156,9 +151,8 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
    * database, it may do more than once.
    *
    * @example
-   * const primary = await Primary.open<typeof import('./procedures.js')>(snapshot, [], {
-   *   procedures: new URL('./procedures.js', import.meta.url),
-   * })
+   * const options = { procedures: new URL('./procedures.js', import.meta.url) }
+   * const primary = await Primary.open<typeof import('./procedures.js')>(snapshot, [], options)
    * await primary.call('transfer', 1, 2, 50)
    * @throws what the procedure throws; ERR_PROCEDURE, ERR_NOT_CLONEABLE
    */
@@ -347,9 +341,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
         break
       case 'sealed':
         // It may come before the answers to the writes that are in it.
-        if (message.outcome.ok && message.outcome.value !== undefined)
-          this.#noteCommitted(logNextFrameNo(message.outcome.value.header) - 1)
-        this.#saving.sealed(message)
+        this.#noteCommitted(this.#saving.sealed(message))
         break
       case 'failed':
         this.#end(reviveError(message.error) as MylibsqlError)

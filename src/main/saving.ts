@@ -1,6 +1,7 @@
 /** How the writes of one primary are saved: sealed logs go to a saveLog, or by themselves to the primary's store. */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { logNextFrameNo } from '../protocol/log-format.js'
 import type { FromActor, Position, ToActor } from '../protocol/wire.js'
 import { checkFunction } from './arguments.js'
 import { Checkpoints, type SaveLog } from './checkpoints.js'
@@ -60,8 +61,11 @@ export class Saving {
     if (this.archiver === undefined) this.durability.saved(frameNo + 1)
   }
 
-  sealed(message: Extract<FromActor, { kind: 'sealed' }>): void {
+  /** Returns the last frame of the log, if there is one. */
+  sealed(message: Extract<FromActor, { kind: 'sealed' }>): FrameNo | undefined {
+    const { outcome } = message
     this.#sealer.receive(message)
+    return outcome.ok && outcome.value !== undefined ? logNextFrameNo(outcome.value.header) - 1 : undefined
   }
 
   /** Throws TypeError without a saveLog when there is no store, ERR_REFUSED with one when there is. */

@@ -19,12 +19,14 @@ import type {
 import { Feed } from './feed.js'
 import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js'
 import { Interruptible } from './interruptible.js'
+import { Lease, leaseEnded } from './lease.js'
 import type { Procedures } from './procedures.js'
-import { Session, transactionEnded } from './session.js'
+import { Session } from './session.js'
 import { Statements } from './statements.js'
 import { recordSince, sharedNowMs, type ThreadTimes } from './thread-times.js'
 import { WalKeeper } from './wal-keeper.js'
 import type { WorkingDatabase } from './working-database.js'
+import { WriteHold } from './write-hold.js'
 import { Writer } from './writer.js'
 
 type Post = (message: FromActor, transferList?: ArrayBuffer[]) => void
@@ -39,15 +41,6 @@ type Limits = Pick<
   | 'subscriberBytesMax'
 >
 
-interface Lease {
-  readonly leaseId: number
-  readonly isTransaction: boolean
-  readonly session: Session
-  readonly idleTimer: NodeJS.Timeout
-  /** Statements that wait because a limit holds writers: the caller is not idle then. */
-  readonly held: { resolve: () => void; reject: (error: unknown) => void }[]
-}
-
 export class PrimaryRole {
   readonly #database: WorkingDatabase
   readonly #limits: Limits
@@ -58,10 +51,10 @@ export class PrimaryRole {
   readonly #writer: Writer
   readonly #keeper: WalKeeper
   readonly #feed: Feed
+  readonly #hold: WriteHold
   readonly #decoder = new GroupDecoder()
   #queue: GroupRequest[] = []
   #lease: Lease | undefined
-  #holdTimer: NodeJS.Timeout | undefined
   /** Set when frames were lost: nothing can be written any more. */
   #failure: unknown
   #requestCount = 0
@@ -96,6 +89,7 @@ export class PrimaryRole {
     )
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
+    this.#hold = new WriteHold(this.#keeper, this.#feed, limits, (error) => this.#refuseHeld(error))
   }
 
   receive(batch: readonly ToActor[]): void {
@@ -134,31 +128,21 @@ export class PrimaryRole {
 
   /** Throws what the statement throws, ERR_REFUSED, ERR_BUSY, ERR_CLOSED when the lease has ended. */
   async statement(leaseId: number, statement: SessionStatement): Promise<SessionReply> {
-    const { connection } = this.#database
     const lease = this.#leaseOf(leaseId)
-    lease.idleTimer.refresh()
     try {
-      // A transaction that has begun is not held: others would wait for its end.
-      while (!connection.inTransaction && lease.session.writes(statement) && this.#isHeld()) {
-        await new Promise<void>((resolve, reject) => lease.held.push({ resolve, reject }))
-        this.#leaseOf(leaseId).idleTimer.refresh()
-      }
-      return lease.session.execute(statement)
+      return await lease.execute(statement, this.#hold)
     } catch (error) {
       throw this.#explain(error)
     } finally {
-      if (!connection.inTransaction) this.#captureCommits()
+      if (!this.#database.connection.inTransaction) this.#captureCommits()
     }
   }
 
-  /**
-   * Ends a lease. Throws ERR_TRANSACTION_OPEN when the caller left a transaction open, ERR_REFUSED when the one it
-   * was given has ended, and what the commit throws; in each case what is open is rolled back.
-   */
+  /** Ends a lease. Throws as `Lease.commit`; what is open then is rolled back. */
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): FrameNo | undefined {
     const lease = this.#leaseOf(leaseId)
     try {
-      if (outcome === 'commit') this.#commit(lease)
+      if (outcome === 'commit') lease.commit(this.#writer)
       else this.#writer.rollback()
       return lastFrameNo(this.#captureCommits())
     } finally {
@@ -195,7 +179,7 @@ export class PrimaryRole {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#holdTimer)
+    this.#hold.end()
     this.#dropLease()
     this.#queue = []
     this.#feed.stop()
@@ -229,12 +213,9 @@ export class PrimaryRole {
   }
 
   #pump(): void {
-    const held = this.#lease?.held
-    if (held !== undefined && held.length > 0 && !this.#isHeld()) {
-      for (const { resolve } of held.splice(0)) resolve()
-    }
+    this.#lease?.wake(this.#hold)
     while (this.#queue.length > 0 && this.#lease === undefined) {
-      if (this.#isHeld()) return
+      if (this.#hold.isHeld()) return
       const leaseAt = this.#queue.findIndex((request) => request.op === 'lease')
       if (leaseAt === 0) {
         this.#grant(this.#queue.shift()!)
@@ -280,37 +261,16 @@ export class PrimaryRole {
       this.#answer(encodeResults([request], lastFrameNo(this.#keeper.nextFrameNo)))
       return
     }
-    const { leaseId, isTransaction } = request
+    const { leaseId } = request
     const { connection, wal } = this.#database
     const hold = (on: boolean) => wal.holdTransaction(on)
-    const session = new Session(connection, this.#statements, isTransaction, hold)
-    const idleTimer = setTimeout(() => this.#expire(leaseId), this.#limits.idleTimeoutMs)
-    this.#lease = { leaseId, isTransaction, session, idleTimer, held: [] }
-    this.#answer({ kind: 'leased', leaseId })
-  }
-
-  #expire(leaseId: number): void {
-    if (this.#lease !== undefined && this.#lease.held.length > 0) {
-      this.#lease.idleTimer.refresh()
-      return
+    const session = new Session(connection, this.#statements, request.isTransaction, hold)
+    const expired = (error: MylibsqlError) => {
+      this.#post({ kind: 'leaseExpired', leaseId, error: toWireError(error) })
+      this.#endLease()
     }
-    const { idleTimeoutMs } = this.#limits
-    const message =
-      `The connection was held for ${idleTimeoutMs} ms without a statement, so its transaction was rolled back ` +
-      'and the connection taken back (option idleTimeoutMs)'
-    this.#post({
-      kind: 'leaseExpired',
-      leaseId,
-      error: toWireError(new MylibsqlError('ERR_TIMEOUT', message)),
-    })
-    this.#endLease()
-  }
-
-  #commit({ isTransaction }: Lease): void {
-    const isOpen = this.#database.connection.inTransaction
-    if (isTransaction && isOpen) this.#writer.commit()
-    else if (isTransaction) throw transactionEnded()
-    else if (isOpen) throw transactionOpen()
+    this.#lease = new Lease(request, session, this.#limits.idleTimeoutMs, expired)
+    this.#answer({ kind: 'leased', leaseId })
   }
 
   #endLease(): void {
@@ -321,10 +281,8 @@ export class PrimaryRole {
   }
 
   #dropLease(): void {
-    const lease = this.#lease
-    clearTimeout(lease?.idleTimer)
+    this.#lease?.end()
     this.#lease = undefined
-    for (const { reject } of lease?.held.splice(0) ?? []) reject(leaseEnded())
   }
 
   #leaseOf(leaseId: number): Lease {
@@ -362,30 +320,12 @@ export class PrimaryRole {
     return this.#failure
   }
 
-  /** Whether writers have to wait, for a limited time, until logs are saved or subscribers have caught up. */
-  #isHeld(): boolean {
-    const isFull = this.#keeper.unsavedBytes >= this.#limits.unsavedBytesMax || this.#feed.isFull
-    if (!isFull) {
-      clearTimeout(this.#holdTimer)
-      this.#holdTimer = undefined
-      return false
-    }
-    this.#holdTimer ??= setTimeout(() => this.#refuseHeld(), this.#limits.busyTimeoutMs)
-    return true
-  }
-
-  #refuseHeld(): void {
-    this.#holdTimer = undefined
-    const { busyTimeoutMs, unsavedBytesMax, subscriberBytesMax } = this.#limits
-    const reason = this.#feed.isFull
-      ? `a subscriber of captureFrames() has not taken ${subscriberBytesMax} bytes of frames (option subscriberBytesMax)`
-      : `${this.#keeper.unsavedBytes} bytes are not saved, ${unsavedBytesMax} may be (option unsavedBytesMax): call checkpoint()`
-    const error = new MylibsqlError('ERR_BUSY', `Writers were held for ${busyTimeoutMs} ms: ${reason}`)
+  #refuseHeld(error: MylibsqlError): void {
     const requests = this.#queue
     this.#queue = []
     for (const request of requests) fail(request, error)
-    this.#post(encodeResults(requests, lastFrameNo(this.#keeper.nextFrameNo)))
-    for (const { reject } of this.#lease?.held.splice(0) ?? []) reject(error)
+    this.#answer(encodeResults(requests, lastFrameNo(this.#keeper.nextFrameNo)))
+    this.#lease?.refuseHeld(error)
   }
 
   /** SQLITE_AUTH says that something was refused; the addon knows why. */
@@ -398,14 +338,4 @@ export class PrimaryRole {
 
 function lastFrameNo(nextFrameNo: FrameNo): FrameNo | undefined {
   return nextFrameNo === 0 ? undefined : nextFrameNo - 1
-}
-
-function leaseEnded(): MylibsqlError {
-  return new MylibsqlError('ERR_CLOSED', 'This connection was given back: it works only inside its callback')
-}
-
-function transactionOpen(): MylibsqlError {
-  const message =
-    'withConnection() ended with a transaction open, so it was rolled back. End it with COMMIT or ROLLBACK, or use transaction()'
-  return new MylibsqlError('ERR_TRANSACTION_OPEN', message)
 }

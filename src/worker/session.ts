@@ -24,6 +24,10 @@ export class Session {
     this.#holdTransaction = holdTransaction
   }
 
+  get isInTransaction(): boolean {
+    return this.#connection.inTransaction
+  }
+
   /** Whether it may write. Throws SqliteError. */
   writes({ mode, sql }: SessionStatement): boolean {
     return mode === 'exec' || !this.#statements.prepare(sql).readonly

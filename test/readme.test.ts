@@ -24,7 +24,7 @@ const examples = [
     example: 'stores/stores.ts',
     output: ["[ { name: 'Alice' }, { name: 'Bob' } ]", '{ snapshotCount: 0, logCount: 0, byteCount: 0 }'],
     folder: 'history',
-    files: ['epochs', 'logs', 'mylibsql-store.json', 'snapshots', 'tmp'],
+    files: ['ends', 'epochs', 'logs', 'mylibsql-store.json', 'snapshots', 'tmp'],
   },
 ]
 

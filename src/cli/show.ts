@@ -1,4 +1,4 @@
-/** The command `show`: what is in a log or a snapshot, every checksum verified. */
+/** The command `show`: what is in a log, a segment or a snapshot, every checksum verified. */
 import type { Command } from 'commander'
 import { Log, MylibsqlError, Snapshot } from '../main/index.js'
 import { table } from './table.js'
@@ -10,14 +10,14 @@ export function addShowCommand(program: Command): void {
   program
     .command('show')
     .description(
-      'What a log or a snapshot is; with --frames, each frame of a log. Damage is an error that says where',
+      'What a log, a segment or a snapshot is; with --frames, each frame of a log. Damage is an error that says where',
     )
     .argument('<file>')
     .option('--frames', 'a line for each frame of a log', false)
     .action(async (path: string, { frames }: { frames: boolean }) => {
-      const log = await openIf(() => Log.open(path), 'ERR_NOT_A_LOG')
-      if (log === undefined) await showSnapshot(await Snapshot.open(path))
-      else await showLog(log, frames)
+      const logs = await openIf(() => Log.openAll(path), 'ERR_NOT_A_LOG')
+      if (logs === undefined) await showSnapshot(await Snapshot.open(path))
+      else for (const log of logs) await showLog(log, frames)
     })
 }
 

@@ -5,16 +5,19 @@ import type { FrameNo } from '../protocol/frame.js'
 import { type LogFile, type LogHeader, logNextFrameNo } from '../protocol/log-format.js'
 import { Log } from './log.js'
 import { Reentrancy } from './reentrancy.js'
+import type { SealedLog } from './sealer.js'
 import { removeTemporaryFile } from './temporary-files.js'
 
 export type SaveLog = (log: Log) => Promise<unknown> | unknown
+/** That of an archive: it is told what was done with the log already. */
+export type ArchiveLog = (log: Log, stored: SealedLog['stored']) => Promise<unknown> | unknown
 
 interface Steps {
   /**
    * Seals the log of all frames since the last one. What the callers of the last checkpoint write next is asked for in
    * this tick: it is in this log.
    */
-  readonly seal: () => Promise<LogFile | undefined>
+  readonly seal: () => Promise<SealedLog | undefined>
   readonly saved: (nextFrameNo: FrameNo) => void
 }
 
@@ -44,17 +47,23 @@ export class Checkpoints {
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
   }
 
-  /** `isOwn`: it is the library's, and cannot call its own checkpoint. To notice that costs every promise meanwhile. */
-  run(saveLog: SaveLog, { isOwn = false } = {}): Promise<FrameNo | undefined> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed)
-    if (this.#inSaveLog.isInside) {
+  run(saveLog: SaveLog): Promise<FrameNo | undefined> {
+    if (this.#closed === undefined && this.#inSaveLog.isInside) {
       const message =
         'checkpoint() inside its own saveLog would wait for itself. Call it after saveLog has returned'
       return Promise.reject(new MylibsqlError('ERR_REENTRANT', message))
     }
-    const result = this.#queue.then(() =>
-      this.#checkpoint(isOwn ? saveLog : (log) => this.#inSaveLog.run(() => saveLog(log))),
-    )
+    return this.#enqueue((log) => this.#inSaveLog.run(() => saveLog(log)))
+  }
+
+  /** The same for the library's own, which cannot call its own checkpoint: to notice that costs every promise meanwhile. */
+  archive(archiveLog: ArchiveLog): Promise<FrameNo | undefined> {
+    return this.#enqueue(archiveLog)
+  }
+
+  #enqueue(saveLog: ArchiveLog): Promise<FrameNo | undefined> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed)
+    const result = this.#queue.then(() => this.#checkpoint(saveLog))
     this.#queue = result.catch(() => {})
     return this.#untilClosed(result)
   }
@@ -78,23 +87,24 @@ export class Checkpoints {
     this.#unsaved = undefined
   }
 
-  async #checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined> {
+  async #checkpoint(saveLog: ArchiveLog): Promise<FrameNo | undefined> {
     let lastFrameNo: FrameNo | undefined
-    if (this.#unsaved !== undefined) lastFrameNo = await this.#save(this.#unsaved, saveLog)
+    if (this.#unsaved !== undefined)
+      lastFrameNo = await this.#save({ file: this.#unsaved, stored: undefined }, saveLog)
     if (this.#closed !== undefined) throw this.#closed
-    const file = await this.#steps.seal()
-    if (file !== undefined) lastFrameNo = await this.#save(file, saveLog)
+    const sealed = await this.#steps.seal()
+    if (sealed !== undefined) lastFrameNo = await this.#save(sealed, saveLog)
     return lastFrameNo
   }
 
-  async #save(file: LogFile, saveLog: SaveLog): Promise<FrameNo> {
+  async #save({ file, stored }: SealedLog, saveLog: ArchiveLog): Promise<FrameNo> {
     // Its own each time, and the file is only lent: whatever a failed saveLog did to the log, the next one gets the same.
     const log = Log.fromFile(file, { temporary: false })
     this.#unsaved = file
     this.#saving = file.header
     const startMs = performance.now()
     try {
-      await saveLog(log)
+      await saveLog(log, stored)
     } finally {
       this.#saving = undefined
     }

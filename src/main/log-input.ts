@@ -13,7 +13,7 @@ import {
   logRecordOffset,
 } from '../protocol/log-format.js'
 import { lineageError } from '../protocol/log-sequence.js'
-import type { OpenedLog } from '../protocol/tasks.js'
+import type { OpenedLog, TaskOf } from '../protocol/tasks.js'
 import { type Class, checkInstance, wrong } from './arguments.js'
 
 /** The crate knows one page size only. */
@@ -70,6 +70,18 @@ export function compact(bytes: Uint8Array): Uint8Array {
   return bytes.byteLength === bytes.buffer.byteLength
     ? new Uint8Array(bytes.buffer, 0, bytes.byteLength)
     : new Uint8Array(bytes)
+}
+
+/** Work for a task thread: puts the frames behind those of the log at `path`, to which the log is copied first if it is not there. */
+export function appendTask(
+  file: LogFile,
+  endChecksum: bigint,
+  { bytes, frameCount, startChecksum }: FrameBatch,
+  path: string,
+): TaskOf<'appendFrames'> {
+  const before = file.header.version === 3 ? startChecksum : endChecksum
+  const records = compact(bytes)
+  return { kind: 'appendFrames', file, endChecksum: before, path, records, frameCount, startChecksum }
 }
 
 /** Throws TypeError. */

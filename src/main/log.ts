@@ -20,9 +20,9 @@ import {
 import { withLogFiles } from './log-files.js'
 import {
   adopt,
+  appendTask,
   checkCrateCopy,
   checkMergeable,
-  compact,
   continued,
   emptyLog,
   logOfBytes,
@@ -70,12 +70,26 @@ export class Log {
    * `verify` is false.
    *
    * @example const log = await Log.open('42.log')
-   * @throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT (details: path, byteOffset, frameNo), ERR_IO (missing file too)
+   * @throws ERR_NOT_A_LOG (a segment of a FileStore too), ERR_VERSION, ERR_CORRUPT (details: path, byteOffset, frameNo),
+   * ERR_IO (missing file too)
    */
   static async open(path: string | URL, options?: LogOpenOptions): Promise<Log> {
     const file = checkPath(path, 'path')
     const { verify } = checkOptions(options, { verify: withDefault(checkBoolean, true) }, 'Log.open')
     return new Log(await runTask({ kind: 'openLog', path: file, verify }), false)
+  }
+
+  /**
+   * Opens all logs of a file: those of a segment, in which a FileStore keeps many small ones one behind the other, or the
+   * one that there is. Logs of a segment are read into memory.
+   *
+   * @example for (const log of await Log.openAll('history/logs/0000000000000042.log')) console.log(log.startFrameNo)
+   * @throws as open
+   */
+  static async openAll(path: string | URL, options?: LogOpenOptions): Promise<Log[]> {
+    const file = checkPath(path, 'path')
+    const { verify } = checkOptions(options, { verify: withDefault(checkBoolean, true) }, 'Log.openAll')
+    return (await runTask({ kind: 'openLogs', path: file, verify })).map((opened) => new Log(opened, false))
   }
 
   /**
@@ -111,11 +125,10 @@ export class Log {
   }
 
   /**
-   * Makes one log of several that follow each other, with only the last version of each page: it covers the same frames,
-   * and takes a database from the start of the first to the end of the last one in one step. A database that stands at the
-   * start of one of the others takes it as well; one that stands elsewhere in between does not (`boundaries`). Every
-   * byte is checked. `createdAt` and `epoch` are those of the last log. The new log is in a temporary file: copy it, or
-   * put it into a store. Merged logs can be merged again.
+   * Makes one log of several that follow each other, with only the last version of each page: it takes a database from the
+   * start of the first to the end of the last one in one step. A database that stands at the start of one of the others takes
+   * it as well; one that stands elsewhere in between does not (`boundaries`). Every byte is checked. `createdAt` and `epoch`
+   * are those of the last log. The new log is in a temporary file: copy it, or put it into a store.
    *
    * @example
    * const log = await Log.merge([await Log.open('0.log'), await Log.open('1.log'), await Log.open('2.log')])
@@ -280,11 +293,7 @@ export class Log {
       const file = this.#adoptsLineage
         ? adopt(this.#file, batch)
         : continued(this.#file, this.#endChecksum, batch)
-      const { bytes: records, frameCount, startChecksum } = batch
-      const path = await this.#ownPath()
-      const endChecksum = file.header.version === 3 ? startChecksum : this.#endChecksum
-      const task = { file, endChecksum, path, records: compact(records), frameCount, startChecksum }
-      this.#moveTo(await runTask({ kind: 'appendFrames', ...task }))
+      this.#moveTo(await runTask(appendTask(file, this.#endChecksum, batch, await this.#ownPath())))
       this.#adoptsLineage = false
     })
   }
@@ -305,9 +314,13 @@ export class Log {
       const leavesGap = startFrameNo > this.nextFrameNo
       const adopts = leavesGap || (this.isEmpty && this.#adoptsLineage)
       const file = this.#file
-      const path = await temporaryPath('.log')
-      const task = { file, version: this.version, fromFrameNo: startFrameNo, path, durably: false }
-      this.#moveTo(await runTask({ kind: 'writeLog', ...task }))
+      const task = {
+        file,
+        version: this.version,
+        fromFrameNo: startFrameNo,
+        path: await temporaryPath('.log'),
+      }
+      this.#moveTo(await runTask({ kind: 'writeLog', ...task, durably: false }))
       this.#adoptsLineage = adopts && this.version === 3
     })
   }
@@ -351,11 +364,7 @@ export class Log {
     return Readable.from(this.#byteChunks(), { objectMode: false })
   }
 
-  /**
-   * Verifies every checksum in a task thread.
-   *
-   * @throws ERR_CORRUPT with details path, frameNo and byteOffset
-   */
+  /** Verifies every checksum in a task thread. @throws ERR_CORRUPT with details path, frameNo and byteOffset */
   async verify(): Promise<void> {
     await this.use((file) => runTask({ kind: 'verifyLog', file }))
   }

@@ -284,6 +284,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     this.#check()
     const position = await this.#database.thread.call('becomeReplica', (this.savedFrameNo ?? -1) + 1)
     this.#end(roleChanged('primary', 'replica'))
+    await archiver?.endTail(this.#database.closeTimeoutMs)
     return makeReplica(this.#database, position, archiver?.archive.store) as Replica<P>
   }
 
@@ -353,8 +354,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
 
   async #call<T>(options: CallOptions | undefined, name: string, args: readonly unknown[]): Promise<Ack<T>> {
     this.#check('call')
-    checkString(name, 'name')
-    return this.#writes.call(name, checkArguments(name, args), options)
+    return this.#writes.call(checkString(name, 'name'), checkArguments(name, args), options)
   }
 
   async #lend<T>(

@@ -1,6 +1,6 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
-import type { ByteLocation } from '../protocol/log-format.js'
+import type { LogLocation } from '../protocol/log-format.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import type { AppliedLogs, Position } from '../protocol/wire.js'
 import {
@@ -311,7 +311,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
 
   async #replicateStored(
     logs: readonly StoredLog[],
-    locations: readonly ByteLocation[],
+    locations: readonly LogLocation[],
     epochMin: number,
   ): Promise<AppliedLogs> {
     const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.path })

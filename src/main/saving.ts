@@ -2,9 +2,10 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { logNextFrameNo } from '../protocol/log-format.js'
+import type { SegmentTail } from '../protocol/segment-format.js'
 import type { FromActor, Position, ToActor } from '../protocol/wire.js'
 import { checkFunction } from './arguments.js'
-import { Checkpoints, type SaveLog } from './checkpoints.js'
+import { type ArchiveLog, Checkpoints, type SaveLog } from './checkpoints.js'
 import { Durability } from './durability.js'
 import type { OpenDatabase } from './open-database.js'
 import { Sealer } from './sealer.js'
@@ -42,8 +43,10 @@ export class Saving {
         thread.sendSoon({ kind: 'saved', nextFrameNo: savedNextFrameNo })
       },
     })
-    const checkpoint = (saveLog: SaveLog) => this.#checkpoint(saveLog, true)
-    const archived = { path, pageSize, checkpoint, snapshot, fenced }
+    const checkpoint = (archiveLog: ArchiveLog) =>
+      this.#checkpoint(() => this.#checkpoints.archive(archiveLog))
+    const takeTail = (tail: SegmentTail | undefined) => thread.send({ kind: 'tail', tail })
+    const archived = { path, pageSize, checkpoint, takeTail, snapshot, fenced }
     this.archiver = archive && new Archiver(archive, archived, nextFrameNo)
   }
 
@@ -70,7 +73,10 @@ export class Saving {
 
   /** Throws TypeError without a saveLog when there is no store, ERR_REFUSED with one when there is. */
   checkpoint(saveLog: SaveLog | undefined): Promise<FrameNo | undefined> {
-    if (this.archiver === undefined) return this.#checkpoint(checkFunction(saveLog, 'saveLog') as SaveLog)
+    if (this.archiver === undefined) {
+      const save = checkFunction(saveLog, 'saveLog') as SaveLog
+      return this.#checkpoint(() => this.#checkpoints.run(save))
+    }
     if (saveLog === undefined) return this.archiver.run()
     const message = 'The logs of this primary go to its store: call checkpoint() without saveLog'
     throw new MylibsqlError('ERR_REFUSED', message)
@@ -91,8 +97,7 @@ export class Saving {
     this.durability.close(error)
   }
 
-  #checkpoint(saveLog: SaveLog, isOwn = false): Promise<FrameNo | undefined> {
-    const context = () => ({ path: this.#path })
-    return traced(checkpointChannel, context, () => this.#checkpoints.run(saveLog, { isOwn }))
+  #checkpoint(run: () => Promise<FrameNo | undefined>): Promise<FrameNo | undefined> {
+    return traced(checkpointChannel, () => ({ path: this.#path }), run)
   }
 }

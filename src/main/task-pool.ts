@@ -1,7 +1,7 @@
 /**
  * The task threads: at most two for the whole process, started when first needed and gone some seconds after
- * the last task. An idle one never keeps the process alive; a running one does, until it has answered. Appends to stores
- * have threads of their own, likewise: they must not wait behind what takes seconds.
+ * the last task. An idle one never keeps the process alive; a running one does, until it has answered. FileStores have
+ * threads of their own, likewise: they must not wait behind what takes seconds.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'
@@ -15,7 +15,7 @@ type TransferList = readonly (ArrayBuffer | import('node:worker_threads').Messag
 const idleTimeoutMs = 5_000
 const threadsMax = 2
 /** On stores whose disks hang that many can stand still before all of them do. */
-const appendThreadsMax = 4
+const storeThreadsMax = 4
 
 class TaskPool {
   readonly #threadsMax: number
@@ -70,7 +70,7 @@ class TaskPool {
 }
 
 const tasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
-const appends = new TaskPool(appendThreadsMax)
+const storeTasks = new TaskPool(storeThreadsMax)
 
 /**
  * Runs a task in a task thread. Rejects with what the task threw (class, code and cause), with
@@ -83,9 +83,9 @@ export function runTask<K extends TaskKind>(
   return run(tasks, task, transferList)
 }
 
-/** The same in a thread for appends. */
-export function runAppend<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
-  return run(appends, task, [])
+/** The same in a thread for the folders of stores. */
+export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
+  return run(storeTasks, task, [])
 }
 
 async function run<K extends TaskKind>(

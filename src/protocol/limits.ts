@@ -77,6 +77,16 @@ export const archiveTimeoutMsDefault = 30_000
 /** Pauses between attempts: the first one, doubled each time, and the longest one; some part of it is left to chance. */
 export const archiveRetryMs = { min: 25, max: 2_000 }
 
+/** While writes to a segment take no longer, an idle actor waits for them itself. */
+export const tailQuickMs = 2
+
+/** Logs come one after the other when they come within so long: then they go to a segment. */
+export const tailPauseMs = 1_000
+
+/** Room that a segment of a FileStore has, the first one and at most: each is twice as large as the one before that was filled. */
+export const segmentBytesMin = 256 * 1024
+export const segmentBytesMax = 8 * 1024 * 1024
+
 /** A primary that has not seen for so long that its epoch is the newest looks before it stores a log, not only after. */
 export const epochFreshMs = 1_000
 

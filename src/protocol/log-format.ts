@@ -88,6 +88,11 @@ export interface LogHeader {
 /** Where bytes are: in a file, or in memory. Travels between threads by structured clone. */
 export type ByteLocation = { readonly path: string } | { readonly bytes: Uint8Array }
 
+/** Where the bytes of a log of a store are at hand: `byteOffset` when other ones come before it. */
+export type LogLocation =
+  | { readonly path: string; readonly byteOffset?: number }
+  | { readonly bytes: Uint8Array }
+
 export interface LogFile {
   readonly location: ByteLocation
   readonly header: LogHeader

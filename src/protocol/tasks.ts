@@ -28,7 +28,7 @@ export interface RestoredFile {
   readonly position: Position
 }
 
-/** A file that a FileStore has now, synced, its name too. */
+/** A log that a FileStore has now, synced, the name of its file too. */
 export interface StoredFile {
   readonly byteLength: number
   readonly storedAtMs: number
@@ -36,9 +36,24 @@ export interface StoredFile {
   readonly newestEpoch: number
 }
 
+/** A log of a FileStore. */
+export interface ListedLog {
+  readonly path: string
+  /** Where it begins in a segment; absent: it has the file to itself. */
+  readonly byteOffset?: number
+  readonly startFrameNo: FrameNo
+  /** As it is stored. */
+  readonly byteLength: number
+  readonly storedAtMs: number
+  /** Its segment may be added to. */
+  readonly isOpen: boolean
+}
+
 interface TaskTable {
   /** `verify` false: the header and the last record only. */
   openLog: { arguments: { path: string; verify: boolean }; result: OpenedLog }
+  /** The same of all logs of a segment. */
+  openLogs: { arguments: { path: string; verify: boolean }; result: OpenedLog[] }
   verifyLog: { arguments: { file: LogFile }; result: undefined }
   /**
    * Checks frame records against each other and against `startChecksum`, then appends them to `file`. When `path`
@@ -95,10 +110,14 @@ interface TaskTable {
   }
   /** Takes the lock on a descriptor that the caller opened: descriptors are per process. Errors name `path`. */
   lockFile: { arguments: { fd: number; path: string }; result: boolean }
-  /** Create-only, by way of `temporaryPath`, which may be there already, empty. Undefined: there is one of that name. */
+  /**
+   * Create-only, by way of `temporaryPath`, which may be there already, of `fileBytes` zeros. A log that has more room
+   * than it needs begins a segment. Undefined: there is one of that name.
+   */
   storeFile: {
     arguments: {
       bytes: Uint8Array
+      fileBytes: number
       temporaryPath: string
       isMade: boolean
       path: string
@@ -106,8 +125,34 @@ interface TaskTable {
     }
     result: StoredFile | undefined
   }
-  /** Removes one temporary file and makes another one, if that is wanted. */
-  tidyStore: { arguments: { temporaryPath: string; nextPath: string | undefined }; result: undefined }
+  /** Removes one temporary file, and makes another one of so many zeros if that is wanted. */
+  tidyStore: {
+    arguments: {
+      temporaryPath: string
+      next: { readonly path: string; readonly byteLength: number } | undefined
+    }
+    result: undefined
+  }
+  /** Logs of a FileStore: those that begin at `from` or later, up to the first one behind `upTo`, and the last one before. */
+  listLogs: {
+    arguments: {
+      storePath: string
+      from: FrameNo | undefined
+      upTo: FrameNo | undefined
+      temporaryPath: string
+    }
+    result: ListedLog[]
+  }
+  /** Says where the segment of an epoch ends that may still be added to: of those before `epoch`, or of that one too. */
+  endSegment: {
+    arguments: { storePath: string; epoch: number; isOwn: boolean; temporaryPath: string }
+    result: undefined
+  }
+  /** Gives a log of a segment a file of its own; those before and behind it have theirs then. */
+  splitSegment: {
+    arguments: { storePath: string; path: string; byteOffset: number; temporaryPath: string }
+    result: undefined
+  }
   /** Ends the statement that a connection runs; false when there is no such connection. */
   interrupt: { arguments: { connectionId: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */

@@ -8,8 +8,9 @@
 import type { Histogram } from 'node:perf_hooks'
 import type { WireError } from './errors.js'
 import type { FrameNo } from './frame.js'
-import type { ByteLocation, LogFile } from './log-format.js'
+import type { LogFile, LogLocation } from './log-format.js'
 import type { ColumnarRows } from './rows.js'
+import type { SegmentTail } from './segment-format.js'
 import type { SnapshotFile } from './snapshot-format.js'
 import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 
@@ -48,10 +49,16 @@ export type ToActor =
   /** Seal the log of all frames since the last one. By this port, so that writes asked for before are in it. */
   | { readonly kind: 'seal' }
   | { readonly kind: 'saved'; readonly nextFrameNo: FrameNo }
+  /** Small logs that are sealed from now on go there, until one does not fit; undefined: nowhere. */
+  | { readonly kind: 'tail'; readonly tail: SegmentTail | undefined }
 
 export type FromActor =
-  /** Answers `seal`: the log, undefined when there were no new frames. */
-  | { readonly kind: 'sealed'; readonly outcome: Outcome<LogFile | undefined> }
+  /** Answers `seal`: the log, undefined when there were no new frames. `stored`: what came of storing it in the tail. */
+  | {
+      readonly kind: 'sealed'
+      readonly outcome: Outcome<LogFile | undefined>
+      readonly stored?: Outcome<StoredInTail>
+    }
   /** Frames are lost: nothing is committed, saved or acknowledged any more. */
   | { readonly kind: 'failed'; readonly error: WireError }
   /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
@@ -73,6 +80,13 @@ export type FromActor =
   | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
   /** Committed frames (protocol/frames-message.ts). */
   | Uint8Array
+
+/** What is known once a log is in a tail, durably. */
+export interface StoredInTail {
+  readonly newestEpoch: number
+  /** When that was looked at: milliseconds since 1970, with fractions. */
+  readonly lookedAtMs: number
+}
 
 /** Results of the statements of a batch, by columns. */
 export interface BatchResults {
@@ -178,7 +192,7 @@ export interface Control {
    * Applies logs of a store, files of it or bytes that came from there, one behind the other, up to the first one that is not beyond doubt: that does
    * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
    */
-  applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): Promise<AppliedLogs>
+  applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
   applyFrames(
     bytes: Uint8Array,
     pageSize: number,

@@ -7,7 +7,7 @@ import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { ByteLocation, LogFile } from '../protocol/log-format.js'
+import type { LogFile, LogLocation } from '../protocol/log-format.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStart,
@@ -110,7 +110,7 @@ class Actor implements Control {
     return this.#replica().applyLog(file)
   }
 
-  async applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): Promise<AppliedLogs> {
+  async applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs> {
     return this.#replica().applyStoredLogs(locations, epochMin)
   }
 
@@ -188,18 +188,14 @@ class Actor implements Control {
     const { database, procedures, request, times } = this.#opened()
     this.#role =
       role === 'primary'
-        ? new PrimaryRole(
-            database,
-            position,
-            procedures,
-            request,
-            times,
-            (message: FromActor, transferList) => {
+        ? new PrimaryRole(database, position, procedures, request, times, {
+            hasMore: () => this.#inbox.hasMore(),
+            post: (message: FromActor, transferList) => {
               // Even an empty list takes microseconds to be looked at.
               if (transferList === undefined) this.#data.postMessage(message)
               else this.#data.postMessage(message, transferList)
             },
-          )
+          })
         : new ReplicaRole(database, position, times)
   }
 

@@ -76,6 +76,14 @@ export function writeAll(fd: number, bytes: Uint8Array, byteOffset: number): voi
   while (at < bytes.length) at += writeSync(fd, bytes, at, bytes.length - at, byteOffset + at)
 }
 
+/** From the start of the file on. */
+export function writeZeros(fd: number, byteLength: number): void {
+  const zeros = new Uint8Array(Math.min(chunkBytes, byteLength))
+  for (let at = 0; at < byteLength; at += zeros.length) {
+    writeAll(fd, zeros.subarray(0, Math.min(zeros.length, byteLength - at)), at)
+  }
+}
+
 /** Copies a range between files; throws ERR_CORRUPT when the source ends before it. */
 export function copyRange(
   from: number,

@@ -37,9 +37,7 @@ export class Inbox {
   /** Two ports keep no order between them: what was posted to this one before a call on the other comes before it. */
   receiveWaiting(): void {
     // First all are fetched, then dealt with: each answer brings the next group.
-    for (let next = receiveMessageOnPort(this.#port); next; next = receiveMessageOnPort(this.#port)) {
-      this.#waiting.push(next.message as Batch)
-    }
+    for (let next = this.#receive(); next !== undefined; next = this.#receive()) this.#waiting.push(next)
     this.#dealWithWaiting()
   }
 
@@ -66,8 +64,19 @@ export class Inbox {
     if (this.#policy.polls) this.#policy.polled(this.#spin())
   }
 
+  /** Whether more has come than what is dealt with now. */
+  hasMore(): boolean {
+    const next = this.#waiting.length === 0 ? this.#receive() : undefined
+    if (next !== undefined) this.#waiting.push(next)
+    return this.#waiting.length > 0
+  }
+
   #dealWithWaiting(): void {
     for (const batch of this.#waiting.splice(0)) this.#deal(batch)
+  }
+
+  #receive(): Batch | undefined {
+    return receiveMessageOnPort(this.#port)?.message as Batch | undefined
   }
 
   /** Polls, and deals with what comes. The bell rings behind each message, so it is there by then. True: one came. */
@@ -77,9 +86,9 @@ export class Inbox {
     let hasCome = false
     while (nowMs - this.#idleSinceMs < spinUs / 1000 && nowMs - startMs < spinTurnMaxMs) {
       const rung = Atomics.load(this.#doorbell, 0)
-      const next = rung === this.#heard ? undefined : receiveMessageOnPort(this.#port)
+      const next = this.#waiting.shift() ?? (rung === this.#heard ? undefined : this.#receive())
       this.#heard = rung
-      if (next !== undefined) this.#deal(next.message as Batch)
+      if (next !== undefined) this.#deal(next)
       nowMs = performance.now()
       if (next === undefined) continue
       hasCome = true

@@ -29,13 +29,46 @@ import {
 } from './file-io.js'
 import { checkLastRecord, readRecord, verifyLog, wholeRun, withLogSource } from './log-source.js'
 import { type FrameRun, native } from './native.js'
+import { scan } from './segment-scan.js'
 
 export function openLog({ path, verify }: TaskOf<'openLog'>): OpenedLog {
-  const header = withFile(path, 'r', (fd) => readHeader(fd, path))
+  const header = withFile(path, 'r', (fd) => {
+    refuseSegment(fd, path)
+    return readHeader(fd, path)
+  })
   const file: LogFile = { location: { path }, header }
   const endChecksum = checkLastRecord(file)
   if (verify) verifyLog(file)
   return { file, endChecksum }
+}
+
+/** All logs of a segment, in memory; of any other file, the one that it is. */
+export function openLogs({ path, verify }: TaskOf<'openLogs'>): OpenedLog[] {
+  const files = withFile(path, 'r', (fd) => {
+    const { segment } = scan(fd)
+    return segment?.logs.map(({ byteOffset, byteLength }): LogFile => {
+      const bytes = readUpTo(fd, byteOffset, byteLength)
+      return {
+        location: { bytes },
+        header: decodeLogHeader(bytes, { path: `${path}@${byteOffset}` }, byteLength),
+      }
+    })
+  })
+  if (files === undefined) return [openLog({ kind: 'openLog', path, verify })]
+  return files.map((file) => {
+    if (verify) verifyLog(file)
+    return { file, endChecksum: checkLastRecord(file) }
+  })
+}
+
+/** It would be taken for a log that is damaged. */
+function refuseSegment(fd: number, path: string): void {
+  const { segment } = scan(fd)
+  if (segment === undefined) return
+  const message =
+    `${path} is a segment: ${segment.logs.length} logs, one behind the other, as a FileStore keeps them. Log.openAll ` +
+    'opens them'
+  throw new MylibsqlError('ERR_NOT_A_LOG', message, { path })
 }
 
 function readHeader(fd: number, path: string): LogHeader {

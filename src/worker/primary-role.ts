@@ -6,7 +6,6 @@ import { CancelTable } from '../protocol/cancellation.js'
 import { errorCodes, MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
-import type { LogFile } from '../protocol/log-format.js'
 import type {
   ActorStats,
   FromActor,
@@ -21,6 +20,7 @@ import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js
 import { Interruptible } from './interruptible.js'
 import { Lease, leaseEnded } from './lease.js'
 import type { Procedures } from './procedures.js'
+import { Sealing } from './sealing.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
 import { recordSince, sharedNowMs, type ThreadTimes } from './thread-times.js'
@@ -28,6 +28,13 @@ import { WalKeeper } from './wal-keeper.js'
 import type { WorkingDatabase } from './working-database.js'
 import { WriteHold } from './write-hold.js'
 import { Writer } from './writer.js'
+
+/** Of the thread that it runs in. */
+interface Surroundings {
+  readonly post: Post
+  /** Whether messages wait to be received. */
+  readonly hasMore: () => boolean
+}
 
 type Post = (message: FromActor, transferList?: ArrayBuffer[]) => void
 /** What of the request to open still matters. */
@@ -52,6 +59,7 @@ export class PrimaryRole {
   readonly #keeper: WalKeeper
   readonly #feed: Feed
   readonly #hold: WriteHold
+  readonly #sealing: Sealing
   readonly #decoder = new GroupDecoder()
   #queue: GroupRequest[] = []
   #lease: Lease | undefined
@@ -71,7 +79,7 @@ export class PrimaryRole {
     procedures: Procedures,
     limits: Limits,
     times: ThreadTimes,
-    post: Post,
+    { post, hasMore }: Surroundings,
   ) {
     this.#database = database
     this.#limits = limits
@@ -90,6 +98,12 @@ export class PrimaryRole {
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
     this.#hold = new WriteHold(this.#keeper, this.#feed, limits, (error) => this.#refuseHeld(error))
+    this.#sealing = new Sealing(this.#keeper, {
+      post,
+      hasMore,
+      tellAnswers: () => this.#tellAnswers(),
+      lost: (error) => this.#failure ?? this.#lose(error),
+    })
   }
 
   receive(batch: readonly ToActor[]): void {
@@ -116,6 +130,9 @@ export class PrimaryRole {
       case 'seal':
         // What could be executed of the requests before it has been; held writers wait for just this log.
         this.#seal()
+        break
+      case 'tail':
+        this.#sealing.takeTail(message.tail)
         break
       case 'saved':
         this.#keeper.logSaved(message.nextFrameNo)
@@ -183,33 +200,18 @@ export class PrimaryRole {
     this.#dropLease()
     this.#queue = []
     this.#feed.stop()
+    this.#sealing.close()
     await this.#keeper.close()
   }
 
   #seal(): void {
-    try {
-      if (this.#failure !== undefined) throw this.#failure
-      const sealed = this.#keeper.seal()
-      if (sealed instanceof Promise) sealed.then(this.#tellSealed, this.#tellUnsealed)
-      else this.#tellSealed(sealed)
-    } catch (error) {
-      this.#tellUnsealed(error)
-    }
+    this.#sealing.seal(this.#failure)
+    this.#tellAnswers()
+  }
+
+  #tellAnswers(): void {
     this.#isSealNext = false
     for (const answer of this.#untold.splice(0)) this.#post(answer)
-  }
-
-  readonly #tellSealed = (value: LogFile | undefined): void => {
-    const isInMemory = value !== undefined && 'bytes' in value.location
-    const buffers = isInMemory ? [value.location.bytes.buffer as ArrayBuffer] : undefined
-    this.#post({ kind: 'sealed', outcome: { ok: true, value } }, buffers)
-  }
-
-  readonly #tellUnsealed = (error: unknown): void => {
-    // A full disk passes; frames that are gone stay away.
-    if ((error as { code?: unknown }).code === 'ERR_WAL_RESET' && this.#failure === undefined)
-      this.#lose(error)
-    this.#post({ kind: 'sealed', outcome: { ok: false, error: toWireError(error) } })
   }
 
   #pump(): void {

@@ -5,7 +5,7 @@
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type ByteLocation, type LogFile, type LogHeader, logHeader } from '../protocol/log-format.js'
+import { type LogFile, type LogHeader, type LogLocation, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type { ActorStats, AppliedLogs, Position } from '../protocol/wire.js'
@@ -48,7 +48,7 @@ export class ReplicaRole {
   }
 
   /** Never throws: whoever looks closer at the log that was not applied finds out why. */
-  applyStoredLogs(locations: readonly ByteLocation[], epochMin: number): AppliedLogs {
+  applyStoredLogs(locations: readonly LogLocation[], epochMin: number): AppliedLogs {
     const { pageSize } = this.#database
     let last: LogHeader | undefined
     let appliedCount = 0

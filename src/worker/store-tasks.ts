@@ -5,17 +5,20 @@
 import { closeSync, fdatasyncSync, fstatSync, linkSync, openSync, readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { newestEpoch } from '../protocol/epoch-name.js'
+import { segmentPadding } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
 import type { StoredFile, TaskOf } from '../protocol/tasks.js'
-import { discardFile, syncPath, writeAll } from './file-io.js'
+import { discardFile, syncPath, writeAll, writeZeros } from './file-io.js'
 
 /** Undefined when there is a file of that name: it stays. Throws ERR_STORE. */
 export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
-  const { bytes, temporaryPath, isMade, path, epochsPath } = task
+  const { bytes, fileBytes, temporaryPath, isMade, path, epochsPath } = task
   try {
     const fd = openSync(temporaryPath, isMade ? 'r+' : 'wx', 0o644)
     try {
+      if (!isMade && fileBytes > bytes.length) writeZeros(fd, fileBytes)
       writeAll(fd, bytes, 0)
+      if (fileBytes > bytes.length) writeAll(fd, segmentPadding(bytes, bytes.length), bytes.length)
       fdatasyncSync(fd)
       if (!gaveName(temporaryPath, path)) return undefined
       const storedAtMs = fstatSync(fd).mtime.getTime()
@@ -34,10 +37,20 @@ export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
   }
 }
 
-/** Removes what has its name by now, and makes the file that the next log goes to: to find room for one takes time. */
-export function tidyStore({ temporaryPath, nextPath }: TaskOf<'tidyStore'>): undefined {
+/**
+ * Removes what has its name by now, and makes the file that the next log goes to: to find room for one takes time, and
+ * to write into room for the first time takes a commit of the file system's journal.
+ */
+export function tidyStore({ temporaryPath, next }: TaskOf<'tidyStore'>): undefined {
   discardFile(temporaryPath)
-  if (nextPath !== undefined) closeSync(openSync(nextPath, 'wx', 0o644))
+  if (next === undefined) return
+  const fd = openSync(next.path, 'wx', 0o644)
+  try {
+    writeZeros(fd, next.byteLength)
+    if (next.byteLength > 0) fdatasyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function gaveName(temporaryPath: string, path: string): boolean {

@@ -1,6 +1,7 @@
 /** Logs of a store, as a replica's thread takes them without anybody having looked at them before: files, or bytes that came. */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
-import { type ByteLocation, decodeLogHeader, type LogFile, logHeaderBytesV3 } from '../protocol/log-format.js'
+import { decodeLogHeader, type LogFile, type LogLocation, logHeaderBytesV3 } from '../protocol/log-format.js'
+import { decodeSegmentHeader } from '../protocol/segment-format.js'
 import type { Position } from '../protocol/wire.js'
 import { readUpTo } from './file-io.js'
 
@@ -18,9 +19,9 @@ const { O_RDONLY, O_NONBLOCK = 0 } = constants
  * The log at this place, if its header says that it is the next one; its frames are to be checked when they are applied.
  * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit.
  */
-export function undoubtedLog(location: ByteLocation, expected: Expected): LogFile | undefined {
+export function undoubtedLog(location: LogLocation, expected: Expected): LogFile | undefined {
   try {
-    const header = 'path' in location ? readHeader(location.path) : headerOf(location.bytes)
+    const header = 'path' in location ? readHeader(location) : headerOf(location.bytes)
     const isNext =
       header !== undefined &&
       header.version === 3 &&
@@ -40,12 +41,19 @@ function headerOf(bytes: Uint8Array): LogFile['header'] {
   return decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, bytes.byteLength)
 }
 
-function readHeader(path: string): LogFile['header'] | undefined {
+function readHeader({
+  path,
+  byteOffset,
+}: Extract<LogLocation, { path: string }>): LogFile['header'] | undefined {
   const fd = openSync(path, O_RDONLY | O_NONBLOCK)
   try {
     const facts = fstatSync(fd)
     if (!facts.isFile()) return undefined
-    return decodeLogHeader(readUpTo(fd, 0, logHeaderBytesV3), { path }, facts.size)
+    const bytes = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
+    if (byteOffset === undefined) return decodeLogHeader(bytes, { path }, facts.size)
+    const header = decodeSegmentHeader(bytes)
+    // Records are found from the beginning of the file on.
+    return header && { ...header, headerBytes: byteOffset + header.headerBytes }
   } finally {
     closeSync(fd)
   }

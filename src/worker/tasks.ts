@@ -8,10 +8,12 @@ import type { Outcome } from '../protocol/wire.js'
 import { importDatabase } from './database-import.js'
 import { mergeLogs } from './log-merge.js'
 import { verifyLog } from './log-source.js'
-import { appendFrames, openLog, writeLog } from './log-tasks.js'
+import { appendFrames, openLog, openLogs, writeLog } from './log-tasks.js'
 import { native } from './native.js'
 import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
+import { endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
+import { listLogs } from './store-listing.js'
 import { storeFile, tidyStore } from './store-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
@@ -27,6 +29,8 @@ function run(task: Task): unknown {
   switch (task.kind) {
     case 'openLog':
       return openLog(task)
+    case 'openLogs':
+      return openLogs(task)
     case 'verifyLog':
       return verifyLog(task.file)
     case 'appendFrames':
@@ -57,6 +61,12 @@ function run(task: Task): unknown {
       return storeFile(task)
     case 'tidyStore':
       return tidyStore(task)
+    case 'listLogs':
+      return listLogs(task)
+    case 'endSegment':
+      return endSegment(task)
+    case 'splitSegment':
+      return splitSegment(task)
     case 'interrupt':
       return native.interrupt(task.connectionId)
     case 'sweepTemporaryDirectories':

@@ -94,7 +94,14 @@ describe('the folder', () => {
     }
     await expect(stat(dir)).rejects.toThrow('ENOENT')
     expect(await store.claimEpoch('me')).toBe(1)
-    expect((await readdir(dir)).sort()).toEqual(['epochs', 'logs', 'mylibsql-store.json', 'snapshots', 'tmp'])
+    expect((await readdir(dir)).sort()).toEqual([
+      'ends',
+      'epochs',
+      'logs',
+      'mylibsql-store.json',
+      'snapshots',
+      'tmp',
+    ])
     expect(await store.logs()).toEqual([])
   })
 

@@ -8,9 +8,13 @@
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
-import { archiveRetryMs, epochFreshMs } from '../../protocol/limits.js'
-import type { SaveLog } from '../checkpoints.js'
+import { archiveRetryMs, epochFreshMs, tailPauseMs } from '../../protocol/limits.js'
+import type { SegmentTail } from '../../protocol/segment-format.js'
+import type { StoredInTail } from '../../protocol/wire.js'
+import { reviveError } from '../actor-thread.js'
+import type { ArchiveLog } from '../checkpoints.js'
 import type { Log } from '../log.js'
+import type { SealedLog } from '../sealer.js'
 import type { Snapshot } from '../snapshot.js'
 import type { ArchiveStats } from '../stats.js'
 import { archiveChannel, traced } from '../tracing.js'
@@ -19,7 +23,7 @@ import { attempt, isFenced, untilDone } from './attempts.js'
 import { EpochWatch } from './epoch-watch.js'
 import { Maintenance } from './maintenance.js'
 import { SnapshotArchiver } from './snapshot-archiver.js'
-import type { Store } from './store.js'
+import type { AppendedLog, Store } from './store.js'
 
 /** Where a primary keeps its history, and how it stands with it when it opens. */
 export interface Archive {
@@ -36,7 +40,9 @@ export interface Archived {
   readonly path: string
   /** Bytes. */
   readonly pageSize: number
-  checkpoint(saveLog: SaveLog): Promise<FrameNo | undefined>
+  checkpoint(archiveLog: ArchiveLog): Promise<FrameNo | undefined>
+  /** Its thread stores small logs there from now on, as long as they fit; undefined: it stores none. */
+  takeTail(tail: SegmentTail | undefined): void
   snapshot(path: string): Promise<Snapshot>
   /** Ends it: nothing of it will be acknowledged any more. */
   fenced(error: MylibsqlError): void
@@ -70,6 +76,11 @@ export class Archiver {
   #queue: Promise<unknown> = Promise.resolve()
   /** A run that has not begun: what is committed now will be in it. */
   #waiting: Promise<FrameNo | undefined> | undefined
+  /** When the last log was stored. */
+  #storedMs = Number.NEGATIVE_INFINITY
+  /** Room in the store that the primary's thread adds logs to. */
+  #tail: SegmentTail | undefined
+  #tailTimer: NodeJS.Timeout | undefined
   #appendCount = 0
   #appendedBytes = 0
   #failureCount = 0
@@ -161,6 +172,7 @@ export class Archiver {
     if (this.#stopped.signal.aborted) return undefined
     const failure = await this.flush(timeoutMs)
     this.stop(new MylibsqlError('ERR_CLOSED', 'The primary is closed'))
+    await this.endTail(timeoutMs)
     if (this.#storedNextFrameNo >= this.#committedNextFrameNo) return undefined
     if (isFenced(failure)) return failure
     const cause = failure ?? this.#lastError
@@ -171,9 +183,35 @@ export class Archiver {
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: this.#storedNextFrameNo }, { cause })
   }
 
+  /**
+   * Nothing is added to the segment any more. Only between two logs: what is just being stored would come to lie behind the
+   * end. If that cannot be said, whoever comes next says it.
+   */
+  async endTail(timeoutMs: number): Promise<void> {
+    const tail = this.#tail
+    this.#tail = undefined
+    if (tail === undefined) return
+    this.#primary.takeTail(undefined)
+    const { store } = this.archive
+    const limits = { store, timeoutMs, signal: new AbortController().signal }
+    const end = async (signal: AbortSignal) => store.endTail?.(tail, { signal })
+    await attempt('end its segment', limits, end).catch(() => {})
+  }
+
+  /** Whoever compacts and prunes need not wait for the next log. */
+  #endTailWhenIdle(): void {
+    if (this.#tail === undefined) return
+    this.#tailTimer ??= setTimeout(() => {
+      if (this.#runningCount > 0) this.#tailTimer?.refresh()
+      else void this.endTail(this.archive.schedule.checkpoint.timeoutMs)
+    }, tailPauseMs).unref()
+    this.#tailTimer.refresh()
+  }
+
   /** Ends everything that is under way. */
   stop(error: unknown): void {
     clearTimeout(this.#timer)
+    clearTimeout(this.#tailTimer)
     if (!this.#stopped.signal.aborted) this.#stopped.abort(error)
   }
 
@@ -219,7 +257,7 @@ export class Archiver {
     this.#isRequested = false
     const { signal } = this.#stopped
     const before = this.#storedNextFrameNo
-    const checkpoint = () => this.#primary.checkpoint((log) => this.#save(log))
+    const checkpoint = () => this.#primary.checkpoint((log, stored) => this.#save(log, stored))
     try {
       await untilDone(checkpoint, archiveRetryMs, { signal, failed: (error) => this.#failed(error) })
       this.#lastError = undefined
@@ -234,7 +272,9 @@ export class Archiver {
   }
 
   /** One attempt. When it fails, the next one is handed the same log. */
-  async #save(log: Log): Promise<void> {
+  async #save(log: Log, stored: SealedLog['stored']): Promise<void> {
+    // Nothing is acknowledged any more, though it may be stored: the segment has its end.
+    this.#stopped.signal.throwIfAborted()
     const { store, epoch, schedule } = this.archive
     const { lastFrameNo, nextFrameNo, byteLength } = log
     this.#noteSealed(nextFrameNo)
@@ -249,14 +289,26 @@ export class Archiver {
     })
     const { timeoutMs } = schedule.checkpoint
     const limits = { store, timeoutMs, signal: this.#stopped.signal }
-    await traced(archiveChannel, trace, () =>
-      attempt('store a log', limits, (signal) => this.#append(log, signal)),
-    )
+    await traced(archiveChannel, trace, async () => {
+      if (stored?.ok === true) this.#noteInTail(stored.value, nextFrameNo)
+      else {
+        if (stored !== undefined) this.#failed(reviveError(stored.error))
+        await attempt('store a log', limits, (signal) => this.#append(log, signal))
+      }
+    })
     this.#storedNextFrameNo = nextFrameNo
+    this.#storedMs = performance.now()
+    this.#endTailWhenIdle()
     this.#savingSinceMs = undefined
     this.#appendCount += 1
     this.#appendedBytes += byteLength
     this.#snapshots.logStored(byteLength)
+  }
+
+  /** The primary's thread has stored a log by itself. Throws ERR_FENCED. */
+  #noteInTail({ newestEpoch, lookedAtMs }: StoredInTail, nextFrameNo: FrameNo): void {
+    this.#epoch.note(newestEpoch, lookedAtMs - performance.timeOrigin)
+    this.#appendedNextFrameNo = nextFrameNo
   }
 
   async #append(log: Log, signal: AbortSignal): Promise<void> {
@@ -267,21 +319,21 @@ export class Archiver {
       // of this process that is likely.
       if (this.#epoch.ageMs > epochFreshMs) await this.#epoch.check(signal)
       const askedMs = performance.now()
-      let newestEpoch: number | undefined
+      let appended: AppendedLog
       try {
-        ;({ newestEpoch } = await store.append(log, epoch, { signal }))
+        const takesTail = store.endTail !== undefined && performance.now() - this.#storedMs < tailPauseMs
+        appended = await store.append(log, epoch, takesTail ? { signal, takesTail } : { signal })
       } catch (error) {
         throw isFenced(error) ? await this.#explain(error, log, signal) : error
       }
+      const { newestEpoch = store.fencesAppends === true ? epoch : undefined, tail } = appended
       this.#appendedNextFrameNo = log.nextFrameNo
-      if (store.fencesAppends === true) newestEpoch ??= epoch
-      if (newestEpoch !== undefined) {
-        this.#epoch.note(newestEpoch, askedMs)
-        return
-      }
-    }
-    // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
-    await this.#epoch.check(signal)
+      // What counts is that it is the newest after the append: only then has whoever comes next seen the log.
+      if (newestEpoch === undefined) await this.#epoch.check(signal)
+      else this.#epoch.note(newestEpoch, askedMs)
+      this.#tail = tail
+      if (tail !== undefined) this.#primary.takeTail(tail)
+    } else await this.#epoch.check(signal)
   }
 
   /** Another log is where the next one should be: that of a newer primary, or of an older one that was late. */

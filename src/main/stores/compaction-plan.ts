@@ -75,7 +75,7 @@ function groupsOf(chain: readonly LogFacts[], rules: CompactionRules): LogFacts[
     // One that another log covers may be removed by whoever wrote that one.
     const isFree =
       log.startFrameNo >= firstFrameNo && (chain[index - 1]?.nextFrameNo ?? 0) <= log.startFrameNo
-    if (!isComplete || !isFree) {
+    if (!isComplete || !isFree || log.stored.isOpen === true) {
       groups.push([])
       continue
     }

@@ -1,14 +1,16 @@
 /**
  * Stores small logs that come one after the other, each by one task of a thread: nothing is waited for between its steps.
- * Whoever stores a log now and then needs no thread for that.
+ * Whoever stores a log now and then needs no thread for that. For a caller who can add to a segment by himself, the log
+ * begins one.
  */
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
-import { logMemoryBytesMax } from '../../protocol/limits.js'
+import { logMemoryBytesMax, segmentBytesMax, segmentBytesMin } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
-import { runAppend } from '../task-pool.js'
-import { type ObjectFacts, type StoreFolder, temporaryName } from './store-folder.js'
+import { type SegmentTail, segmentRecordBytes } from '../../protocol/segment-format.js'
+import { runStoreTask } from '../task-pool.js'
+import type { ObjectFacts, StoreFolder } from './store-folder.js'
 
 /** Logs come one after the other when they come within so long. */
 const pauseMaxMs = 1000
@@ -16,19 +18,33 @@ const pauseMaxMs = 1000
 const spareAgeMaxMs = 60 * 60 * 1000
 /** Of a log in memory, with its header. */
 const bytesMax = 2 * logMemoryBytesMax
+/** So many logs come one after the other before one begins a segment: for few of them it would be mostly room. */
+const segmentAfterLogs = 4
+/** Of the size of a log: a segment has room for so many like the first one at least, as far as it may. */
+const logsPerSegment = 16
 
 export interface AppendedFacts extends ObjectFacts {
   /** As of after the log was there. */
   readonly newestEpoch: number
+  readonly tail?: SegmentTail
+}
+
+interface SpareFile {
+  readonly path: string
+  readonly byteLength: number
 }
 
 export class FileAppender {
   readonly #folder: StoreFolder
   #lastMs = Number.NEGATIVE_INFINITY
+  /** Logs that came one after the other. */
+  #soonCount = 0
   /** Where bytes are put for the thread to see; undefined while it looks. */
   #outbox: SharedArrayBuffer | undefined
   /** A file that is there for the next log, or is just being made. */
-  #spare: { readonly path: string; readonly madeAtMs: number } | undefined
+  #spare: (SpareFile & { readonly madeAtMs: number }) | undefined
+  /** Of the next segment: they grow as long as they are filled. */
+  #segmentBytes = segmentBytesMin
   #tidying: Promise<unknown> = Promise.resolve()
   #isClosed = false
 
@@ -36,45 +52,60 @@ export class FileAppender {
     this.#folder = folder
   }
 
-  /** To be asked for each log. */
-  takes({ location, header }: LogFile): boolean {
+  /** To be asked for each log. `isNext`: the caller has stored the one before just now, here or by himself. */
+  takes({ location, header }: LogFile, isNext: boolean): boolean {
     const nowMs = performance.now()
-    const isSoon = nowMs - this.#lastMs < pauseMaxMs
+    const isSoon = isNext || nowMs - this.#lastMs < pauseMaxMs
     this.#lastMs = nowMs
+    this.#soonCount = isSoon ? this.#soonCount + 1 : 0
+    if (!isSoon) this.#segmentBytes = segmentBytesMin
     return isSoon && 'bytes' in location && logByteLength(header) <= bytesMax
   }
 
-  /** Of a log in memory, under another header. Undefined when there is one of that name: it stays. Throws ERR_STORE. */
+  /**
+   * Of a log in memory, under another header; with `tailOf`, once logs go on coming, as the first one of a segment of that
+   * epoch. Undefined when there is one of that name: it stays. Throws ERR_STORE.
+   */
   async append(
     name: string,
     headerBytes: Uint8Array,
     { location, header }: LogFile,
+    tailOf: number | undefined,
   ): Promise<AppendedFacts | undefined> {
+    const isSegment = tailOf !== undefined && this.#soonCount >= segmentAfterLogs
     if (!('bytes' in location)) throw new TypeError('The log is not in memory')
     await this.#folder.prepare()
     const bytes = this.#outboxOf(logByteLength(header))
     bytes.set(headerBytes)
     bytes.set(location.bytes.subarray(headerBytes.length, bytes.length), headerBytes.length)
     await this.#tidying
-    const spare = this.#takeSpare()
-    const temporaryPath = spare ?? this.#newPath()
+    const fileBytes = isSegment ? this.#segmentBytesFor(bytes.length) : 0
+    const spare = this.#takeSpare(fileBytes)
+    const temporaryPath = spare?.path ?? this.#folder.newTemporaryPath()
+    const path = this.#folder.pathOf('logs', name)
+    const epochsPath = join(this.#folder.path, 'epochs')
     try {
-      const made = await runAppend({
-        kind: 'storeFile',
+      const isMade = spare !== undefined
+      const file = {
         bytes,
+        fileBytes: spare?.byteLength ?? fileBytes,
         temporaryPath,
-        isMade: spare !== undefined,
-        path: this.#folder.pathOf('logs', name),
-        epochsPath: join(this.#folder.path, 'epochs'),
-      })
+        isMade,
+        path,
+        epochsPath,
+      }
+      const made = await runStoreTask({ kind: 'storeFile', ...file })
       // Only now: a thread that hangs may still write from it.
       this.#outbox = bytes.buffer as SharedArrayBuffer
-      this.#tidy(temporaryPath, made !== undefined)
+      this.#tidy(temporaryPath, made && { byteLength: isSegment ? this.#segmentBytes : 0 })
       if (made === undefined) return undefined
       const { byteLength, storedAtMs, newestEpoch } = made
-      return { byteLength, storedAt: new Date(storedAtMs), newestEpoch }
+      const facts = { byteLength, storedAt: new Date(storedAtMs), newestEpoch }
+      if (!isSegment) return facts
+      const byteOffset = segmentRecordBytes(byteLength)
+      return { ...facts, tail: { path, byteOffset, fileBytes: file.fileBytes, epoch: tailOf, epochsPath } }
     } catch (error) {
-      this.#tidy(temporaryPath, false)
+      this.#tidy(temporaryPath, undefined)
       throw isThreadGone(error) ? new MylibsqlError('ERR_STORE', String(error), {}, { cause: error }) : error
     }
   }
@@ -95,36 +126,44 @@ export class FileAppender {
     return new Uint8Array(isLarge ? outbox : new SharedArrayBuffer(byteLength), 0, byteLength)
   }
 
-  #takeSpare(): string | undefined {
+  #segmentBytesFor(logBytes: number): number {
+    const wanted = Math.max(this.#segmentBytes, logsPerSegment * segmentRecordBytes(logBytes))
+    this.#segmentBytes = Math.min(2 * this.#segmentBytes, segmentBytesMax)
+    return Math.min(wanted, segmentBytesMax)
+  }
+
+  /** Undefined when there is none of at least that size, or an empty one is wanted and there is another. */
+  #takeSpare(byteLength: number): SpareFile | undefined {
     const spare = this.#spare
     this.#spare = undefined
-    if (spare === undefined || performance.now() - spare.madeAtMs <= spareAgeMaxMs) return spare?.path
-    this.#tidy(spare.path, false)
+    if (spare === undefined) return undefined
+    const isFitting = byteLength === 0 ? spare.byteLength === 0 : spare.byteLength >= byteLength
+    if (isFitting && performance.now() - spare.madeAtMs <= spareAgeMaxMs) return spare
+    this.#tidy(spare.path, undefined)
     return undefined
   }
 
   /** No caller waits for it, but the next append. */
-  #tidy(path: string, makesNext: boolean): void {
-    const isWanted = makesNext && this.#spare === undefined && !this.#isClosed
-    const spare = isWanted ? { path: this.#newPath(), madeAtMs: performance.now() } : undefined
+  #tidy(path: string, next: { readonly byteLength: number } | undefined): void {
+    const isWanted = next !== undefined && this.#spare === undefined && !this.#isClosed
+    const spare = isWanted
+      ? { path: this.#folder.newTemporaryPath(), ...next, madeAtMs: performance.now() }
+      : undefined
     if (spare !== undefined) this.#spare = spare
     // First those hear of the log who wait for it.
     const done = nextTurn()
-      .then(() => tidied(path, spare?.path))
+      .then(() => tidied(path, spare))
       .then((isMade) => {
         if (!isMade && this.#spare === spare) this.#spare = undefined
       })
     this.#tidying = Promise.all([this.#tidying, done])
   }
-
-  #newPath(): string {
-    return join(this.#folder.path, 'tmp', temporaryName())
-  }
 }
 
 /** What cannot be removed now is a leftover, and a file that cannot be made is made by whoever needs it. */
-function tidied(temporaryPath: string, nextPath: string | undefined): Promise<boolean> {
-  return runAppend({ kind: 'tidyStore', temporaryPath, nextPath }).then(
+function tidied(temporaryPath: string, next: SpareFile | undefined): Promise<boolean> {
+  const spare = next && { path: next.path, byteLength: next.byteLength }
+  return runStoreTask({ kind: 'tidyStore', temporaryPath, next: spare }).then(
     () => true,
     () => false,
   )

@@ -1,18 +1,23 @@
 import { open } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { FrameNo } from '../../protocol/frame.js'
 import { frameHeaderBytes } from '../../protocol/frame.js'
 import { decodeLogHeader, logHeaderBytesV3 } from '../../protocol/log-format.js'
+import { logName, startFrameNoOf } from '../../protocol/object-names.js'
+import { segmentRecordBytes } from '../../protocol/segment-format.js'
+import { storeError } from '../../protocol/store-error.js'
 import { FolderWatch } from './folder-watch.js'
+import { placeOf } from './log-place.js'
+import { SegmentCursor } from './segment-cursor.js'
 import type { StoredLog } from './store.js'
 
 /** The logs of one folder, as `followLogs` needs to know them. */
 interface LogFolder {
   readonly path: string
-  /** Start frames of all logs, in order. */
-  startFrameNos(): Promise<FrameNo[]>
-  /** Undefined: no log begins there. */
-  find(startFrameNo: FrameNo): Promise<StoredLog | undefined>
-  startFrameNoOf(name: string): FrameNo | undefined
+  /** Those that begin at `from` or later, and maybe one that begins before. */
+  list(from: FrameNo): Promise<readonly StoredLog[]>
+  /** The log that begins a file; undefined: there is no such file. */
+  findFirst(startFrameNo: FrameNo): Promise<StoredLog | undefined>
 }
 
 /** All names are looked at this often, for logs that begin elsewhere than where the last one ends, ... */
@@ -23,8 +28,9 @@ const listRest = 50
 /**
  * Logs that begin at `from` or later, those that are there and those that come, until `ended` aborts.
  *
- * A folder of many thousand logs is not listed for each new one: a log is looked for where the last one ends, by its size.
- * All names are listed when an event tells of another one, and once a second. So a wrong guess costs time only.
+ * A folder of many thousand logs is not listed for each new one: a log is looked for where the last one ends, behind it in
+ * its segment, or in a file of that name. All are listed when an event tells of another name, and once a second. So a wrong
+ * guess costs time only.
  */
 export async function* followLogs(
   folder: LogFolder,
@@ -32,37 +38,36 @@ export async function* followLogs(
   ended: AbortSignal,
 ): AsyncGenerator<StoredLog, void, undefined> {
   if (ended.aborted) return
-  const watch = new FolderWatch(folder.path, (name) => folder.startFrameNoOf(name))
+  const watch = new FolderWatch(folder.path, startFrameNoOf)
   const onEnd = () => watch.end()
   ended.addEventListener('abort', onEnd)
-  const guess = new NextStart()
+  const next = new NextLog(folder)
   let nextStart = from
   let dueMs = Number.NEGATIVE_INFINITY
   let hadEvent = true
   try {
     while (!ended.aborted) {
-      let isToldOf = true
-      for (let at = guess.frameNo; at !== undefined && isToldOf; at = guess.frameNo) {
-        const stored = await folder.find(at)
+      for (let isToldOf = true; isToldOf; ) {
+        const stored = await next.find()
         if (stored === undefined || ended.aborted) break
         if (!hadEvent) watch.foundUntold()
-        await guess.note(stored)
+        await next.note(stored)
         nextStart = stored.startFrameNo + 1
         yield stored
-        isToldOf = watch.mayKnow(guess.frameNo)
+        isToldOf = next.isInSegment || watch.mayKnow(next.frameNo)
       }
       const startMs = performance.now()
-      const isDue = startMs >= dueMs || (watch.isDeaf && guess.frameNo === undefined)
+      const isDue = startMs >= dueMs || (watch.isDeaf && next.frameNo === undefined)
       if (watch.takeHeard() >= nextStart || isDue) {
-        const startFrameNos = await folder.startFrameNos()
+        const logs = await folder.list(nextStart)
         const endMs = performance.now()
         dueMs = endMs + Math.max(listMs, listRest * (endMs - startMs))
-        for (const startFrameNo of startFrameNos) {
-          if (startFrameNo < nextStart || ended.aborted) continue
-          const stored = await folder.find(startFrameNo)
-          if (stored === undefined) continue
-          await guess.note(stored)
-          nextStart = startFrameNo + 1
+        for (const stored of logs) {
+          if (ended.aborted) break
+          // Also the one before the first: behind it the next one may come, in the same segment.
+          if (stored.startFrameNo >= nextStart || next.frameNo === undefined) await next.note(stored)
+          if (stored.startFrameNo < nextStart) continue
+          nextStart = stored.startFrameNo + 1
           yield stored
         }
       }
@@ -71,33 +76,88 @@ export async function* followLogs(
   } finally {
     ended.removeEventListener('abort', onEnd)
     watch.end()
+    await next.close()
   }
 }
 
-/** Where the log after the last one begins, if nothing is compressed. */
-class NextStart {
-  frameNo: FrameNo | undefined
+/** Where the log after the last one is, if nothing is compressed. */
+class NextLog {
+  readonly #folder: LogFolder
+  #frameNo: FrameNo | undefined
   #pageSize: number | undefined
+  /** Of the last one, when that is in a segment. */
+  #cursor: { readonly path: string; readonly segment: SegmentCursor } | undefined
 
-  async note({ id, startFrameNo, byteLength }: StoredLog): Promise<void> {
-    this.#pageSize ??= await pageSizeOf(id, byteLength)
+  constructor(folder: LogFolder) {
+    this.#folder = folder
+  }
+
+  /** That it begins with, as far as that can be known. */
+  get frameNo(): FrameNo | undefined {
+    return this.#frameNo
+  }
+
+  /** It may come behind the last one, of which no event tells by name. */
+  get isInSegment(): boolean {
+    return this.#cursor !== undefined
+  }
+
+  async find(): Promise<StoredLog | undefined> {
+    if (this.#frameNo === undefined) return undefined
+    try {
+      return (await this.#cursor?.segment.next()) ?? (await this.#folder.findFirst(this.#frameNo))
+    } catch (error) {
+      throw storeError(error, 'read', this.#cursor?.path ?? this.#folder.path)
+    }
+  }
+
+  async note(stored: StoredLog): Promise<void> {
+    const { startFrameNo, byteLength } = stored
+    const { path, byteOffset } = placeOf(stored)
+    this.#pageSize ??= await pageSizeOf(path, byteOffset ?? 0, byteLength)
     const frameCount = (byteLength - logHeaderBytesV3) / (frameHeaderBytes + (this.#pageSize ?? 0))
     const isKnown = this.#pageSize !== undefined && frameCount > 0 && Number.isInteger(frameCount)
-    this.frameNo = isKnown ? startFrameNo + frameCount : undefined
+    this.#frameNo = isKnown ? startFrameNo + frameCount : undefined
+    if (byteOffset === undefined || this.#frameNo === undefined) return this.close()
+    if (this.#cursor?.path === path && this.#cursor.segment.nextFrameNo === this.#frameNo) return
+    await this.close()
+    try {
+      const endOffset = byteOffset + segmentRecordBytes(byteLength)
+      this.#cursor = { path, segment: await SegmentCursor.open(path, endOffset, this.#frameNo) }
+    } catch {
+      // It is gone: whoever wants to read it is told.
+    }
+  }
+
+  async close(): Promise<void> {
+    const cursor = this.#cursor
+    this.#cursor = undefined
+    await cursor?.segment.close()
   }
 }
 
 /** Undefined for what is no plain log; what is wrong with it is told to whoever reads it. */
-async function pageSizeOf(path: string, byteLength: number): Promise<number | undefined> {
+async function pageSizeOf(path: string, byteOffset: number, byteLength: number): Promise<number | undefined> {
   try {
     const handle = await open(path, 'r')
     try {
-      const { buffer, bytesRead } = await handle.read({ buffer: new Uint8Array(logHeaderBytesV3) })
+      const buffer = new Uint8Array(logHeaderBytesV3)
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, byteOffset)
       return decodeLogHeader(buffer.subarray(0, bytesRead), { path }, byteLength).pageSize
     } finally {
       await handle.close()
     }
   } catch {
     return undefined
+  }
+}
+
+/** The log that begins a file of a folder of logs, if it is a segment with its first log. */
+export async function firstOfSegment(folder: string, startFrameNo: FrameNo): Promise<StoredLog | undefined> {
+  const segment = await SegmentCursor.open(join(folder, logName(startFrameNo)), 0, startFrameNo)
+  try {
+    return await segment.next()
+  } finally {
+    await segment.close()
   }
 }

@@ -9,7 +9,6 @@ import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed, gathered } from './compression.js'
-import { checkReplaces } from './log-positions.js'
 import type { ObjectFacts } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
@@ -149,20 +148,6 @@ export async function readLogObject(path: string, signal: AbortSignal | undefine
     }
   } catch (error) {
     throw readError(error, path)
-  }
-}
-
-/** See checkReplaces: whether the object gives way to the log. */
-export async function isReplacedBy(
-  log: Log,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const found = await readLogObject(path, signal)
-  try {
-    return await checkReplaces(log, found, path)
-  } finally {
-    await found.close()
   }
 }
 

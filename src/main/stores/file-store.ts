@@ -3,8 +3,16 @@ import { basename, dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
-import type { LogFile } from '../../protocol/log-format.js'
+import type { LogLocation } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
+import {
+  epochName,
+  epochOf,
+  isSnapshotName,
+  lastFrameNoOf,
+  snapshotName,
+} from '../../protocol/object-names.js'
+import type { SegmentTail } from '../../protocol/segment-format.js'
 import {
   checkBoolean,
   checkFrameNo,
@@ -24,32 +32,11 @@ import { Snapshot } from '../snapshot.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { checkCompression, compressed, decompressed } from './compression.js'
-import { FileAppender } from './file-appender.js'
-import { followLogs } from './file-follow.js'
-import {
-  chunksOf,
-  findObject,
-  isReplacedBy,
-  isThere,
-  notFound,
-  readError,
-  readLogObject,
-  writeChunks,
-  writeLogObject,
-  writeTemporary,
-} from './file-objects.js'
-import {
-  epochName,
-  epochOf,
-  isSnapshotName,
-  lastFrameNoOf,
-  logName,
-  snapshotName,
-  startFrameNoOf,
-} from './object-names.js'
-import type { AppendedLog, CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
-import { type Kind, StoreFolder } from './store-folder.js'
-import { checkOwnLog, checkOwnSnapshot, namedAs, stampedHeader } from './stored-log.js'
+import { FileLogs } from './file-logs.js'
+import { chunksOf, findObject, isThere, readError, writeChunks, writeTemporary } from './file-objects.js'
+import type { AppendedLog, AppendOptions, CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import { StoreFolder } from './store-folder.js'
+import { checkOwnSnapshot, namedAs } from './stored-log.js'
 import { unlessAborted, within } from './waits.js'
 
 export interface FileStoreOptions {
@@ -83,7 +70,7 @@ const timeoutMsDefault = 30_000
 export class FileStore implements Store {
   readonly url: string
   readonly #folder: StoreFolder
-  readonly #appender: FileAppender
+  readonly #logs: FileLogs
   readonly #compression: Compression | 'none'
   readonly #timeoutMs: number
   readonly #ending = new AbortController()
@@ -99,7 +86,7 @@ export class FileStore implements Store {
     const { create, compression, timeoutMs } = checkOptions(options, known, 'FileStore')
     this.url = `file:${path}`
     this.#folder = new StoreFolder(path, create)
-    this.#appender = new FileAppender(this.#folder)
+    this.#logs = new FileLogs(this.#folder, { compression, timeoutMs })
     this.#compression = compression
     this.#timeoutMs = timeoutMs
   }
@@ -113,39 +100,33 @@ export class FileStore implements Store {
     return this.#callSoon('currentEpoch', limits, async () => Math.max(0, ...(await this.#epochs())))
   }
 
-  async append(log: Log, epoch: number, limits?: CallLimits): Promise<AppendedLog> {
+  async append(log: Log, epoch: number, options?: AppendOptions): Promise<AppendedLog> {
     checkInstance(log, Log, 'log')
     checkPositiveInteger(epoch, 'epoch')
-    const append = () => log.use((file) => this.#append(file, epoch))
+    const { takesTail = false, ...limits } = options ?? {}
+    checkBoolean(takesTail, 'Option "takesTail" of FileStore.append')
+    const append = () => log.use((file) => this.#logs.append(file, epoch, takesTail))
     if (log.byteLength > logMemoryBytesMax) return this.#call('append', limits, append)
     return this.#callSoon('append', limits, append)
   }
 
+  async endTail(tail: SegmentTail, limits?: CallLimits): Promise<void> {
+    return this.#callSoon('endTail', limits, () => this.#logs.endTail(tail))
+  }
+
   async logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]> {
     const { from, ...limits } = options ?? {}
-    const first = optional(checkFrameNo)(from, 'Option "from" of FileStore.logs') ?? 0
-    return this.#callSoon('logs', limits, async () => {
-      const startFrameNos = await this.#startFrameNos()
-      const later = startFrameNos.findIndex((startFrameNo) => startFrameNo >= first)
-      const wanted = startFrameNos.slice(Math.max(0, (later === -1 ? startFrameNos.length : later) - 1))
-      return present(await Promise.all(wanted.map((startFrameNo) => this.#findLog(startFrameNo))))
-    })
+    const first = optional(checkFrameNo)(from, 'Option "from" of FileStore.logs')
+    return this.#callSoon('logs', limits, () => this.#logs.list(first))
   }
 
   async readLog(stored: StoredLog, limits?: CallLimits): Promise<Log> {
-    const path = this.#pathOf(stored, 'logs')
-    return this.#call('readLog', limits, async (signal) => {
-      const log = await readLogObject(path, signal)
-      if (log.startFrameNo === stored.startFrameNo) return log
-      await log.close()
-      const message = `${path} is named for frame ${stored.startFrameNo}, but holds frames from ${log.startFrameNo} on`
-      const details = { path, expected: stored.startFrameNo, actual: log.startFrameNo }
-      throw new MylibsqlError('ERR_CORRUPT', message, details)
-    })
+    this.#logs.place(stored)
+    return this.#call('readLog', limits, (signal) => this.#logs.read(stored, signal))
   }
 
-  logLocation(stored: StoredLog): { readonly path: string } {
-    return { path: this.#pathOf(stored, 'logs') }
+  logLocation(stored: StoredLog): LogLocation {
+    return this.#logs.place(stored)
   }
 
   async *follow(
@@ -160,14 +141,8 @@ export class FileStore implements Store {
     if (signal.aborted) return
     signal.addEventListener('abort', end)
     this.#ending.signal.addEventListener('abort', end)
-    const folder = {
-      path: join(this.#folder.path, 'logs'),
-      startFrameNos: () => this.#startFrameNos(),
-      find: (startFrameNo: FrameNo) => this.#findLog(startFrameNo),
-      startFrameNoOf,
-    }
     try {
-      yield* followLogs(folder, from, ended.signal)
+      yield* this.#logs.follow(from, ended.signal)
     } finally {
       signal.removeEventListener('abort', end)
       this.#ending.signal.removeEventListener('abort', end)
@@ -206,7 +181,7 @@ export class FileStore implements Store {
     stored: StoredSnapshot,
     options?: CallLimits & { readonly onProgress?: (byteCount: number) => void },
   ): Promise<Snapshot> {
-    const path = this.#pathOf(stored, 'snapshots')
+    const path = this.#pathOf(stored)
     const { onProgress, ...limits } = options ?? {}
     optional(checkFunction)(onProgress, 'Option "onProgress" of FileStore.readSnapshot')
     return this.#call('readSnapshot', limits, (signal) =>
@@ -216,41 +191,27 @@ export class FileStore implements Store {
 
   async replaceLog(log: Log, limits?: CallLimits): Promise<StoredLog> {
     checkInstance(log, Log, 'log')
-    return this.#call('replaceLog', limits, (signal) =>
-      log.use(async (file) => {
-        const { startFrameNo, epoch } = file.header
-        const header = stampedHeader(file.header, epoch)
-        const { id } = await this.#storedLog(startFrameNo)
-        const made = await this.#folder.replace(
-          'logs',
-          logName(startFrameNo),
-          (temporary) => writeLogObject(temporary, file, header, this.#compression),
-          { timeoutMs: this.#timeoutMs, isMeant: () => isReplacedBy(log, id, signal) },
-        )
-        return made === undefined ? this.#storedLog(startFrameNo) : { id, startFrameNo, ...made }
-      }),
-    )
+    return this.#call('replaceLog', limits, (signal) => this.#logs.replace(log, signal))
   }
 
   async remove(objects: readonly (StoredLog | StoredSnapshot)[], limits?: CallLimits): Promise<void> {
-    const list = new Map<string, StoredLog | StoredSnapshot>()
-    for (const stored of objects) list.set(this.#pathOf(stored, kindOf(stored)), stored)
+    const logs = objects.filter(isLog)
+    const snapshots = new Map(objects.filter((one) => !isLog(one)).map((one) => [this.#pathOf(one), one]))
+    for (const stored of logs) this.#logs.place(stored)
     return this.#callSoon('remove', limits, async () => {
-      for (const kind of ['logs', 'snapshots'] as const) {
-        const names = [...list]
-          .filter(([, stored]) => kindOf(stored) === kind)
-          .map(([path]) => basename(path))
-        await this.#folder.removeMeant(kind, names, this.#timeoutMs, (name) => {
-          const path = this.#folder.pathOf(kind, name)
-          return isThere(list.get(path)!, path)
-        })
-      }
+      await this.#logs.remove(logs)
+      if (snapshots.size === 0) return
+      await this.#folder.removeChosen('snapshots', this.#timeoutMs, async () => {
+        const there: string[] = []
+        for (const [path, stored] of snapshots) if (await isThere(stored, path)) there.push(basename(path))
+        return there
+      })
     })
   }
 
   async close(): Promise<void> {
     this.#ending.abort()
-    await this.#appender.close()
+    await this.#logs.close()
     await this.#folder.tidied()
   }
 
@@ -269,35 +230,13 @@ export class FileStore implements Store {
       if (Math.max(...epochs) - epoch >= epochsKept) continue
       const old = epochs.filter((other) => epoch - other > epochsKept)
       await this.#folder.remove('epochs', old.map(epochName))
+      await this.#logs.claimed(epoch)
       return epoch
     }
   }
 
   async #epochs(): Promise<number[]> {
     return present((await this.#folder.names('epochs')).map(epochOf))
-  }
-
-  async #append(file: LogFile, epoch: number): Promise<AppendedLog> {
-    const { startFrameNo } = file.header
-    const header = stampedHeader(file.header, epoch)
-    const name = logName(startFrameNo)
-    const made =
-      this.#compression === 'none' && this.#appender.takes(file)
-        ? await this.#appender.append(name, header, file)
-        : await this.#folder.create('logs', name, (path) =>
-            writeLogObject(path, file, header, this.#compression),
-          )
-    if (made !== undefined) return { id: this.#folder.pathOf('logs', name), startFrameNo, ...made }
-    const stored = await this.#storedLog(startFrameNo)
-    const found = await readLogObject(stored.id, undefined)
-    try {
-      checkOwnLog(found, stored.id, file.header, epoch)
-    } finally {
-      await found.close()
-    }
-    // The earlier attempt may have failed just there.
-    await this.#folder.syncFolder('logs')
-    return stored
   }
 
   async #readSnapshot(
@@ -331,33 +270,15 @@ export class FileStore implements Store {
     }
   }
 
-  async #startFrameNos(): Promise<FrameNo[]> {
-    const startFrameNos = present((await this.#folder.names('logs')).map(startFrameNoOf))
-    return startFrameNos.sort((left, right) => left - right)
-  }
-
-  async #findLog(startFrameNo: FrameNo): Promise<StoredLog | undefined> {
-    const id = this.#folder.pathOf('logs', logName(startFrameNo))
-    const found = await findObject(id)
-    return found === undefined ? undefined : { id, startFrameNo, ...found }
-  }
-
-  /** @throws ERR_NOT_FOUND */
-  async #storedLog(startFrameNo: FrameNo): Promise<StoredLog> {
-    const stored = await this.#findLog(startFrameNo)
-    if (stored === undefined) throw notFound(this.#folder.pathOf('logs', logName(startFrameNo)))
-    return stored
-  }
-
   async #findSnapshot(name: string): Promise<StoredSnapshot | undefined> {
     const id = this.#folder.pathOf('snapshots', name)
     const found = await findObject(id)
     return found === undefined ? undefined : { id, lastFrameNo: lastFrameNoOf(name), ...found }
   }
 
-  /** Where an object of this store is; one of another store is the caller's mistake. */
-  #pathOf({ id }: StoredLog | StoredSnapshot, kind: Kind): string {
-    if (dirname(id) === dirname(this.#folder.pathOf(kind, 'any'))) return id
+  /** Where a snapshot of this store is; one of another store is the caller's mistake. */
+  #pathOf({ id }: StoredLog | StoredSnapshot): string {
+    if (dirname(id) === join(this.#folder.path, 'snapshots')) return id
     throw new TypeError(`${id} is no object of the store ${this.url}`)
   }
 
@@ -383,8 +304,8 @@ export class FileStore implements Store {
   }
 }
 
-function kindOf(stored: StoredLog | StoredSnapshot): 'logs' | 'snapshots' {
-  return 'startFrameNo' in stored ? 'logs' : 'snapshots'
+function isLog(stored: StoredLog | StoredSnapshot): stored is StoredLog {
+  return 'startFrameNo' in stored
 }
 
 function present<T>(list: readonly (T | undefined)[]): T[] {

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import type { ByteLocation } from '../../protocol/log-format.js'
+import type { LogLocation } from '../../protocol/log-format.js'
 import type { AppliedLogs, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
@@ -43,7 +43,7 @@ export interface Followed {
   /** Applies logs that are at hand, as far as they are beyond doubt. */
   applyStored(
     logs: readonly StoredLog[],
-    locations: readonly ByteLocation[],
+    locations: readonly LogLocation[],
     epochMin: number,
   ): Promise<AppliedLogs>
   /** Makes it what a newer snapshot holds. */
@@ -261,8 +261,8 @@ export class Follower {
   }
 
   /** Of those before the first one that is not at hand. */
-  #locationsOf(logs: readonly StoredLog[]): ByteLocation[] {
-    const locations: ByteLocation[] = []
+  #locationsOf(logs: readonly StoredLog[]): LogLocation[] {
+    const locations: LogLocation[] = []
     for (const stored of logs) {
       const location = this.store.logLocation?.(stored)
       if (location === undefined) break

@@ -59,7 +59,7 @@ export class KnownLogs {
 
   async #factsOf(stored: StoredLog, { signal }: AbortController): Promise<LogFacts> {
     const known = this.#facts.get(keyOf(stored))
-    if (known !== undefined) return known
+    if (known !== undefined) return { ...known, stored }
     const log = await readChecked(this.#store, stored, { signal })
     await log.close()
     const { startFrameNo, nextFrameNo, startChecksum, endChecksum, pageSize, epoch, isMerged, boundaries } =

@@ -131,7 +131,8 @@ class PrunedLogs {
     const old: StoredLog[] = []
     for (const [index, stored] of logs.entries()) {
       const next = logs[index + 1]
-      if (next === undefined || stored.startFrameNo >= frameNo) break
+      // The primary still adds to the file of an open one, and of those behind it.
+      if (next === undefined || stored.startFrameNo >= frameNo || stored.isOpen === true) break
       const nextFrameNo = await this.#end(stored)
       // A damaged one is of use to nobody.
       if (nextFrameNo === undefined ? next.startFrameNo <= frameNo : nextFrameNo <= frameNo) old.push(stored)

@@ -5,6 +5,15 @@ import type { FrameNo } from '../../protocol/frame.js'
 import type { LogFile } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import {
+  epochName,
+  epochOf,
+  isSnapshotName,
+  lastFrameNoOf,
+  logName,
+  snapshotName,
+  startFrameNoOf,
+} from '../../protocol/object-names.js'
+import {
   checkFrameNo,
   checkFunction,
   checkInstance,
@@ -19,15 +28,6 @@ import { Snapshot } from '../snapshot.js'
 import { compressed, decompressed, gathered } from './compression.js'
 import { whenEither } from './either-signal.js'
 import { chunksOf } from './file-objects.js'
-import {
-  epochName,
-  epochOf,
-  isSnapshotName,
-  lastFrameNoOf,
-  logName,
-  snapshotName,
-  startFrameNoOf,
-} from './object-names.js'
 import { receivedLog, receivedSnapshot } from './received.js'
 import { S3Bucket, type S3Object } from './s3-bucket.js'
 import { S3Marker } from './s3-marker.js'

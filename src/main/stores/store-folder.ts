@@ -12,7 +12,7 @@
  *
  *     mylibsql-store.json   says that the folder is a store, written first and last removed
  *     mylibsql-store.lock   locked by whoever replaces or removes
- *     epochs/N  logs/N.log  snapshots/N.db  tmp/
+ *     epochs/N  ends/N  logs/N.log  snapshots/N.db  tmp/
  */
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
@@ -23,7 +23,7 @@ import { locked } from './folder-lock.js'
 import { checkMarker, markerBytes, markerName } from './store-marker.js'
 
 export type Kind = 'epochs' | 'logs' | 'snapshots'
-const kinds: readonly Kind[] = ['epochs', 'logs', 'snapshots']
+const folders = ['epochs', 'ends', 'logs', 'snapshots', 'tmp']
 
 /** Makes a file at a path where there is none; not yet synced. */
 export type Write = (path: string) => Promise<FileHandle>
@@ -57,18 +57,28 @@ export class StoreFolder {
     return join(this.path, kind, name)
   }
 
+  /** For what is written before it gets its name. */
+  newTemporaryPath(): string {
+    return join(this.path, 'tmp', temporaryName())
+  }
+
   /** Names of all objects of a kind; none in an empty folder. Throws ERR_NOT_FOUND without a folder; ERR_STORE. */
   async names(kind: Kind): Promise<string[]> {
+    return (await this.read(kind, (path) => readdir(path))) ?? []
+  }
+
+  /** What `read` finds where objects of a kind are; undefined in an empty folder. Throws the same. */
+  async read<T>(kind: Kind, read: (path: string) => Promise<T>): Promise<T | undefined> {
     if (!this.#isStore) this.#isStore = await this.#look()
-    if (!this.#isStore) return []
+    if (!this.#isStore) return undefined
     const path = join(this.path, kind)
     try {
-      return await readdir(path)
+      return await read(path)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw storeError(error, 'list', path)
+      if (!isMissing(error)) throw storeError(error, 'list', path)
       // Somebody is just making the store, or has removed it.
       await this.#look()
-      return []
+      return undefined
     }
   }
 
@@ -127,19 +137,14 @@ export class StoreFolder {
     await this.syncFolder(kind)
   }
 
-  /** Those that `isMeant` says are still what was to be removed: none is replaced in between. */
-  async removeMeant(
-    kind: Kind,
-    names: readonly string[],
-    timeoutMs: number,
-    isMeant: (name: string) => Promise<boolean>,
-  ): Promise<void> {
-    if (names.length === 0) return
+  /** Those that `choose` says are to be removed, again and again until it says none: nothing is replaced in between. */
+  async removeChosen(kind: Kind, timeoutMs: number, choose: () => Promise<readonly string[]>): Promise<void> {
     await this.prepare()
-    for (let at = 0; at < names.length; at += removedAtOnce) {
-      await this.#locked(timeoutMs, async () => {
-        for (const name of names.slice(at, at + removedAtOnce))
-          if (await isMeant(name)) await this.#remove(kind, name)
+    for (let isMore = true; isMore; ) {
+      isMore = await this.#locked(timeoutMs, async () => {
+        const names = await choose()
+        for (const name of names.slice(0, removedAtOnce)) await this.#remove(kind, name)
+        return names.length > removedAtOnce
       })
     }
     await this.syncFolder(kind)
@@ -183,7 +188,7 @@ export class StoreFolder {
   ): Promise<ObjectFacts | undefined> {
     await this.prepare()
     const path = this.pathOf(kind, name)
-    const temporary = join(this.path, 'tmp', temporaryName())
+    const temporary = this.newTemporaryPath()
     let file: FileHandle | undefined
     let folder: Promise<FileHandle> | undefined
     try {
@@ -210,7 +215,7 @@ export class StoreFolder {
       await this.#checkMarker()
     }
     this.#isStore = true
-    for (const name of [...kinds, 'tmp']) await this.#makeFolder(join(this.path, name))
+    for (const name of folders) await this.#makeFolder(join(this.path, name))
     void this.#removeLeftovers()
   }
 
@@ -285,8 +290,14 @@ export class StoreFolder {
 const ownName = `${process.pid}-${randomBytes(4).toString('hex')}`
 let fileCount = randomBytes(4).readUInt32LE()
 
+/** What the system says is told as it is, or by a thread of the library. */
+function isMissing(error: unknown): boolean {
+  const { code, cause } = error as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException }
+  return code === 'ENOENT' || (code === 'ERR_STORE' && cause?.code === 'ENOENT')
+}
+
 /** Of a file in tmp/, like no other. */
-export function temporaryName(): string {
+function temporaryName(): string {
   fileCount = (fileCount + 1) % 2 ** 32
   return `${ownName}${fileCount.toString(16).padStart(8, '0')}`
 }

@@ -20,7 +20,8 @@
  * an append whose answer was lost recognises its own log.
  */
 import type { FrameNo } from '../../protocol/frame.js'
-import type { ByteLocation } from '../../protocol/log-format.js'
+import type { LogLocation } from '../../protocol/log-format.js'
+import type { SegmentTail } from '../../protocol/segment-format.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 
@@ -32,12 +33,19 @@ export interface StoredLog {
   /** As it is stored, maybe compressed. */
   readonly byteLength: number
   readonly storedAt: Date
+  /** It shares a file with others that is still being added to: until that ends, it is neither replaced nor removed. */
+  readonly isOpen?: boolean
 }
 
 /** What a store tells of a log that it has stored. */
 export interface AppendedLog extends StoredLog {
   /** The newest epoch, if the store has looked at it after the log was there: then the writer need not. */
   readonly newestEpoch?: number
+  /**
+   * Room behind the log, for those that come next. The primary's thread may store small ones there by itself; one that it
+   * finds to be stored while its epoch is still the newest is part of the history for good, any other one may be or not.
+   */
+  readonly tail?: SegmentTail
 }
 
 /** A snapshot in a store. */
@@ -52,6 +60,14 @@ export interface StoredSnapshot {
 export interface CallLimits {
   /** Gives the call up; it rejects with the signal's reason. */
   readonly signal?: AbortSignal
+}
+
+export interface AppendOptions extends CallLimits {
+  /**
+   * The caller has stored the log before just now, can use a `tail`, and ends it when it is done with it. Told only to a
+   * store that has `endTail`. Default: false.
+   */
+  readonly takesTail?: boolean
 }
 
 export interface Store {
@@ -75,7 +91,10 @@ export interface Store {
    *
    * @throws ERR_FENCED when another log begins at that frame
    */
-  append(log: Log, epoch: number, limits?: CallLimits): Promise<AppendedLog>
+  append(log: Log, epoch: number, options?: AppendOptions): Promise<AppendedLog>
+
+  /** Nothing is stored in this tail any more: whatever comes to lie there is no part of the history. */
+  endTail?(tail: SegmentTail, limits?: CallLimits): Promise<void>
 
   /** Logs that begin at `from` or later, and the last one that begins before, by start frame. Default: all. */
   logs(options?: CallLimits & { readonly from?: FrameNo }): Promise<StoredLog[]>
@@ -87,7 +106,7 @@ export interface Store {
    * it; those are given out once, in a buffer of their own. A replica's thread takes a plain log from there by itself,
    * without a read. Anything else, and what is damaged, is left to `readLog`.
    */
-  logLocation?(stored: StoredLog): ByteLocation | undefined
+  logLocation?(stored: StoredLog): LogLocation | undefined
 
   /**
    * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends

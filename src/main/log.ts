@@ -252,12 +252,7 @@ export class Log {
    */
   async readFrame(frameNo: FrameNo): Promise<Frame> {
     checkFrameNo(frameNo, 'frameNo')
-    const reader = await this.#openReader()
-    try {
-      return await reader.frame(frameNo)
-    } finally {
-      await reader.close()
-    }
+    return this.#reading((reader) => reader.frame(frameNo))
   }
 
   /**
@@ -268,13 +263,8 @@ export class Log {
    * @example for await (const { frameNo, pageNo, sizeAfter } of log.frames()) { ... }
    * @throws ERR_CORRUPT when the file has become shorter
    */
-  async *frames(): AsyncGenerator<Frame, void, undefined> {
-    const reader = await this.#openReader()
-    try {
-      yield* reader.frames()
-    } finally {
-      await reader.close()
-    }
+  frames(): AsyncGenerator<Frame, void, undefined> {
+    return this.#readingAll((reader) => reader.frames())
   }
 
   /**
@@ -346,13 +336,8 @@ export class Log {
   }
 
   /** The log as a file's bytes. @throws ERR_CORRUPT when the file has become shorter */
-  async bytes(): Promise<Uint8Array> {
-    const reader = await this.#openReader()
-    try {
-      return await reader.bytes()
-    } finally {
-      await reader.close()
-    }
+  bytes(): Promise<Uint8Array> {
+    return this.#reading((reader) => reader.bytes())
   }
 
   /**
@@ -361,7 +346,10 @@ export class Log {
    * @example await pipeline(log.stream(), createWriteStream('42.log'))
    */
   stream(): Readable {
-    return Readable.from(this.#byteChunks(), { objectMode: false })
+    return Readable.from(
+      this.#readingAll((reader) => reader.byteChunks()),
+      { objectMode: false },
+    )
   }
 
   /** Verifies every checksum in a task thread. @throws ERR_CORRUPT with details path, frameNo and byteOffset */
@@ -378,10 +366,21 @@ export class Log {
     await this.close()
   }
 
-  async *#byteChunks(): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#readingAll<T>(
+    read: (reader: LogReader) => AsyncGenerator<T, void, undefined>,
+  ): AsyncGenerator<T, void, undefined> {
     const reader = await this.#openReader()
     try {
-      yield* reader.byteChunks()
+      yield* read(reader)
+    } finally {
+      await reader.close()
+    }
+  }
+
+  async #reading<T>(read: (reader: LogReader) => Promise<T>): Promise<T> {
+    const reader = await this.#openReader()
+    try {
+      return await read(reader)
     } finally {
       await reader.close()
     }

@@ -3,7 +3,6 @@ import { basename, dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
-import type { LogLocation } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import {
   epochName,
@@ -34,6 +33,7 @@ import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { checkCompression, compressed, decompressed } from './compression.js'
 import { FileLogs } from './file-logs.js'
 import { chunksOf, findObject, isThere, readError, writeChunks, writeTemporary } from './file-objects.js'
+import type { LogPlace } from './log-place.js'
 import type { AppendedLog, AppendOptions, CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { StoreFolder } from './store-folder.js'
 import { checkOwnSnapshot, namedAs } from './stored-log.js'
@@ -125,7 +125,7 @@ export class FileStore implements Store {
     return this.#call('readLog', limits, (signal) => this.#logs.read(stored, signal))
   }
 
-  logLocation(stored: StoredLog): LogLocation {
+  logLocation(stored: StoredLog): LogPlace {
     return this.#logs.place(stored)
   }
 

@@ -304,12 +304,8 @@ export class Log {
       const leavesGap = startFrameNo > this.nextFrameNo
       const adopts = leavesGap || (this.isEmpty && this.#adoptsLineage)
       const file = this.#file
-      const task = {
-        file,
-        version: this.version,
-        fromFrameNo: startFrameNo,
-        path: await temporaryPath('.log'),
-      }
+      const path = await temporaryPath('.log')
+      const task = { file, version: this.version, fromFrameNo: startFrameNo, path }
       this.#moveTo(await runTask({ kind: 'writeLog', ...task, durably: false }))
       this.#adoptsLineage = adopts && this.version === 3
     })
@@ -346,10 +342,8 @@ export class Log {
    * @example await pipeline(log.stream(), createWriteStream('42.log'))
    */
   stream(): Readable {
-    return Readable.from(
-      this.#readingAll((reader) => reader.byteChunks()),
-      { objectMode: false },
-    )
+    const chunks = this.#readingAll((reader) => reader.byteChunks())
+    return Readable.from(chunks, { objectMode: false })
   }
 
   /** Verifies every checksum in a task thread. @throws ERR_CORRUPT with details path, frameNo and byteOffset */

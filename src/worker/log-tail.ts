@@ -7,11 +7,11 @@
  */
 import {
   closeSync,
-  existsSync,
   fdatasync,
   fdatasyncSync,
   openSync,
   readdirSync,
+  statSync,
   writev,
   writevSync,
 } from 'node:fs'
@@ -116,13 +116,20 @@ export class LogTail {
     return { newestEpoch: newest, lookedAtMs }
   }
 
-  /** Epochs are claimed without gaps, and removed from the oldest on: mostly two looks tell that none is newer. */
+  /**
+   * Epochs are claimed without gaps, and removed from the oldest on. So two looks tell that none is newer, in this order: the
+   * next one is not there, and this one still is, without which the next one could have been there and be gone.
+   */
   #newestEpoch(): number {
     const { epochsPath, epoch } = this.#tail
-    const isNewest =
-      !existsSync(join(epochsPath, epochName(epoch + 1))) && existsSync(join(epochsPath, epochName(epoch)))
+    const isNewest = !isThere(epochsPath, epoch + 1) && isThere(epochsPath, epoch)
     return isNewest ? epoch : newestEpoch(readdirSync(epochsPath))
   }
+}
+
+/** Throws what the system says, unless that is that it is not there. */
+function isThere(epochsPath: string, epoch: number): boolean {
+  return statSync(join(epochsPath, epochName(epoch)), { throwIfNoEntry: false }) !== undefined
 }
 
 function byteLengthOf(chunks: readonly Uint8Array[]): number {

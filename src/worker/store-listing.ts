@@ -86,6 +86,9 @@ function logsInNewest(
   // Looked at behind the logs: if its epoch is the newest now, nobody has decided that they do not count, or can.
   if (end === undefined && newestEpoch(readdirSync(join(storePath, 'epochs'))) > epoch) {
     end = unlessForbidden(() => makeEnd(storePath, start, epoch, temporaryPath))
+    // Ends go when there is a newer file: this one may have had another.
+    const nextStart = startsIn(join(storePath, 'logs')).find((other) => other > start)
+    if (nextStart !== undefined) return logsIn(storePath, start, nextStart, temporaryPath)
     segment = scanFile(path)?.segment
   }
   if (segment === undefined) return []

@@ -63,12 +63,12 @@ describe('opening', () => {
     await expectSameBytes(replica, await openOn(store))
   })
 
-  it('looks whether there is anything to open, then claims its epoch, and looks at the history then', async () => {
+  it('looks whether there is anything to open, claims its epoch, looks at the history and then at the epoch', async () => {
     const store = await blankStore()
     store.calls.length = 0
     const snapshots = ['snapshots', 'readSnapshot']
     await openOn(store)
-    expect(store.calls).toEqual(['snapshots', 'claimEpoch', ...snapshots, 'logs'])
+    expect(store.calls).toEqual(['snapshots', 'claimEpoch', ...snapshots, 'logs', 'currentEpoch'])
   })
 
   it('finds what came between its look and its claim', async () => {

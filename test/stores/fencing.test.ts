@@ -48,6 +48,29 @@ async function inHistory(store: ControlledStore): Promise<unknown[]> {
   return found
 }
 
+describe('a primary that was paused while it opened', () => {
+  it.each(['before', 'after'] as const)(
+    'is fenced %s it has listed the logs of a newer one',
+    async (moment) => {
+      const { store, old } = await openOld()
+      await old.close()
+      const paused = store.view()
+      const held = hold(paused, 'logs', moment)
+      const opening = expectCode(Primary.open({ store: paused, ...onDemand }), 'ERR_FENCED')
+      await held.arrived
+      const young = await openOn(store.view(), onDemand)
+      await insert(young, 1)
+      await young.checkpoint()
+      held.release()
+      expect((await opening).message).toContain('The primary of epoch 3 has taken over')
+      const ack = await insert(young, 2)
+      await young.checkpoint()
+      expect(ack.isDurable).toBe(true)
+      expect(await inHistory(store)).toEqual([1, 2])
+    },
+  )
+})
+
 describe('a newer primary', () => {
   it('fences the older one: unsaved writes and later calls are ERR_FENCED, and nothing is stored any more', async () => {
     const { store, old } = await openOld()
@@ -260,7 +283,8 @@ describe('a primary that has nothing to store', () => {
     const [lookCount, other] = [looks(asked), await blankStore()]
     await openOn(other, { checkpoint })
     await eventually(() => looks(other)).toBeGreaterThan(5)
-    expect([looks(silent), looks(asked)]).toEqual([0, lookCount])
+    // The one look of opening.
+    expect([looks(silent), looks(asked)]).toEqual([1, lookCount])
   })
 
   it('does not ask while logs are stored all the time', async () => {
@@ -269,8 +293,8 @@ describe('a primary that has nothing to store', () => {
     await primary.run(table)
     await primary.checkpoint()
     expect((await archive(primary)).epochAgeMs).toBeLessThan(60_000)
-    // The look after the append.
-    expect(looks(store)).toBe(1)
+    // The looks of opening, and after the append.
+    expect(looks(store)).toBe(2)
   })
 })
 

@@ -1,42 +1,13 @@
 /** The search through all states of the model, and what must hold in each of them. */
 import { type Bounds, followedFrom, historyOf, initialState, openedFrom, type State, steps } from './model.js'
+import { type Explored, exploreStates } from './state-search.js'
 
-interface Found {
-  readonly problem: string
-  readonly path: readonly string[]
-}
-
-/** Breadth first: what is found is found by the fewest steps. */
-export function explore(bounds: Bounds): { stateCount: number; found?: Found } {
-  const first = initialState(bounds)
-  const seen = new Set([JSON.stringify(first)])
-  let level: { state: State; path: Path | undefined }[] = [{ state: first, path: undefined }]
-  while (level.length > 0) {
-    const next: typeof level = []
-    for (const { state, path } of level) {
-      for (const [name, reached] of steps(state, bounds)) {
-        const key = JSON.stringify(reached)
-        if (seen.has(key)) continue
-        seen.add(key)
-        const pathThere = { name, before: path }
-        const problem = problemOf(reached, bounds)
-        if (problem !== undefined)
-          return { stateCount: seen.size, found: { problem, path: namesOf(pathThere) } }
-        next.push({ state: reached, path: pathThere })
-      }
-    }
-    level = next
-  }
-  return { stateCount: seen.size }
-}
-
-interface Path {
-  readonly name: string
-  readonly before: Path | undefined
-}
-
-function namesOf(path: Path | undefined): string[] {
-  return path === undefined ? [] : [...namesOf(path.before), path.name]
+export function explore(bounds: Bounds): Explored {
+  return exploreStates<State>({
+    first: initialState(bounds),
+    steps: (state) => steps(state, bounds),
+    problemOf: (state) => problemOf(state, bounds),
+  })
 }
 
 function problemOf(state: State, { broken }: Bounds): string | undefined {

@@ -228,7 +228,8 @@ export class FileStore implements Store {
       if ((await this.#folder.create('epochs', epochName(epoch), write)) === undefined) continue
       const epochs = await this.#epochs()
       if (Math.max(...epochs) - epoch >= epochsKept) continue
-      const old = epochs.filter((other) => epoch - other > epochsKept)
+      // From the oldest on: while one is there, all behind it are, which those rely on who look for the next one only.
+      const old = epochs.filter((other) => epoch - other > epochsKept).sort((left, right) => left - right)
       await this.#folder.remove('epochs', old.map(epochName))
       await this.#logs.claimed(epoch)
       return epoch

@@ -1,5 +1,6 @@
 /** Opens the database of a primary from its store. */
 import { hostname } from 'node:os'
+import { MylibsqlError } from '../../protocol/errors.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkOptions } from '../arguments.js'
 import type { Log } from '../log.js'
@@ -62,6 +63,7 @@ export async function openArchived(
   const epoch = await claimEpoch(store, checkpoint.timeoutMs)
   const history = await openHistory(store)
   try {
+    await checkNewest(store, epoch, checkpoint.timeoutMs)
     const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, ofDatabase)
     const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
     const schedule = { checkpoint, snapshot, compaction, retention }
@@ -79,6 +81,20 @@ async function checkBegun(store: Store, timeoutMs: number): Promise<void> {
   const limits = { store, timeoutMs, signal: new AbortController().signal }
   const snapshots = await attempt('list its snapshots', limits, (signal) => store.snapshots({ signal }))
   if (snapshots.length === 0) throw noSnapshot(store)
+}
+
+/**
+ * To be called behind a look at the history. One that was paused since its claim may have listed logs of a newer primary:
+ * among those is no place for its own.
+ *
+ * Throws ERR_FENCED.
+ */
+export async function checkNewest(store: Store, epoch: number, timeoutMs: number): Promise<void> {
+  const limits = { store, timeoutMs, signal: new AbortController().signal }
+  const newest = await attempt('tell its newest epoch', limits, (signal) => store.currentEpoch({ signal }))
+  if (newest === epoch) return
+  const message = `The primary of epoch ${newest} has taken over ${store.url} while this one, of epoch ${epoch}, was opened`
+  throw new MylibsqlError('ERR_FENCED', message, { expected: epoch, actual: newest })
 }
 
 export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {

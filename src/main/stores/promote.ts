@@ -3,7 +3,7 @@ import { checkOptions } from '../arguments.js'
 import { type ArchiveOptions, archiveChecks } from './archive-options.js'
 import type { Archive } from './archiver.js'
 import type { Follower } from './follower.js'
-import { claimEpoch } from './open-archived.js'
+import { checkNewest, claimEpoch } from './open-archived.js'
 import type { Store } from './store.js'
 
 /**
@@ -17,6 +17,7 @@ export async function takeOver(follower: Follower, options: ArchiveOptions | und
   const epoch = await claimEpoch(store, schedule.checkpoint.timeoutMs)
   await follower.stop()
   await follower.catchUp(new AbortController().signal)
+  await checkNewest(store, epoch, schedule.checkpoint.timeoutMs)
   return { store, epoch, schedule, logBytes: await logBytesOf(store) }
 }
 

@@ -148,6 +148,14 @@ interface TaskTable {
     arguments: { storePath: string; epoch: number; isOwn: boolean; temporaryPath: string }
     result: undefined
   }
+  /**
+   * Takes out of segments what files are there for that begin behind the segment's start: with those it would be back. For
+   * files that are about to be removed.
+   */
+  cutSegments: {
+    arguments: { storePath: string; names: readonly string[]; temporaryPath: string }
+    result: undefined
+  }
   /** Gives a log of a segment a file of its own; those before and behind it have theirs then. */
   splitSegment: {
     arguments: { storePath: string; path: string; byteOffset: number; temporaryPath: string }

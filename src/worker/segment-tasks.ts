@@ -64,6 +64,38 @@ export function splitSegment({
   }
 }
 
+/** What a split has left that was cut off, and a paused primary has added late. The caller holds the lock of the store. */
+export function cutSegments({ storePath, names, temporaryPath }: TaskOf<'cutSegments'>): undefined {
+  const folder = join(storePath, 'logs')
+  try {
+    const starts = startsIn(folder)
+    const removed = new Set(names.map(startFrameNoOf))
+    for (const [index, start] of starts.entries()) {
+      const before = starts[index - 1]
+      if (before === undefined || !removed.has(start) || removed.has(before)) continue
+      cutSegment(join(folder, logName(before)), start, temporaryPath)
+    }
+  } catch (error) {
+    throw storeError(error, 'cut segments in', folder)
+  }
+}
+
+function cutSegment(path: string, nextStart: FrameNo, temporaryPath: string): void {
+  const { segment } = scanFile(path) ?? {}
+  const next = segment?.logs.find(({ startFrameNo }) => startFrameNo >= nextStart)
+  const first = segment?.logs[0]
+  if (next === undefined || first === undefined) return
+  const fd = openSync(path, 'r')
+  try {
+    const { startFrameNo } = first
+    const kept = { startFrameNo, byteOffset: 0, endOffset: next.byteOffset }
+    writePart(fd, kept, temporaryPath, (written) => renameSync(written, path))
+    syncPath(dirname(path))
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** Logs that follow on each other. */
 interface Part {
   readonly startFrameNo: FrameNo

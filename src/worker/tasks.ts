@@ -11,7 +11,7 @@ import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, openLogs, writeLog } from './log-tasks.js'
 import { native } from './native.js'
 import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
-import { endSegment, splitSegment } from './segment-tasks.js'
+import { cutSegments, endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { listLogs } from './store-listing.js'
 import { storeFile, tidyStore } from './store-tasks.js'
@@ -65,6 +65,8 @@ function run(task: Task): unknown {
       return listLogs(task)
     case 'endSegment':
       return endSegment(task)
+    case 'cutSegments':
+      return cutSegments(task)
     case 'splitSegment':
       return splitSegment(task)
     case 'interrupt':

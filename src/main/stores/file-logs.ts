@@ -238,8 +238,13 @@ export class FileLogs {
         if (meant.length === inside.length) names.add(basename(path))
         else shared ??= meant[0]
       }
-      if (shared === undefined) return [...names]
-      await this.#split(this.place(shared))
+      if (shared !== undefined) await this.#split(this.place(shared))
+      else {
+        const temporaryPath = this.#folder.newTemporaryPath()
+        const task = { storePath: this.#folder.path, names: [...names], temporaryPath }
+        await runStoreTask({ kind: 'cutSegments', ...task })
+        return [...names]
+      }
     }
   }
 

@@ -150,6 +150,7 @@ class Actor implements Control {
   async stats(): Promise<ActorStats> {
     const role = this.#role
     if (role === undefined) throw closed()
+    this.#opened().times.record()
     return {
       role: role instanceof PrimaryRole ? 'primary' : 'replica',
       ...role.stats(),

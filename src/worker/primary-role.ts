@@ -23,7 +23,7 @@ import type { Procedures } from './procedures.js'
 import { Sealing } from './sealing.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
-import { recordSince, sharedNowMs, type ThreadTimes } from './thread-times.js'
+import { sharedNowMs, type ThreadTimes } from './thread-times.js'
 import { WalKeeper } from './wal-keeper.js'
 import type { WorkingDatabase } from './working-database.js'
 import { WriteHold } from './write-hold.js'
@@ -233,7 +233,7 @@ export class PrimaryRole {
     if (this.#waitingSinceMs !== undefined) {
       // The clocks of two threads differ by microseconds.
       const waitedMs = Math.max(0, sharedNowMs() - this.#waitingSinceMs)
-      recordSince(this.#times.queueWaitUs, performance.now() - waitedMs)
+      this.#times.note(this.#times.queueWaitUs, performance.now() - waitedMs)
       this.#waitingSinceMs = undefined
     }
     if (this.#failure === undefined) this.#writer.execute(requests)
@@ -244,6 +244,7 @@ export class PrimaryRole {
       for (const request of requests) fail(request, error)
     }
     this.#answer(encodeResults(requests, lastFrameNo(nextFrameNo)))
+    this.#times.record()
   }
 
   /** Answers are told in the order of the requests. */
@@ -279,6 +280,7 @@ export class PrimaryRole {
     this.#dropLease()
     // What the caller left open, or what could not be committed: nobody may go on in it.
     this.#writer.rollback()
+    this.#times.record()
     this.#pump()
   }
 

@@ -12,7 +12,7 @@ import type { ActorStats, AppliedLogs, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
 import { undoubtedLog } from './stored-logs.js'
-import { recordSince, type ThreadTimes } from './thread-times.js'
+import type { ThreadTimes } from './thread-times.js'
 import { snapshotPosition } from './working-copy.js'
 import type { WorkingDatabase } from './working-database.js'
 
@@ -43,7 +43,8 @@ export class ReplicaRole {
     const startMs = performance.now()
     const next = injectLog(file, this.#position, this.#database)
     if (next === undefined) return this.#position
-    recordSince(this.#times.applyUs, startMs)
+    this.#times.note(this.#times.applyUs, startMs)
+    this.#times.record()
     return this.#advance(next)
   }
 

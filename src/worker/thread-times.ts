@@ -9,12 +9,19 @@ export class ThreadTimes {
   readonly commitUs = createHistogram()
   /** A log or a batch of frames: checked and applied. */
   readonly applyUs = createHistogram()
-}
+  readonly #noted: { readonly histogram: RecordableHistogram; readonly tookMs: number }[] = []
 
-/** Records from `startMs`, as performance.now() has it, until now. */
-export function recordSince(histogram: RecordableHistogram, startMs: number): void {
-  // A histogram begins at 1.
-  histogram.record(Math.max(1, Math.round((performance.now() - startMs) * 1000)))
+  /** Takes note of the time from `startMs`, as performance.now() has it, until now. */
+  note(histogram: RecordableHistogram, startMs: number): void {
+    this.#noted.push({ histogram, tookMs: performance.now() - startMs })
+  }
+
+  /** Records what was noted: once those have their answers who wait for them, because it takes about a microsecond each. */
+  record(): void {
+    // A histogram begins at 1.
+    for (const { histogram, tookMs } of this.#noted) histogram.record(Math.max(1, Math.round(tookMs * 1000)))
+    this.#noted.length = 0
+  }
 }
 
 /** Milliseconds since 1970 with fractions: the same in all threads, unlike performance.now(). */

@@ -15,7 +15,7 @@ import type { Interruptible } from './interruptible.js'
 import type { WalConnection } from './native.js'
 import type { Procedures } from './procedures.js'
 import { type Statements, valueCount } from './statements.js'
-import { recordSince, type ThreadTimes } from './thread-times.js'
+import type { ThreadTimes } from './thread-times.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class Writer {
@@ -79,7 +79,7 @@ export class Writer {
   commit(): void {
     const startMs = performance.now()
     this.#commit.run()
-    recordSince(this.#times.commitUs, startMs)
+    this.#times.note(this.#times.commitUs, startMs)
     this.transactionCount += 1
   }
 
@@ -103,7 +103,7 @@ export class Writer {
     }
     const startMs = performance.now()
     const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests, isCareful)
-    recordSince(this.#times.executeUs, startMs)
+    this.#times.note(this.#times.executeUs, startMs)
     if (lostAt === unclean) {
       this.rollback()
       this.#commitTogether(requests, true)

@@ -17,19 +17,22 @@
  */
 
 /**
- * Rounds by turns until so much time is over do not count, for every benchmark the same. Caches, files and threads are
- * warm after one of them; compiled code is not: Node 20 optimizes a function when it has run often or long, one after
- * the other on each thread, and figures rise for a few seconds. Where a round takes longer than that, only one does not
- * count.
+ * Rounds by turns do not count until so much time is over and neither side gets better any more, for every benchmark the
+ * same. Caches, files and threads are warm after one of them; compiled code is not: Node 20 optimizes a function when it
+ * has run often or long, one after the other on each thread, and figures rise for some seconds, on a slow machine for
+ * more than on a fast one. Where a round takes longer than that, only one does not count.
  */
-const warmUpMs = 3000
+const warmUpMs = { min: 3000, max: 12_000 }
+/** A side has warmed up when so many rounds in a row were no better than the best one before, by this share. */
+const steadyRounds = 2
+const betterBy = 0.03
 
 export async function runBenchmark(benchmark, { folder, roundCount, isQuick, onRound }) {
   const subject = await benchmark.prepare({ folder, isQuick })
   const values = []
   const referenceValues = []
   try {
-    await warmUp(subject, isQuick ? 0 : warmUpMs, onRound)
+    await warmUp(subject, { isQuick, isLessBetter: /^(ms|µs)$/.test(benchmark.unit) }, onRound)
     for (let round = 1; round <= roundCount; round += 1) {
       const [value, referenceValue] = await bothSides(subject, false)
       onRound(`round ${round} of ${roundCount}`)
@@ -42,11 +45,39 @@ export async function runBenchmark(benchmark, { folder, roundCount, isQuick, onR
   return judge(benchmark, values, referenceValues)
 }
 
-async function warmUp(subject, durationMs, onRound) {
+async function warmUp(subject, { isQuick, isLessBetter }, onRound) {
   onRound('warm-up')
   const startMs = performance.now()
-  do await bothSides(subject, true)
-  while (performance.now() - startMs < durationMs)
+  const sides = [new Progress(isLessBetter), new Progress(isLessBetter)]
+  for (;;) {
+    const figures = await bothSides(subject, true)
+    for (const [index, side] of sides.entries()) side.note(percentile([figures[index]].flat(), 50))
+    const tookMs = performance.now() - startMs
+    const isWarm = tookMs >= warmUpMs.min && sides.every((side) => side.isSteady)
+    if (isQuick || isWarm || tookMs >= warmUpMs.max) return
+  }
+}
+
+/** Whether the figures of one side still get better. */
+class Progress {
+  #isLessBetter
+  #best
+  #steadyCount = 0
+
+  constructor(isLessBetter) {
+    this.#isLessBetter = isLessBetter
+  }
+
+  get isSteady() {
+    return this.#steadyCount >= steadyRounds
+  }
+
+  note(figure) {
+    const limit = this.#best * (this.#isLessBetter ? 1 - betterBy : 1 + betterBy)
+    const isBetter = this.#best === undefined || (this.#isLessBetter ? figure < limit : figure > limit)
+    this.#steadyCount = isBetter ? 0 : this.#steadyCount + 1
+    if (isBetter) this.#best = figure
+  }
 }
 
 async function bothSides(subject, isWarmUp) {

@@ -28,6 +28,7 @@
         "native/sqlite_handle.cc",
         "native/sqlite_result.cc",
         "native/wal_connection.cc",
+        "native/wal_dot.cc",
         "native/wal_file.cc",
         "native/wal_format.cc",
         "native/wal_index.cc",

@@ -15,6 +15,7 @@
 #include "js_error.h"
 #include "pin.h"
 #include "wal_connection.h"
+#include "wal_format.h"
 
 namespace mylibsql {
 
@@ -25,6 +26,22 @@ Napi::Value checksumOf(const Napi::CallbackInfo& info) {
   const ByteSpan bytes = bytesOf(info[0], "bytes");
   const uint64_t previous = info[1].IsUndefined() ? 0 : unsigned64Of(info[1], "previous");
   return Napi::BigInt::New(info.Env(), kSum(bytes.data, bytes.length, previous));
+}
+
+Napi::Value walChecksumsOf(const Napi::CallbackInfo& info) {
+  const ByteSpan bytes = bytesOf(info[0], "bytes");
+  if (bytes.length % 8 != 0) throw Napi::TypeError::New(info.Env(), "bytes must be a multiple of 8");
+  const bool bigEndianWords = info[1].ToBoolean();
+  const WalChecksum start{count32Of(info[2], "first"), count32Of(info[3], "second")};
+  Napi::Array sums = Napi::Array::New(info.Env());
+  for (const WalChecksumWay way : walChecksumWays()) {
+    const WalChecksum sum = way(start, bigEndianWords, bytes.data, bytes.length);
+    Napi::Array pair = Napi::Array::New(info.Env(), 2);
+    pair.Set(0u, sum.first);
+    pair.Set(1u, sum.second);
+    sums.Set(sums.Length(), pair);
+  }
+  return sums;
 }
 
 Napi::Value tryLockFile(const Napi::CallbackInfo& info) {
@@ -112,6 +129,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("interrupt", Napi::Function::New<interruptById>(env, "interrupt"));
   exports.Set("crc64", Napi::Function::New<checksumOf<crc64>>(env, "crc64"));
   exports.Set("crc64Portable", Napi::Function::New<checksumOf<crc64Portable>>(env, "crc64Portable"));
+  exports.Set("walChecksums", Napi::Function::New<walChecksumsOf>(env, "walChecksums"));
   exports.Set("tryLock", Napi::Function::New<tryLockFile>(env, "tryLock"));
   exports.Set("checkFrames", Napi::Function::New<checkRun>(env, "checkFrames"));
   exports.Set("pickFrames", Napi::Function::New<pickRun>(env, "pickFrames"));

@@ -1,6 +1,7 @@
 #include "wal_format.h"
 
 #include "bytes.h"
+#include "wal_dot.h"
 
 namespace mylibsql {
 
@@ -66,18 +67,43 @@ WalChecksum continueInLanes(WalChecksum sum, const uint8_t* bytes, size_t byteLe
   return sum;
 }
 
-template <bool kSwap>
-WalChecksum checksum(WalChecksum sum, const uint8_t* bytes, size_t byteLength) {
-  const bool isPage = byteLength % (2 * kLaneBytes) == 0;
-  return isPage ? continueInLanes<kSwap>(sum, bytes, byteLength)
-                : continueChecksum<kSwap>(sum, bytes, byteLength);
+// The plain definition.
+WalChecksum inOrder(WalChecksum sum, bool bigEndianWords, const uint8_t* bytes, size_t byteLength) {
+  return bigEndianWords == kHostIsBigEndian ? continueChecksum<false>(sum, bytes, byteLength)
+                                            : continueChecksum<true>(sum, bytes, byteLength);
+}
+
+constexpr size_t kPageBytesMin = 2 * kLaneBytes;
+
+WalChecksum inLanes(WalChecksum sum, bool bigEndianWords, const uint8_t* bytes, size_t byteLength) {
+  const size_t inPairs = byteLength - byteLength % kPageBytesMin;
+  sum = bigEndianWords == kHostIsBigEndian ? continueInLanes<false>(sum, bytes, inPairs)
+                                           : continueInLanes<true>(sum, bytes, inPairs);
+  return inOrder(sum, bigEndianWords, bytes + inPairs, byteLength - inPairs);
+}
+
+std::vector<WalChecksumWay> waysOfThisProcessor() {
+  std::vector<WalChecksumWay> ways;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) ways.push_back(walDotAvx512);
+  if (__builtin_cpu_supports("avx2")) ways.push_back(walDotAvx2);
+#endif
+  ways.push_back(inLanes);
+  ways.push_back(inOrder);
+  return ways;
 }
 
 }  // namespace
 
+const std::vector<WalChecksumWay>& walChecksumWays() {
+  static const std::vector<WalChecksumWay> ways = waysOfThisProcessor();
+  return ways;
+}
+
 WalChecksum walChecksum(WalChecksum sum, bool bigEndianWords, const uint8_t* bytes, size_t byteLength) {
-  return bigEndianWords == kHostIsBigEndian ? checksum<false>(sum, bytes, byteLength)
-                                            : checksum<true>(sum, bytes, byteLength);
+  if (byteLength < kPageBytesMin) return inOrder(sum, bigEndianWords, bytes, byteLength);
+  static const WalChecksumWay ofPage = walChecksumWays().front();
+  return ofPage(sum, bigEndianWords, bytes, byteLength);
 }
 
 }  // namespace mylibsql

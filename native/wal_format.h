@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace mylibsql {
 
@@ -35,6 +36,10 @@ struct WalChecksum {
 
 // Continues a checksum over `byteLength` bytes, a multiple of 8.
 WalChecksum walChecksum(WalChecksum sum, bool bigEndianWords, const uint8_t* bytes, size_t byteLength);
+
+// The ways there are to compute it on this processor, the quickest for a page first, the plain definition last.
+using WalChecksumWay = WalChecksum (*)(WalChecksum, bool, const uint8_t*, size_t);
+const std::vector<WalChecksumWay>& walChecksumWays();
 
 // Offset in the WAL of frame `walIndex`, counted from 1.
 inline int64_t walFrameOffset(uint32_t walIndex, uint32_t pageSize) {

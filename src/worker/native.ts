@@ -178,6 +178,11 @@ export interface NativeAddon {
   crc64(bytes: Uint8Array, previous?: bigint): bigint
   /** The portable code path of crc64, for tests that compare the two. */
   crc64Portable(bytes: Uint8Array, previous?: bigint): bigint
+  /**
+   * The checksum of a WAL (both sums) continued over `bytes`, a multiple of 8, by each of the code paths that this
+   * processor can take, the plain definition last. For tests that compare them.
+   */
+  walChecksums(bytes: Uint8Array, bigEndianWords: boolean, first: number, second: number): [number, number][]
   /** Takes an exclusive advisory lock on an open file without waiting; released when the file is closed. */
   tryLock(fd: number): boolean
   /** Checks a run of frame records; `pageNos` takes the page numbers of all. Allocates no more than a fixed chunk, whatever the numbers claim. */

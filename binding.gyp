@@ -22,6 +22,7 @@
         "native/interrupts.cc",
         "native/js_args.cc",
         "native/js_error.cc",
+        "native/piece_writer.cc",
         "native/pin.cc",
         "native/promise_job.cc",
         "native/side_connection.cc",

@@ -4,9 +4,9 @@
 // The order, and why it is safe:
 //   1. BEGIN IMMEDIATE takes the write lock: nobody else appends, restarts or recovers; the header stands still.
 //   2. When the WAL is folded completely and nobody reads from it, it is restarted, as walRestartLog() does.
-//   3. Chunk by chunk the frames are checked and written beyond the last committed one, where no reader looks.
+//   3. Piece by piece the frames are checked and written beyond the last committed one, where no reader looks.
 //      The header of the first stays zero. Recovery stops at it: a crash up to here, or a bad frame in a later
-//      chunk, leaves nothing of the run, nor of commits inside it.
+//      piece, leaves nothing of the run, nor of commits inside it.
 //   4. Their page numbers go into the hash tables. Readers pass over entries beyond their own last frame.
 //   5. When all are good, the header of the first frame is written: now a recovery finds the whole run. And no
 //      more: the header of the frame after the run was written as zeros. Otherwise frames of an earlier attempt
@@ -29,14 +29,12 @@
 #include "failure.h"
 #include "file_io.h"
 #include "frame_record.h"
+#include "piece_writer.h"
 #include "wal_format.h"
 
 namespace mylibsql {
 
 namespace {
-
-// Room that is asked for at a time: not all that a run claims, which may be more than there is.
-constexpr uint64_t kReservedChunks = 16;
 
 class FrameInjector {
  public:
@@ -130,34 +128,21 @@ class FrameInjector {
 
   void writeFrames(const FrameSource& source) {
     const size_t stride = recordBytes(run_.pageSize);
-    const auto chunkFrames =
-        static_cast<uint32_t>(std::min<uint64_t>(framesPerChunk(run_.pageSize), run_.frameCount));
-    const std::unique_ptr<uint8_t[]> chunk(new uint8_t[chunkFrames * stride + kWalFrameHeaderBytes]);
     sum_ = {header_.frameChecksum[0], header_.frameChecksum[1]};
     uint32_t walIndex = header_.frameCount + 1;
-    int64_t reservedUpTo = 0;
+    PieceWriter writer(wal_->fd(), wal_->path(), offsetOf(walIndex), stride, run_.frameCount);
     FrameReader reader(source, run_.pageSize, run_.frameCount);
-    while (const uint32_t count = reader.copyNext(chunk.get(), chunkFrames)) {
-      const int64_t offset = offsetOf(walIndex);
+    while (const uint32_t count = reader.copyNext(writer.next(), writer.room())) {
       for (uint32_t i = 0; i < count; i++) {
-        uint8_t* const record = chunk.get() + i * stride;
+        uint8_t* const record = writer.next() + i * stride;
         if (!checker_.take(record)) return;
         index_.append(walIndex, recordPageNo(record), header_.frameCount);
         turnIntoFrame(record);
         if (walIndex++ == header_.frameCount + 1) holdBack(record);
       }
-      size_t byteLength = count * stride;
-      if (reader.remaining() == 0) {
-        std::memset(chunk.get() + byteLength, 0, kWalFrameHeaderBytes);
-        byteLength += kWalFrameHeaderBytes;
-      }
-      if (offset >= reservedUpTo && reader.remaining() > 0) {
-        const uint64_t frames = std::min(kReservedChunks * chunkFrames, count + reader.remaining());
-        reservedUpTo = offset + static_cast<int64_t>(frames * stride);
-        wal_->reserve(offset, reservedUpTo - offset);
-      }
-      wal_->write(chunk.get(), byteLength, offset);
+      writer.put(count);
     }
+    if (reader.remaining() == 0) writer.finish(kWalFrameHeaderBytes);
   }
 
   // walEncodeFrame(): a WAL frame in the place of a record. The page stays where it is.

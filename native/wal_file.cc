@@ -30,10 +30,6 @@ void WalFile::write(const void* bytes, size_t byteLength, int64_t byteOffset) co
   writeAt(fd_, bytes, byteLength, byteOffset, path_);
 }
 
-void WalFile::reserve(int64_t byteOffset, int64_t byteLength) const {
-  mylibsql::reserve(fd_, byteOffset, byteLength);
-}
-
 uint32_t WalFile::sizeAfter(uint32_t walIndex, uint32_t pageSize) const {
   uint8_t pageNoAndSize[8];
   const int64_t offset = walFrameOffset(walIndex, pageSize);

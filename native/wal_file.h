@@ -20,7 +20,8 @@ class WalFile {
   // See file_io.h.
   size_t read(void* target, size_t byteLength, int64_t byteOffset) const;
   void write(const void* bytes, size_t byteLength, int64_t byteOffset) const;
-  void reserve(int64_t byteOffset, int64_t byteLength) const;
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
   // Database size in pages after the commit that a frame ends, 0 when it ends none.
   uint32_t sizeAfter(uint32_t walIndex, uint32_t pageSize) const;
 

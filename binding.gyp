@@ -22,6 +22,7 @@
         "native/interrupts.cc",
         "native/js_args.cc",
         "native/js_error.cc",
+        "native/page_versions.cc",
         "native/piece_writer.cc",
         "native/pin.cc",
         "native/promise_job.cc",
@@ -31,6 +32,7 @@
         "native/wal_connection.cc",
         "native/wal_dot.cc",
         "native/wal_file.cc",
+        "native/wal_fold.cc",
         "native/wal_format.cc",
         "native/wal_index.cc",
         "native/wal_jobs.cc"

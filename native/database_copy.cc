@@ -23,7 +23,7 @@
 #include "failure.h"
 #include "file_io.h"
 #include "frame_record.h"
-#include "wal_format.h"
+#include "page_versions.h"
 
 namespace mylibsql {
 
@@ -32,28 +32,6 @@ namespace {
 constexpr size_t kDatabaseHeaderBytes = 100;
 // What one xRead is asked for.
 constexpr size_t kReadBytesMax = 64 * 1024;
-
-struct PageVersion {
-  uint32_t pageNo;
-  uint32_t walIndex;
-};
-
-// The last version of each page among frames `first` .. `last`, by page number.
-std::vector<PageVersion> lastVersions(const SqliteHandle& handle, uint32_t first, uint32_t last) {
-  std::vector<PageVersion> versions;
-  versions.reserve(last - first + 1);
-  WalIndex index(handle);
-  for (uint32_t walIndex = first; walIndex <= last; walIndex++)
-    versions.push_back({index.pageNoOf(walIndex), walIndex});
-  std::sort(versions.begin(), versions.end(), [](const PageVersion& left, const PageVersion& right) {
-    return left.pageNo != right.pageNo ? left.pageNo < right.pageNo : left.walIndex > right.walIndex;
-  });
-  const auto samePage = [](const PageVersion& left, const PageVersion& right) {
-    return left.pageNo == right.pageNo;
-  };
-  versions.erase(std::unique(versions.begin(), versions.end(), samePage), versions.end());
-  return versions;
-}
 
 // Through SQLite's own descriptor: see side_connection.h. Beyond the end of the file xRead fills with zeros,
 // which is what a page that was never written holds (one freed in the transaction that allocated it, or the
@@ -91,19 +69,6 @@ DatabaseCopy sizeOfFile(const SqliteHandle& handle) {
   return size;
 }
 
-void readVersion(const WalFile& wal, const WalIndexHeader& header, const PageVersion& version, uint8_t* frame,
-                 uint8_t* page) {
-  const uint32_t pageSize = header.pageSize();
-  const size_t frameBytes = kWalFrameHeaderBytes + pageSize;
-  if (wal.read(frame, frameBytes, walFrameOffset(version.walIndex, pageSize)) != frameBytes) {
-    throw corruptFailure("the WAL ends before frame " + std::to_string(version.walIndex));
-  }
-  const bool isExpected = loadBig32(frame) == version.pageNo &&
-                          std::memcmp(frame + 8, header.salts.data(), header.salts.size()) == 0;
-  if (!isExpected) throw walResetFailure();
-  std::memcpy(page, frame + kWalFrameHeaderBytes, pageSize);
-}
-
 }  // namespace
 
 DatabaseCopy copyDatabase(const SideConnection& side, const ReadTransaction& transaction, const WalFile& wal,
@@ -117,22 +82,26 @@ DatabaseCopy copyDatabase(const SideConnection& side, const ReadTransaction& tra
   if (transaction.holdsWal) {
     versions = lastVersions(handle, transaction.state.foldedCount + 1, header.frameCount);
   }
-  auto version = versions.cbegin();
+  const PageVersion* version = versions.data();
+  const PageVersion* const versionsEnd = version + versions.size();
 
   const uint32_t chunkPages = framesPerChunk(copy.pageSize);
   const std::unique_ptr<uint8_t[]> chunk(new uint8_t[size_t{chunkPages} * copy.pageSize]);
-  const std::unique_ptr<uint8_t[]> frame(new uint8_t[kWalFrameHeaderBytes + copy.pageSize]);
+  VersionReader reader(wal, header, chunkPages);
   for (uint32_t done = 0; done < copy.pageCount;) {
     if (gate.isShut()) throw closedFailure();
     const uint32_t count = std::min(chunkPages, copy.pageCount - done);
     const size_t byteLength = size_t{count} * copy.pageSize;
     const int64_t byteOffset = static_cast<int64_t>(done) * copy.pageSize;
-    const auto end = std::find_if(version, versions.cend(),
-                                  [&](const PageVersion& next) { return next.pageNo > done + count; });
+    const PageVersion* const end = std::find_if(
+        version, versionsEnd, [&](const PageVersion& next) { return next.pageNo > done + count; });
     if (end - version < count) readDatabase(handle, chunk.get(), byteLength, byteOffset);
-    for (; version != end; ++version) {
-      readVersion(wal, header, *version, frame.get(),
-                  chunk.get() + size_t{version->pageNo - done - 1} * copy.pageSize);
+    while (version != end) {
+      const size_t readCount = reader.read(version, end);
+      for (size_t i = 0; i < readCount; i++, version++) {
+        std::memcpy(chunk.get() + size_t{version->pageNo - done - 1} * copy.pageSize, reader.page(i),
+                    copy.pageSize);
+      }
     }
     copy.checksum = crc64(chunk.get(), byteLength, copy.checksum);
     writeAt(targetFd, chunk.get(), byteLength, byteOffset);

@@ -68,10 +68,11 @@ ReadTransaction SideConnection::beginRead() {
 
 void SideConnection::endRead() { handle_.api->exec(handle_.db, "ROLLBACK", nullptr, nullptr, nullptr); }
 
-FoldResult SideConnection::fold(int mode) {
+FoldResult SideConnection::foldAndTruncate() {
   int frameCount = 0;
   int foldedCount = 0;
-  const int result = handle_.api->wal_checkpoint_v2(handle_.db, "main", mode, &frameCount, &foldedCount);
+  const int result = handle_.api->wal_checkpoint_v2(handle_.db, "main", SQLITE_CHECKPOINT_TRUNCATE, &frameCount,
+                                                    &foldedCount);
   if (result != SQLITE_OK) throw sqliteFailure(handle_, result, "folding the WAL");
   return {static_cast<uint32_t>(frameCount), static_cast<uint32_t>(foldedCount)};
 }

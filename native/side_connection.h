@@ -9,7 +9,7 @@
 #include <string>
 
 #include "sqlite_handle.h"
-#include "wal_index.h"
+#include "wal_fold.h"
 
 namespace mylibsql {
 
@@ -22,11 +22,6 @@ struct ReadTransaction {
   bool holdsWal;
 };
 
-struct FoldResult {
-  uint32_t frameCount;
-  uint32_t foldedCount;
-};
-
 class SideConnection {
  public:
   SideConnection(const sqlite3_api_routines* api, const std::string& path);
@@ -37,8 +32,10 @@ class SideConnection {
   ReadTransaction beginRead();
   void endRead();
 
-  // sqlite3_wal_checkpoint_v2 with SQLITE_CHECKPOINT_PASSIVE or _TRUNCATE.
-  FoldResult fold(int mode);
+  // As far as readers allow.
+  FoldResult fold(const WalFile& wal) { return foldWal(handle_, wal); }
+  // All of it, and empties the WAL file: sqlite3_wal_checkpoint_v2 with SQLITE_CHECKPOINT_TRUNCATE.
+  FoldResult foldAndTruncate();
 
   // Locks out everybody who reads from the WAL: false when there is somebody, this process included.
   bool tryLockReaders();

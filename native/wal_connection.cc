@@ -206,7 +206,7 @@ Napi::Value WalConnection::foldSync(const Napi::CallbackInfo& info) {
     SideConnection* const side = connection_->beginFold();
     try {
       const FoldResult folded =
-          side->fold(mode == "truncate" ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE);
+          mode == "truncate" ? side->foldAndTruncate() : side->fold(*connection_->walFile());
       connection_->endFold();
       return Napi::Value(env, makeFoldResult(env, folded));
     } catch (...) {

@@ -23,8 +23,6 @@ constexpr uint32_t kHashFactor = 383;
 constexpr uint32_t kFoldedWord = 96 / 4;
 constexpr uint32_t kReadMarkWord = 100 / 4;
 constexpr uint32_t kFoldAttemptedWord = 128 / 4;
-constexpr uint32_t kReadMarkCount = 5;
-constexpr uint32_t kReadMarkUnused = 0xffffffff;
 
 uint32_t blockNoOf(uint32_t walIndex) {
   return (walIndex + kFramesPerBlock - kFramesInFirstBlock - 1) / kFramesPerBlock;
@@ -181,6 +179,20 @@ void WalIndex::restart(WalIndexHeader& header, uint32_t randomSalt) {
   shared[kFoldAttemptedWord] = 0;
   shared[kReadMarkWord + 1] = 0;
   for (uint32_t mark = 2; mark < kReadMarkCount; mark++) shared[kReadMarkWord + mark] = kReadMarkUnused;
+}
+
+uint32_t WalIndex::readMark(uint32_t mark) {
+  return __atomic_load_n(&firstBlock()[kReadMarkWord + mark], __ATOMIC_RELAXED);
+}
+
+void WalIndex::setReadMark(uint32_t mark, uint32_t walIndex) {
+  __atomic_store_n(&firstBlock()[kReadMarkWord + mark], walIndex, __ATOMIC_RELAXED);
+}
+
+void WalIndex::setFoldAttempted(uint32_t walIndex) { firstBlock()[kFoldAttemptedWord] = walIndex; }
+
+void WalIndex::setFolded(uint32_t walIndex) {
+  __atomic_store_n(&firstBlock()[kFoldedWord], walIndex, __ATOMIC_RELEASE);
 }
 
 }  // namespace mylibsql

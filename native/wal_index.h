@@ -81,6 +81,17 @@ class WalIndex {
   // WAL.
   void restart(WalIndexHeader& header, uint32_t randomSalt);
 
+  // The rest needs the checkpoint lock.
+
+  // Read marks 1 to 4: the frames that readers at that mark read up to. Set with the lock of its readers.
+  static constexpr uint32_t kReadMarkCount = 5;
+  static constexpr uint32_t kReadMarkUnused = 0xffffffff;
+  uint32_t readMark(uint32_t mark);
+  void setReadMark(uint32_t mark, uint32_t walIndex);
+  // nBackfillAttempted before a fold writes to the database file, nBackfill when it has.
+  void setFoldAttempted(uint32_t walIndex);
+  void setFolded(uint32_t walIndex);
+
  private:
   struct Block {
     volatile uint32_t* pageNos;  // of frames firstBefore + 1 and following

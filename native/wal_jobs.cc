@@ -72,9 +72,11 @@ napi_value CopyFramesJob::result(napi_env env) {
 }
 
 FoldJob::FoldJob(std::shared_ptr<Connection> connection)
-    : PromiseJob(std::move(connection)), side_(this->connection().beginFold()) {}
+    : PromiseJob(std::move(connection)),
+      wal_(this->connection().walFile()),
+      side_(this->connection().beginFold()) {}
 
-void FoldJob::run() { folded_ = side_->fold(SQLITE_CHECKPOINT_PASSIVE); }
+void FoldJob::run() { folded_ = side_->fold(*wal_); }
 
 void FoldJob::finish() {
   if (connection().isOpen()) connection().endFold();

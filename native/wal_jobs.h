@@ -37,6 +37,7 @@ class FoldJob : public PromiseJob {
   napi_value result(napi_env env) override;
 
  private:
+  const std::shared_ptr<const WalFile> wal_;
   SideConnection* const side_;
   FoldResult folded_{};
 };

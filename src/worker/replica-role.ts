@@ -2,6 +2,7 @@
  * What an actor does as a replica: injects logs and batches of frames into the WAL, where each is checked on the
  * way and readers see it as one step. The WAL is folded meanwhile; the injector starts it over when it can.
  */
+import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
@@ -143,9 +144,11 @@ export class ReplicaRole {
   }
 
   async #fold(): Promise<void> {
+    // The answer leaves first: whoever waits for it is woken before the fold takes a processor.
+    await setImmediate()
     let isFolded = false
     try {
-      isFolded = await this.#foldAll()
+      isFolded = this.#isClosed || (await this.#foldAll())
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
@@ -158,11 +161,14 @@ export class ReplicaRole {
   /** False when a reader is in the way. */
   async #foldAll(): Promise<boolean> {
     const { wal } = this.#database
+    const { salt1 } = wal.position()
     for (;;) {
       const { frameCount, foldedCount } = await wal.fold()
       if (foldedCount < frameCount) return false
-      const restBytes = (wal.position().frameCount - foldedCount) * this.#recordBytes
-      if (restBytes === 0) return true
+      const after = wal.position()
+      const restBytes = (after.frameCount - foldedCount) * this.#recordBytes
+      // A log that came when all was folded has started it over.
+      if (restBytes === 0 || after.salt1 !== salt1) return true
       // Under a steady stream something is always left: it is folded between two logs.
       if (restBytes > walTailBytesMax && this.#walBytes() < walForcedBytes) continue
       const rest = wal.foldSync('passive')

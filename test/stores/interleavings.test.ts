@@ -105,7 +105,7 @@ it('every acknowledged write is in the history, once and in order', async () => 
         } catch (error) {
           const code = error instanceof MylibsqlError ? error.code : undefined
           if (code === 'ERR_FENCED' && random.chance(0.5))
-            await (await primary!.intoReplica().catch(() => undefined))?.close()
+            await (await primary?.intoReplica().catch(() => undefined))?.close()
           else if (code === undefined || !['ERR_FENCED', 'ERR_STORE'].includes(code)) problems.push(error)
         }
         await primary?.close().catch((error: unknown) => {

@@ -15,6 +15,7 @@ import { type Random, withSeed } from '../support/random.js'
 const seconds = Number(process.env.MYLIBSQL_TAKEOVER_SECONDS ?? 5)
 /** What is left to do after that: an election may be among it. */
 const settleMsMax = 60_000
+const unproductiveMsMax = 20_000
 
 /** As test/programs/open-store.mjs takes it. */
 export interface DescribedStore {
@@ -131,7 +132,7 @@ export function describeTakeovers(
   it.each(counts)(
     `%i primaries on ${where}: what was acknowledged is there, once and in order`,
     (count) => withSeed(`${count} primaries`, async (random) => takeOver(count, random, await open())),
-    seconds * 1000 + settleMsMax,
+    seconds * 1000 + unproductiveMsMax + settleMsMax,
   )
 }
 
@@ -149,7 +150,9 @@ async function takeOver(count: number, random: Random, { store, described }: Sha
   )
   const pauses: Promise<void>[] = []
   const endMs = performance.now() + seconds * 1000
-  while (performance.now() < endMs) {
+  // On a busy machine for longer, until there is something to look at.
+  const isEnough = () => record.opened > 2 && record.durable.length > 10
+  while (performance.now() < (isEnough() ? endMs : endMs + unproductiveMsMax)) {
     const contender = contenders[random.integer(0, count - 1)]!
     const action = random.integer(0, 9)
     if (action < 5) contender.open()
@@ -169,8 +172,7 @@ async function takeOver(count: number, random: Random, { store, described }: Sha
   await expectSurvivors(last, join(folder, 'last.db'), record.followed, count)
   const rows = (await last.all('SELECT client, n FROM writes ORDER BY id')) as unknown as Write[]
   expect(record.unexpected).toEqual([])
-  expect(record.opened).toBeGreaterThan(2)
-  expect(record.durable.length).toBeGreaterThan(10)
+  expect(isEnough()).toBe(true)
   expectAcknowledged(record.durable, rows)
   console.log(
     `${record.opened} takeovers, ${record.durable.length} acknowledged, ${rows.length} rows`,

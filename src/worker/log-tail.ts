@@ -34,8 +34,8 @@ export class LogTail {
   #byteOffset: number
   #isBusy = false
   #isClosed = false
-  /** The longest of the last writes, older ones counting less. */
-  #slowestMs = Number.POSITIVE_INFINITY
+  /** What a write took: the mean, older ones counting less. */
+  #meanMs = Number.POSITIVE_INFINITY
 
   /** Throws ERR_STORE. */
   constructor(tail: SegmentTail) {
@@ -49,7 +49,7 @@ export class LogTail {
   }
 
   get isQuick(): boolean {
-    return this.#slowestMs <= tailQuickMs
+    return this.#meanMs <= tailQuickMs
   }
 
   hasRoom(header: LogHeader): boolean {
@@ -112,7 +112,7 @@ export class LogTail {
     this.#byteOffset += byteLengthOf(chunks)
     const tookMs = performance.now() - startMs
     // One slow write in many is no slow disk; the first ones say little.
-    this.#slowestMs = Number.isFinite(this.#slowestMs) ? Math.max(tookMs, 0.9 * this.#slowestMs) : 4 * tookMs
+    this.#meanMs = Number.isFinite(this.#meanMs) ? 0.9 * this.#meanMs + 0.1 * tookMs : 4 * tookMs
     return { newestEpoch: newest, lookedAtMs }
   }
 

@@ -83,6 +83,9 @@ export const tailQuickMs = 2
 /** Logs come one after the other when they come within so long: then they go to a segment. */
 export const tailPauseMs = 1_000
 
+/** Larger logs have files of their own: to prepare the room would take the disk longer than a segment spares it. */
+export const segmentLogBytesMax = 128 * 1024
+
 /** Room that a segment of a FileStore has, the first one and at most: each is twice as large as the one before that was filled. */
 export const segmentBytesMin = 256 * 1024
 export const segmentBytesMax = 8 * 1024 * 1024

@@ -18,7 +18,7 @@ import {
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { epochName, newestEpoch } from '../protocol/epoch-name.js'
-import { tailQuickMs } from '../protocol/limits.js'
+import { segmentLogBytesMax, tailQuickMs } from '../protocol/limits.js'
 import { encodeLogHeader, type LogHeader, logByteLength } from '../protocol/log-format.js'
 import { type SegmentTail, segmentPadding, segmentRecordBytes } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
@@ -52,8 +52,10 @@ export class LogTail {
     return this.#meanMs <= tailQuickMs
   }
 
-  hasRoom(header: LogHeader): boolean {
-    return this.#byteOffset + segmentRecordBytes(logByteLength(header)) <= this.#tail.fileBytes
+  takes(header: LogHeader): boolean {
+    const byteLength = logByteLength(header)
+    const hasRoom = this.#byteOffset + segmentRecordBytes(byteLength) <= this.#tail.fileBytes
+    return hasRoom && byteLength <= segmentLogBytesMax
   }
 
   /** Stores a log here and now. Throws ERR_STORE: then nothing else may be stored here. */

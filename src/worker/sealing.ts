@@ -62,7 +62,7 @@ export class Sealing {
       this.#around.post(stored === undefined ? message : { ...message, stored }, buffers)
     }
     const tail = this.#tail
-    if (tail !== undefined && bytes !== undefined && tail.hasRoom(value!.header)) {
+    if (tail !== undefined && bytes !== undefined && tail.takes(value!.header)) {
       this.#store(tail, bytes, value!.header, tell)
       return
     }

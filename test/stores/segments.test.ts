@@ -82,7 +82,7 @@ describe('a segment', () => {
     const { writer, logs, tail, store } = await storeWithSegment(1, 200)
     const rest = logs.slice(5)
     let count = 0
-    while (writer.hasRoom(rest[count]!.file.header)) addTo(writer, rest[count++]!)
+    while (writer.takes(rest[count]!.file.header)) addTo(writer, rest[count++]!)
     expect(count).toBe(tail.fileBytes / 4096 - 1)
     expect(statSync(tail.path).size).toBe(tail.fileBytes)
     const listed = (await store.logs()).slice(4)
@@ -406,6 +406,29 @@ describe('a primary', () => {
     expect(await readdir(join(dir, 'tmp'))).toHaveLength(1)
     const again = closedAfterTest(await Primary.open({ store }))
     expect(await column(again, 'SELECT count(*) FROM t')).toEqual([91])
+  })
+
+  it('is for small logs: behind a larger one four of them come before the next segment, which is a small one again', async () => {
+    const { store, primary } = await openWritten(80)
+    const idsOf = async (writes: readonly Uint8Array[]) => {
+      for (const bytes of writes) {
+        await (await primary.run('INSERT INTO t (text) VALUES (?)', [bytes])).durable()
+      }
+      return (await store.logs()).slice(-writes.length).map(({ id }) => id)
+    }
+    const small = Buffer.alloc(10)
+    const [inSegment] = await idsOf([small])
+    expect(inSegment).toMatch(/\.log@\d+$/)
+    // There would be room for it.
+    const [larger] = await idsOf([Buffer.alloc(140_000)])
+    expect(larger).toMatch(/\.log$/)
+    const ids = await idsOf(Array.from({ length: 6 }, () => small))
+    for (const id of ids.slice(0, 3)) expect(id).toMatch(/\.log$/)
+    expect(ids.at(3)).toMatch(/\.log@0$/)
+    const path = ids.at(3)!.replace(/@0$/, '')
+    expect(ids.at(4)).toMatch(/\.log@\d+$/)
+    expect(ids.at(4)!.startsWith(`${path}@`)).toBe(true)
+    expect(statSync(path).size).toBe(256 * 1024)
   })
 })
 

@@ -6,7 +6,12 @@
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
-import { logMemoryBytesMax, segmentBytesMax, segmentBytesMin } from '../../protocol/limits.js'
+import {
+  logMemoryBytesMax,
+  segmentBytesMax,
+  segmentBytesMin,
+  segmentLogBytesMax,
+} from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type SegmentTail, segmentRecordBytes } from '../../protocol/segment-format.js'
 import { runStoreTask } from '../task-pool.js'
@@ -18,7 +23,7 @@ const pauseMaxMs = 1000
 const spareAgeMaxMs = 60 * 60 * 1000
 /** Of a log in memory, with its header. */
 const bytesMax = 2 * logMemoryBytesMax
-/** So many logs come one after the other before one begins a segment: for few of them it would be mostly room. */
+/** So many small logs come one after the other before one begins a segment: for few of them it would be mostly room. */
 const segmentAfterLogs = 4
 /** Of the size of a log: a segment has room for so many like the first one at least, as far as it may. */
 const logsPerSegment = 16
@@ -37,8 +42,8 @@ interface SpareFile {
 export class FileAppender {
   readonly #folder: StoreFolder
   #lastMs = Number.NEGATIVE_INFINITY
-  /** Logs that came one after the other. */
-  #soonCount = 0
+  /** Small logs that came one after the other. */
+  #smallCount = 0
   /** Where bytes are put for the thread to see; undefined while it looks. */
   #outbox: SharedArrayBuffer | undefined
   /** A file that is there for the next log, or is just being made. */
@@ -56,10 +61,14 @@ export class FileAppender {
   takes({ location, header }: LogFile, isNext: boolean): boolean {
     const nowMs = performance.now()
     const isSoon = isNext || nowMs - this.#lastMs < pauseMaxMs
+    const byteLength = logByteLength(header)
     this.#lastMs = nowMs
-    this.#soonCount = isSoon ? this.#soonCount + 1 : 0
-    if (!isSoon) this.#segmentBytes = segmentBytesMin
-    return isSoon && 'bytes' in location && logByteLength(header) <= bytesMax
+    if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
+    else {
+      this.#smallCount = 0
+      this.#segmentBytes = segmentBytesMin
+    }
+    return isSoon && 'bytes' in location && byteLength <= bytesMax
   }
 
   /**
@@ -72,7 +81,7 @@ export class FileAppender {
     { location, header }: LogFile,
     tailOf: number | undefined,
   ): Promise<AppendedFacts | undefined> {
-    const isSegment = tailOf !== undefined && this.#soonCount >= segmentAfterLogs
+    const isSegment = tailOf !== undefined && this.#smallCount >= segmentAfterLogs
     if (!('bytes' in location)) throw new TypeError('The log is not in memory')
     await this.#folder.prepare()
     const bytes = this.#outboxOf(logByteLength(header))

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { pollRetryMax, pollSoonUs } from '../dist/protocol/limits.js'
-import { PollPolicy } from '../dist/worker/poll-policy.js'
+import { pollRetryMax, pollSoonUs } from '../src/protocol/limits.js'
+import { PollPolicy } from '../src/worker/poll-policy.js'
 
 const soonMs = pollSoonUs / 1000
 const lateMs = 2 * soonMs

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
-import { Primary, Snapshot } from 'mylibsql'
+import { MylibsqlError, Primary, Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { expectReplicated, openPrimary } from './support/database.js'
 import { expectCode, expectSqlite, rejection } from './support/errors.js'
@@ -117,6 +117,15 @@ describe('errors arrive as they were thrown', () => {
     const error = await expectSqlite(primary.call('fails', 'sqlite'), 'SQLITE_MINE')
     expect(error).toBeInstanceOf(Database.SqliteError)
     expect(error.message).toBe('a SQLite error')
+  })
+
+  it('MylibsqlError of the library, with its code and details', async () => {
+    type Refusing = typeof import('./support/refusing-procedures.mjs')
+    const url = new URL('./support/refusing-procedures.mjs', import.meta.url)
+    const { primary } = await openPrimary<Refusing>(undefined, { procedures: url })
+    const error = await expectCode(primary.call('refuse', 'not today'), 'ERR_REFUSED')
+    expect(error).toBeInstanceOf(MylibsqlError)
+    expect(error).toMatchObject({ message: 'not today', details: { path: 'a.db' } })
   })
 
   it('a class of the module: an Error with its name and code', async () => {

@@ -1,5 +1,7 @@
 /** The live stream of committed frames, fanned out to every subscriber on the main thread. */
-import { Observable, type Subscriber } from 'rxjs'
+import type { Subscriber } from 'rxjs'
+// The class alone: with the rest of rxjs, of which nothing is used here, it takes as long to load as all of this library.
+import { Observable } from 'rxjs/internal/Observable'
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
 import { readFramesMessage } from '../protocol/frames-message.js'
 import { creditShare } from '../protocol/limits.js'

@@ -1,8 +1,8 @@
 /** Segments of a FileStore, made log by log. */
 import { FileStore, type Log } from 'mylibsql'
 import { onTestFinished } from 'vitest'
-import { LogTail } from '../../dist/worker/log-tail.js'
 import type { SegmentTail } from '../../src/protocol/segment-format.js'
+import { LogTail } from '../../src/worker/log-tail.js'
 import { chain } from '../stores/contract.js'
 import { temporaryFolder } from './folder.js'
 

@@ -103,8 +103,8 @@ async function withRestored(
       const pageSize = Number(opened.pragma('page_size', { simple: true }))
       const pageCount = Number(opened.pragma('page_count', { simple: true }))
       const database: Readable = {
-        get: async (sql) => opened.prepare<[], Row>(sql).get(),
-        all: async (sql) => opened.prepare<[], Row>(sql).all(),
+        get: async <R = Row>(sql: string) => opened.prepare<[], R>(sql).get(),
+        all: async <R = Row>(sql: string) => opened.prepare<[], R>(sql).all(),
       }
       return await examine({ database, pages: { path, pageSize, pageCount } })
     } finally {

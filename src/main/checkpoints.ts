@@ -53,7 +53,7 @@ export class Checkpoints {
         'checkpoint() inside its own saveLog would wait for itself. Call it after saveLog has returned'
       return Promise.reject(new MylibsqlError('ERR_REENTRANT', message))
     }
-    return this.#enqueue((log) => this.#inSaveLog.run(() => saveLog(log)))
+    return this.#enqueue((log) => this.#inSaveLog.run(() => saved(log, saveLog)))
   }
 
   /** The same for the library's own, which cannot call its own checkpoint: to notice that costs every promise meanwhile. */
@@ -125,6 +125,12 @@ export class Checkpoints {
       })
     })
   }
+}
+
+/** A saveLog that forgets to await a copy has not saved the log when it returns, and may never have. */
+async function saved(log: Log, saveLog: SaveLog): Promise<void> {
+  await saveLog(log)
+  await log.underWay()
 }
 
 function removeFile({ location }: LogFile): void {

@@ -33,13 +33,13 @@ export class Connection {
   }
 
   /** The first row, undefined when there is none. */
-  async get(sql: string, params?: SqlParams): Promise<Row | undefined> {
-    return (await this.#send('get', sql, params)) as Row | undefined
+  async get<R = Row>(sql: string, params?: SqlParams): Promise<R | undefined> {
+    return (await this.#send('get', sql, params)) as R | undefined
   }
 
   /** All rows. */
-  async all(sql: string, params?: SqlParams): Promise<Row[]> {
-    return (await this.#send('all', sql, params)) as Row[]
+  async all<R = Row>(sql: string, params?: SqlParams): Promise<R[]> {
+    return (await this.#send('all', sql, params)) as R[]
   }
 
   /** A script of any number of statements, without parameters. */
@@ -79,6 +79,6 @@ export class Connection {
         'This connection was given back: it works only inside its callback',
       )
     }
-    return this.#execute({ mode, sql: checkSql(sql, 'sql'), params: checkParams(params, 'params') })
+    return this.#execute({ mode, sql: checkSql(sql, 'sql'), params: checkParams(params, 'params', sql) })
   }
 }

@@ -22,6 +22,7 @@ export {
   type SnapshotImportOptions,
   type SnapshotOpenOptions,
 } from './snapshot.js'
+export { SqliteError } from './sqlite-error.js'
 export type { ArchiveStats, PrimaryStats, ReplicaStats } from './stats.js'
 export type {
   ArchivedPrimaryOptions,

@@ -238,6 +238,9 @@ export class Log {
     else removeTemporaryFile(location.path)
   }
 
+  /** @internal What is being done with it, as OperationGate tells it. */
+  readonly underWay = () => this.#gate.underWay()
+
   /** @internal Runs an operation on the log's file, which is neither changed nor removed until it has settled. */
   use<T>(operation: (file: LogFile) => Promise<T>): Promise<T> {
     return this.#gate.shared(() => operation(this.#file))
@@ -247,8 +250,7 @@ export class Log {
    * Reads one frame.
    *
    * @example const { pageNo, data } = await log.readFrame(log.startFrameNo)
-   * @throws RangeError when the log does not hold it (a merged one left it out); ERR_CORRUPT when the file has become
-   * shorter
+   * @throws RangeError when the log does not hold it (a merged one left it out); ERR_CORRUPT when the file is shorter now
    */
   async readFrame(frameNo: FrameNo): Promise<Frame> {
     checkFrameNo(frameNo, 'frameNo')
@@ -352,8 +354,8 @@ export class Log {
   }
 
   /** Closes the log after what is under way; a temporary file is removed. Again: does nothing. */
-  async close(): Promise<void> {
-    await this.#gate.close(() => this.#own.remove())
+  close(): Promise<void> {
+    return this.#gate.close(() => this.#own.remove())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

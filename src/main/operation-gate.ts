@@ -15,6 +15,7 @@ export class OperationGate {
   #exclusive: Promise<unknown> = Promise.resolve()
   /** Settled when every operation so far is. */
   #all: Promise<unknown> = Promise.resolve()
+  readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(owner: object, name: string) {
     this.#owner = owner
@@ -47,13 +48,20 @@ export class OperationGate {
     return result
   }
 
+  /** Resolves when all that is under way now has succeeded, rejects as soon as one of it fails; undefined: nothing is. */
+  underWay(): Promise<unknown> | undefined {
+    return this.#underWay.size === 0 ? undefined : Promise.all(this.#underWay)
+  }
+
   closedError(): MylibsqlError {
     return new MylibsqlError('ERR_CLOSED', `${this.#name} is closed`)
   }
 
   #track<T>(result: Promise<T>): Promise<T> {
     busy.set(this.#owner, (busy.get(this.#owner) ?? 0) + 1)
+    this.#underWay.add(result)
     const done = () => {
+      this.#underWay.delete(result)
       const count = busy.get(this.#owner)! - 1
       if (count === 0) busy.delete(this.#owner)
       else busy.set(this.#owner, count)

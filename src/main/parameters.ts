@@ -3,8 +3,11 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { SqlParams, SqlValue } from '../protocol/values.js'
 import { wrong } from './arguments.js'
 
-/** Throws a TypeError that names the parameter. */
-export function checkParams(params: unknown, name: string): SqlParams | undefined {
+/** Of CallOptions. */
+const optionNames = new Set(['signal', 'timeoutMs', 'wait'])
+
+/** `sql`: of a call that takes options behind its parameters. Throws a TypeError that names the parameter. */
+export function checkParams(params: unknown, name: string, sql?: string): SqlParams | undefined {
   if (params === undefined) return undefined
   if (Array.isArray(params)) {
     for (let index = 0; index < params.length; index += 1) {
@@ -16,12 +19,29 @@ export function checkParams(params: unknown, name: string): SqlParams | undefine
   }
   if (!isPlainObject(params)) throw wrong(name, 'an array, or an object of named parameters', params)
   const entries = Object.entries(params)
+  if (sql !== undefined) refuseOptions(Object.keys(params), name, sql)
   return Object.fromEntries(entries.map(([key, value]) => [key, checkValue(value, `${name}.${key}`)]))
+}
+
+/** SQLite takes names that a statement does not have, without a word: a time limit in their place would be none. */
+function refuseOptions(names: readonly string[], where: string, sql: string): void {
+  const areOptions = names.length > 0 && names.every((name) => optionNames.has(name))
+  if (!areOptions || names.some((name) => new RegExp(`[:@$]${name}\\b`).test(sql))) return
+  const message =
+    `${where} must be the parameters of the statement, which has none called ${names.join(', ')}: options come ` +
+    `behind them, as in (sql, [], { ${names[0]}: … })`
+  throw new TypeError(message)
 }
 
 export function checkSql(sql: unknown, name: string): string {
   if (typeof sql !== 'string') throw wrong(name, 'a string of SQL', sql)
   return sql
+}
+
+/** Both, of a call that takes options behind them. */
+export function checkQuery(sql: unknown, params: unknown): [string, SqlParams | undefined] {
+  const text = checkSql(sql, 'sql')
+  return [text, checkParams(params, 'params', text)]
 }
 
 /** Arguments of a procedure: whatever can be cloned. Throws ERR_NOT_CLONEABLE. */

@@ -11,7 +11,7 @@ import type { Connection } from './connection.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
-import { checkArguments, checkParams, checkSql } from './parameters.js'
+import { checkArguments, checkQuery } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
@@ -129,7 +129,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     // Not async: with a million calls waiting, each promise less counts.
     try {
       this.#check('run')
-      return this.#writes.run(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+      return this.#writes.run(...checkQuery(sql, params), options)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -195,20 +195,20 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
-  get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
+  get<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R | undefined> {
     try {
       this.#check('get')
-      return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+      return this.#database.readers.get<R>(...checkQuery(sql, params), options)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /** All rows of a query. Runs in a reader thread; sees every executed write. */
-  all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
+  all<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R[]> {
     try {
       this.#check('all')
-      return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+      return this.#database.readers.all<R>(...checkQuery(sql, params), options)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -218,9 +218,9 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
    * The rows of a query one by one, fetched in chunks as they are consumed. Occupies a reader thread until the loop
    * ends; given up after `idleTimeoutMs` without progress.
    */
-  iterate(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<Row> {
+  iterate<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<R> {
     this.#check('iterate')
-    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    return this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
   }
 
   /**
@@ -237,9 +237,9 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
    * Seals the log of all frames since the last checkpoint and hands it to `saveLog`. When that resolves, the writes
    * in it are durable. Writers go on meanwhile. Calls are served one after the other.
    *
-   * When `saveLog` fails, so does this call, and nothing is lost: the next checkpoint hands over the same log
-   * first, then another one with what was written since. The log is a temporary file: `close()` it once it is
-   * saved, or it goes when it is garbage collected.
+   * When `saveLog` fails, or what it began to do with the log without awaiting it, so does this call, and nothing is lost:
+   * the next checkpoint hands over the same log first, then another one with what was written since. The log is a
+   * temporary file: `close()` it once it is saved, or it goes when it is garbage collected.
    *
    * A primary with a store takes no `saveLog`: it stores at once what it would store by itself later.
    *

@@ -2,7 +2,7 @@
  * Queries on their way to the reader threads: those of one tick share a message. They wait here for a thread that gets on
  * with its work, so that nothing waits behind a long query while another thread is free.
  */
-import type { Row, SqlParams } from '../protocol/values.js'
+import type { SqlParams } from '../protocol/values.js'
 import { QueryGroup } from './query-group.js'
 import type { ReaderThread } from './reader-thread.js'
 
@@ -25,11 +25,11 @@ export class ReadQueue {
     this.#threads = threads
   }
 
-  get(sql: string, params: SqlParams | undefined, slot: number): Promise<Row | undefined> {
+  get<R>(sql: string, params: SqlParams | undefined, slot: number): Promise<R | undefined> {
     return this.#ask(true, sql, params, slot)
   }
 
-  all(sql: string, params: SqlParams | undefined, slot: number): Promise<Row[]> {
+  all<R>(sql: string, params: SqlParams | undefined, slot: number): Promise<R[]> {
     return this.#ask(false, sql, params, slot)
   }
 

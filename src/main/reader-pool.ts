@@ -5,7 +5,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { MylibsqlError } from '../protocol/errors.js'
 import { decodeRows } from '../protocol/rows.js'
-import type { Row, SqlParams } from '../protocol/values.js'
+import type { SqlParams } from '../protocol/values.js'
 import type {
   FromCursor,
   FromSession,
@@ -60,26 +60,26 @@ export class ReaderPool {
     }
   }
 
-  get(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<Row | undefined> {
-    return this.#cancellations.guard(options, 'get', (slot) => this.#queue.get(sql, params, slot))
+  get<R>(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<R | undefined> {
+    return this.#cancellations.guard(options, 'get', (slot) => this.#queue.get<R>(sql, params, slot))
   }
 
-  all(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<Row[]> {
-    return this.#cancellations.guard(options, 'all', (slot) => this.#queue.all(sql, params, slot))
+  all<R>(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<R[]> {
+    return this.#cancellations.guard(options, 'all', (slot) => this.#queue.all<R>(sql, params, slot))
   }
 
   /** Rows in chunks, one ahead of the consumer; the query ends when the consumer stops. */
-  iterate(sql: string, params: SqlParams | undefined, options?: CallOptions): AsyncIterableIterator<Row> {
+  iterate<R>(sql: string, params: SqlParams | undefined, options?: CallOptions): AsyncIterableIterator<R> {
     // As they are now: the query begins with the first row that is asked for.
     const kept = params !== undefined && isPositional(params) ? params.slice() : params
-    return this.#iterate(sql, kept, options)
+    return this.#iterate<R>(sql, kept, options)
   }
 
-  async *#iterate(
+  async *#iterate<R>(
     sql: string,
     params: SqlParams | undefined,
     options: CallOptions | undefined,
-  ): AsyncIterableIterator<Row> {
+  ): AsyncIterableIterator<R> {
     const { port1: port, port2 } = this.#channel()
     const finished = this.#cancellations.guard(options, 'iterate', (slot) =>
       this.#run({ kind: 'iterate', sql, params, slot, port: port2 }, [port2]),
@@ -91,7 +91,7 @@ export class ReaderPool {
         const message = await inbox.take()
         done = message.done
         if (!done) port.postMessage({ kind: 'next' } satisfies ToCursor)
-        yield* decodeRows(message.rows)
+        yield* decodeRows(message.rows) as Iterable<R>
       }
     } finally {
       port.postMessage({ kind: 'stop' } satisfies ToCursor)

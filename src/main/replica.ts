@@ -19,7 +19,7 @@ import type { Connection } from './connection.js'
 import { FrameWaiters } from './frame-waiters.js'
 import { Log } from './log.js'
 import { OpenDatabase } from './open-database.js'
-import { checkParams, checkSql } from './parameters.js'
+import { checkQuery } from './parameters.js'
 import type { Primary } from './primary.js'
 import type { ProcedureModule } from './procedure-types.js'
 import type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
@@ -164,29 +164,29 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   }
 
   /** First row of a query, undefined when there is none. Runs in a reader thread; sees every applied frame. */
-  get(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row | undefined> {
+  get<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R | undefined> {
     try {
       this.#check()
-      return this.#database.readers.get(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+      return this.#database.readers.get<R>(...checkQuery(sql, params), options)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /** All rows of a query. Runs in a reader thread; sees every applied frame. */
-  all(sql: string, params?: SqlParams, options?: CallOptions): Promise<Row[]> {
+  all<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R[]> {
     try {
       this.#check()
-      return this.#database.readers.all(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+      return this.#database.readers.all<R>(...checkQuery(sql, params), options)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /** The rows of a query one by one, as Primary.iterate. */
-  iterate(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<Row> {
+  iterate<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<R> {
     this.#check()
-    return this.#database.readers.iterate(checkSql(sql, 'sql'), checkParams(params, 'params'), options)
+    return this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
   }
 
   /**

@@ -34,6 +34,7 @@ export class StatementRuns {
       throw wrong(`statements[${index}]`, 'an object { sql, params }', statement)
     const { sql, params } = statement as { sql?: unknown; params?: unknown }
     const text = typeof sql === 'string' ? sql : checkSql(sql, `statements[${index}].sql`)
+    if (params === undefined) refuseOthers(statement, index)
     this.#count(text, this.#pushParams(params, index))
   }
 
@@ -76,4 +77,13 @@ export class StatementRuns {
     if (last !== undefined && last.sql === sql && last.paramCount === paramCount) last.statementCount += 1
     else this.runs.push({ sql, paramCount, statementCount: 1 })
   }
+}
+
+/** Parameters under another name would be none. */
+function refuseOthers(statement: object, index: number): void {
+  const other = Object.keys(statement).find((name) => name !== 'sql' && name !== 'params')
+  if (other === undefined) return
+  throw new TypeError(
+    `statements[${index}] must be an object { sql, params }, it has "${other}" and no params`,
+  )
 }

@@ -1,0 +1,88 @@
+// Mistakes of an application that would go unnoticed, and cost it data, a time limit or an answer.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type SaveLog, SqliteError } from 'mylibsql'
+import { describe, expect, it } from 'vitest'
+import { openPrimary } from './support/database.js'
+import { expectCode, rejection } from './support/errors.js'
+import { temporaryFolder } from './support/folder.js'
+
+const schema = 'CREATE TABLE t (n INTEGER NOT NULL)'
+
+describe('a saveLog that awaits nothing', () => {
+  const forgetful = (path: string): SaveLog[] => [
+    (log) => {
+      log.copyTo(path).catch(() => {})
+    },
+    async (log) => {
+      log.copyTo(path).catch(() => {})
+    },
+  ]
+
+  it('is waited for: what it has begun is done when the write is durable', async () => {
+    for (const index of [0, 1]) {
+      const path = join(temporaryFolder(), `${index}.log`)
+      const { primary } = await openPrimary(schema)
+      await primary.checkpoint((log) => log.close())
+      const ack = await primary.run('INSERT INTO t VALUES (1)')
+      await primary.checkpoint(forgetful(path)[index])
+      expect(ack.isDurable).toBe(true)
+      expect(existsSync(path)).toBe(true)
+    }
+  })
+
+  it('fails with what it has begun: nothing is durable, and the next checkpoint gets the log again', async () => {
+    for (const index of [0, 1]) {
+      const { primary } = await openPrimary(schema)
+      await primary.checkpoint((log) => log.close())
+      const ack = await primary.run('INSERT INTO t VALUES (1)')
+      const missing = join(temporaryFolder(), 'missing', 'a.log')
+      await expectCode(primary.checkpoint(forgetful(missing)[index]), 'ERR_IO')
+      expect(ack.isDurable).toBe(false)
+      await primary.checkpoint((log) => expect(log.lastFrameNo).toBe(ack.frameNo))
+      expect(ack.isDurable).toBe(true)
+    }
+  })
+})
+
+describe('options in the place of parameters', () => {
+  it('are refused: there would be no limit', async () => {
+    const { primary } = await openPrimary(schema)
+    const calls = [
+      primary.run('DELETE FROM t', { timeoutMs: 5 }),
+      primary.get('SELECT 1', { timeoutMs: 5 }),
+      primary.all('SELECT 1', { timeoutMs: 5 }),
+      primary.withConnection((connection) => connection.run('DELETE FROM t', { timeoutMs: 5 })),
+    ]
+    for (const call of calls) {
+      const error = await rejection(call)
+      expect(error).toBeInstanceOf(TypeError)
+      expect(error.message).toContain('options come behind them, as in (sql, [], { timeoutMs: … })')
+    }
+    expect(() => primary.iterate('SELECT 1', { timeoutMs: 5 })).toThrow(TypeError)
+  })
+
+  it('may be parameters of that name', async () => {
+    const { primary } = await openPrimary(schema)
+    expect(
+      await primary.get<{ n: number }>('SELECT :wait + $timeoutMs AS n', { wait: 1, timeoutMs: 2 }),
+    ).toEqual({
+      n: 3,
+    })
+  })
+})
+
+it('parameters of a batch under another name are refused', async () => {
+  const { primary } = await openPrimary(schema)
+  const statements = [{ sql: 'DELETE FROM t' }, { sql: 'DELETE FROM t', args: [7] }]
+  const error = await rejection(primary.batch(statements))
+  expect(error).toBeInstanceOf(TypeError)
+  expect(error.message).toBe('statements[1] must be an object { sql, params }, it has "args" and no params')
+})
+
+it('what SQLite refuses is a SqliteError', async () => {
+  const { primary } = await openPrimary(schema)
+  const error = await rejection(primary.run('INSERT INTO t VALUES (NULL)'))
+  expect(error).toBeInstanceOf(SqliteError)
+  expect(error.code).toBe('SQLITE_CONSTRAINT_NOTNULL')
+})

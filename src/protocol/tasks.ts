@@ -143,9 +143,12 @@ interface TaskTable {
     }
     result: ListedLog[]
   }
-  /** Says where the segment of an epoch ends that may still be added to: of those before `epoch`, or of that one too. */
+  /**
+   * Says where the newest segment ends, if it may be added to: one of an epoch before `epoch`; with `ownStart`, when it is
+   * still the one that begins there.
+   */
   endSegment: {
-    arguments: { storePath: string; epoch: number; isOwn: boolean; temporaryPath: string }
+    arguments: { storePath: string; epoch: number; ownStart: FrameNo | undefined; temporaryPath: string }
     result: undefined
   }
   /**
@@ -156,9 +159,9 @@ interface TaskTable {
     arguments: { storePath: string; names: readonly string[]; temporaryPath: string }
     result: undefined
   }
-  /** Gives a log of a segment a file of its own; those before and behind it have theirs then. */
+  /** Makes several files of a segment: at each of these places in it, where a log begins or the last one ends, begins another. */
   splitSegment: {
-    arguments: { storePath: string; path: string; byteOffset: number; temporaryPath: string }
+    arguments: { storePath: string; path: string; cutOffsets: readonly number[]; temporaryPath: string }
     result: undefined
   }
   /** Ends the statement that a connection runs; false when there is no such connection. */

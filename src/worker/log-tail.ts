@@ -9,6 +9,7 @@ import {
   closeSync,
   fdatasync,
   fdatasyncSync,
+  ftruncateSync,
   openSync,
   readdirSync,
   statSync,
@@ -34,6 +35,8 @@ export class LogTail {
   #byteOffset: number
   #isBusy = false
   #isClosed = false
+  /** A write has failed: what is behind the last log that was stored may be whole all the same, and count. */
+  #hasFailed = false
   /** What a write took: the mean, older ones counting less. */
   #meanMs = Number.POSITIVE_INFINITY
 
@@ -68,6 +71,7 @@ export class LogTail {
       fdatasyncSync(this.#fd)
       return this.#stored(chunks, startMs)
     } catch (error) {
+      this.#hasFailed = true
       throw storeError(error, 'write', this.#tail.path)
     }
   }
@@ -83,17 +87,30 @@ export class LogTail {
       await syncData(this.#fd)
       return this.#stored(chunks, startMs)
     } catch (error) {
+      this.#hasFailed = true
       throw storeError(error, 'write', this.#tail.path)
     } finally {
       this.#isBusy = false
-      if (this.#isClosed) closeSync(this.#fd)
+      if (this.#isClosed) this.#release()
     }
   }
 
   /** Once what is under way has ended: its number would be that of another file. */
   close(): void {
+    if (this.#isClosed) return
     this.#isClosed = true
-    if (!this.#isBusy) closeSync(this.#fd)
+    if (!this.#isBusy) this.#release()
+  }
+
+  /** Gives back the room that is left, in the file that it was opened as, whatever has its name by now. */
+  #release(): void {
+    try {
+      if (!this.#hasFailed) ftruncateSync(this.#fd, this.#byteOffset)
+    } catch {
+      // It costs space only.
+    } finally {
+      closeSync(this.#fd)
+    }
   }
 
   #chunksOf(bytes: Uint8Array, header: LogHeader): Uint8Array[] {

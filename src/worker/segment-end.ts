@@ -27,7 +27,7 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { endName, logName, startOfEnd } from '../protocol/object-names.js'
 import { storeError } from '../protocol/store-error.js'
-import { discardFile, syncPath, withFile, writeAll } from './file-io.js'
+import { discardFile, syncPath, writeAll } from './file-io.js'
 import { scan } from './segment-scan.js'
 
 export interface SegmentEnd {
@@ -84,14 +84,18 @@ export function createEnd(
   end: SegmentEnd,
   temporaryPath: string,
 ): void {
+  const path = endPath(storePath, startFrameNo)
   try {
-    withFile(temporaryPath, 'wx', (fd) => {
+    const fd = openSync(temporaryPath, 'wx', 0o644)
+    try {
       writeAll(fd, Buffer.from(`${JSON.stringify(end)}\n`), 0)
       fdatasyncSync(fd)
-    })
-    linkSync(temporaryPath, endPath(storePath, startFrameNo))
+    } finally {
+      closeSync(fd)
+    }
+    linkSync(temporaryPath, path)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw storeError(error, 'write', path)
   } finally {
     discardFile(temporaryPath)
   }

@@ -7,23 +7,25 @@ import { logName, startFrameNoOf } from '../protocol/object-names.js'
 import { storeError } from '../protocol/store-error.js'
 import type { TaskOf } from '../protocol/tasks.js'
 import { copyRange, discardFile, syncPath } from './file-io.js'
-import { createEnd, makeEnd, readEnd, removeEndsBefore } from './segment-end.js'
-import { type Segment, scan, scanFile } from './segment-scan.js'
+import { createEnd, makeEnd, readEnd, removeEndsBefore, type SegmentEnd } from './segment-end.js'
+import { type ScannedFile, type SegmentLog, scan, scanFile } from './segment-scan.js'
 import { startsIn } from './store-listing.js'
 
 /**
- * Whoever has claimed an epoch, or will add nothing more, says where the newest segment ends, if it may be added to. No
- * other one can be: who made it had the one before ended.
+ * Whoever has claimed an epoch says where the newest segment of an older one ends, if it may be added to. No other one can
+ * be: who made it had the one before ended. Whoever will add nothing more to his own says so of that one only: the task may
+ * be late, and he may have begun another.
  */
-export function endSegment({ storePath, epoch, isOwn, temporaryPath }: TaskOf<'endSegment'>): undefined {
+export function endSegment({ storePath, epoch, ownStart, temporaryPath }: TaskOf<'endSegment'>): undefined {
   const folder = join(storePath, 'logs')
   try {
     const start = startsIn(folder).at(-1)
     if (start === undefined) return
     removeEndsBefore(storePath, start)
+    if (ownStart !== undefined && ownStart !== start) return
     const segment = scanFile(join(folder, logName(start)))?.segment
     if (segment === undefined) return
-    const isMeant = isOwn ? segment.epoch === epoch : segment.epoch < epoch
+    const isMeant = ownStart === undefined ? segment.epoch < epoch : segment.epoch === epoch
     if (isMeant && readEnd(storePath, start, segment.epoch) === undefined)
       makeEnd(storePath, start, segment.epoch, temporaryPath)
   } catch (error) {
@@ -38,21 +40,25 @@ export function endSegment({ storePath, epoch, isOwn, temporaryPath }: TaskOf<'e
 export function splitSegment({
   storePath,
   path,
-  byteOffset,
+  cutOffsets,
   temporaryPath,
 }: TaskOf<'splitSegment'>): undefined {
   try {
     const fd = openSync(path, 'r')
     try {
-      const { segment } = scan(fd)
-      const index = segment?.logs.findIndex((log) => log.byteOffset === byteOffset) ?? -1
-      if (segment === undefined || index === -1) throw moved(path, byteOffset)
-      const [first, ...others] = partsOf(segment, index)
-      const last = others.at(-1)
-      if (last !== undefined) keepEnd(storePath, path, segment, last, temporaryPath)
+      const counted = countedIn(storePath, path, scan(fd))
+      const [first, ...others] = partsOf(counted, path, cutOffsets)
+      if (others.length === 0) return
+      const { end } = counted
+      const last = others.at(-1)!
+      // That the last part is not added to has to be said of it, as it was of the whole.
+      if (end !== undefined) {
+        const byteLength = last.endOffset - last.byteOffset
+        createEnd(storePath, last.startFrameNo, { ...end, byteLength }, temporaryPath)
+      }
       for (const part of others.reverse())
         writePart(fd, part, temporaryPath, (written) => link(written, storePath, part))
-      if (others.length > 0) syncPath(dirname(path))
+      syncPath(dirname(path))
       writePart(fd, first!, temporaryPath, (written) => renameSync(written, path))
       syncPath(dirname(path))
       removeEndsBefore(storePath, startsIn(dirname(path)).at(-1) ?? 0)
@@ -103,12 +109,46 @@ interface Part {
   readonly endOffset: number
 }
 
-/** The logs before the one at `index`, that one, and those behind it, as far as there are any. */
-function partsOf({ logs, endOffset }: Segment, index: number): Part[] {
-  const places = [...new Set([0, index, index + 1])].filter((at) => at < logs.length)
-  return places.map((at, no) => {
-    const { startFrameNo, byteOffset } = logs[at]!
-    return { startFrameNo, byteOffset, endOffset: logs[places[no + 1] ?? -1]?.byteOffset ?? endOffset }
+/** What of a segment is part of the history. */
+interface Counted {
+  readonly logs: readonly SegmentLog[]
+  readonly endOffset: number
+  /** Of the newest file. */
+  readonly end: SegmentEnd | undefined
+}
+
+/**
+ * Without what a primary has added late: behind its end, or behind the start of the next file. In a file of its own that
+ * would take the place of a log that counts.
+ */
+function countedIn(storePath: string, path: string, { segment, byteLength }: ScannedFile): Counted {
+  const start = startFrameNoOf(basename(path))
+  if (segment === undefined || start === undefined) throw moved(path)
+  const nextStart = startsIn(dirname(path)).find((other) => other > start)
+  const end = nextStart === undefined ? readEnd(storePath, start, segment.epoch) : undefined
+  const nextFrameNo = nextStart ?? end?.nextFrameNo
+  if (nextFrameNo === undefined) {
+    const message = `${path} cannot be split yet: its primary may still add logs to it`
+    throw new MylibsqlError('ERR_LOCKED', message, { path })
+  }
+  const logs = segment.logs.filter(({ startFrameNo }) => startFrameNo < nextFrameNo)
+  const byteOffset = segment.logs[logs.length]?.byteOffset ?? segment.endOffset
+  const startFrameNo = logs.at(-1)!.nextFrameNo
+  const restEnd = end?.byteLength ?? byteLength
+  const isWhole =
+    startFrameNo >= nextFrameNo || restEnd <= byteOffset || (end === undefined && !segment.isDirty)
+  if (isWhole) return { logs, endOffset: byteOffset, end }
+  // What cannot be read of the last ones stays: who comes to it is told.
+  const rest = { byteOffset, byteLength: restEnd - byteOffset, startFrameNo, nextFrameNo, createdAtMs: 0 }
+  return { logs: [...logs, rest], endOffset: restEnd, end }
+}
+
+function partsOf({ logs, endOffset }: Counted, path: string, cutOffsets: readonly number[]): Part[] {
+  const cuts = [...new Set([0, ...cutOffsets])].filter((at) => at < endOffset).sort((a, b) => a - b)
+  return cuts.map((byteOffset, no) => {
+    const log = logs.find((other) => other.byteOffset === byteOffset)
+    if (log === undefined) throw moved(path, byteOffset)
+    return { startFrameNo: log.startFrameNo, byteOffset, endOffset: cuts[no + 1] ?? endOffset }
   })
 }
 
@@ -133,20 +173,6 @@ function writePart(
   }
 }
 
-/** That the last part is not added to has to be said of it, as it was of the whole. */
-function keepEnd(
-  storePath: string,
-  path: string,
-  { epoch }: Segment,
-  { startFrameNo, byteOffset, endOffset }: Part,
-  temporaryPath: string,
-): void {
-  const start = startFrameNoOf(basename(path))
-  const end = start === undefined ? undefined : readEnd(storePath, start, epoch)
-  if (end === undefined) return
-  createEnd(storePath, startFrameNo, { ...end, byteLength: endOffset - byteOffset }, temporaryPath)
-}
-
 /** One that is there already is of an earlier attempt, or has taken the place of that. */
 function link(written: string, storePath: string, { startFrameNo }: Part): void {
   try {
@@ -156,7 +182,7 @@ function link(written: string, storePath: string, { startFrameNo }: Part): void 
   }
 }
 
-function moved(path: string, byteOffset: number): MylibsqlError {
+function moved(path: string, byteOffset = 0): MylibsqlError {
   const message = `${path} holds no log at byte ${byteOffset} (any more)`
   return new MylibsqlError('ERR_NOT_FOUND', message, { path, byteOffset })
 }

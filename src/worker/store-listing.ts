@@ -1,7 +1,8 @@
 /** The logs of a FileStore, in files of their own and in segments, as far as they count. */
-import { readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { newestEpoch } from '../protocol/epoch-name.js'
+import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { logName, startFrameNoOf } from '../protocol/object-names.js'
 import { segmentBlockBytes } from '../protocol/segment-format.js'
@@ -9,6 +10,9 @@ import { storeError } from '../protocol/store-error.js'
 import type { ListedLog, TaskOf } from '../protocol/tasks.js'
 import { makeEnd, readEnd, type SegmentEnd } from './segment-end.js'
 import { type ScannedFile, type Segment, type SegmentLog, scanFile } from './segment-scan.js'
+
+/** Each of them because files have come meanwhile, of which a split makes a few. */
+const attemptsMax = 100
 
 /**
  * By start frame: those that begin at `from` or later, and the last one that begins before. Each of them is part of the
@@ -19,24 +23,49 @@ import { type ScannedFile, type Segment, type SegmentLog, scanFile } from './seg
 export function listLogs({ storePath, from, upTo, temporaryPath }: TaskOf<'listLogs'>): ListedLog[] {
   const folder = join(storePath, 'logs')
   try {
-    const starts = startsIn(folder)
-    const first = from === undefined ? 0 : starts.findLastIndex((start) => start < from)
-    const behind = upTo === undefined ? -1 : starts.findIndex((start) => start > upTo)
-    const wanted = starts.slice(Math.max(0, first), behind === -1 ? undefined : behind + 1)
-    const listed = wanted.flatMap((start, index) => {
-      const nextStart = wanted[index + 1] ?? starts[starts.indexOf(start) + 1]
-      return logsIn(storePath, start, nextStart, temporaryPath)
-    })
-    return between(listed, from, upTo)
+    let starts = startsIn(folder)
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const first = from === undefined ? 0 : starts.findLastIndex((start) => start < from)
+      const behind = upTo === undefined ? -1 : starts.findIndex((start) => start > upTo)
+      const wanted = starts.slice(Math.max(0, first), behind === -1 ? undefined : behind + 1)
+      const listed = wanted.flatMap((start, index) => {
+        const nextStart = wanted[index + 1] ?? starts[starts.indexOf(start) + 1]
+        return logsIn(storePath, start, nextStart, temporaryPath)
+      })
+      // Was one of them split meanwhile? Then logs that were in it are in new files.
+      const now = startsIn(folder)
+      if (!isSplit(starts, now, wanted[0], listed)) return between(listed, from, upTo)
+      starts = now
+    }
   } catch (error) {
     throw storeError(error, 'list', folder)
   }
+  throw new MylibsqlError('ERR_STORE', `${folder} changes faster than it can be listed`, { path: folder })
+}
+
+/** New names among the old ones are parts of a segment. So may be those behind all others, when the newest file was one. */
+function isSplit(
+  before: readonly FrameNo[],
+  now: readonly FrameNo[],
+  first: FrameNo | undefined,
+  listed: readonly ListedLog[],
+): boolean {
+  const known = new Set(before)
+  const newest = before.at(-1) ?? 0
+  const wasSegment = listed.at(-1)?.byteOffset !== undefined
+  return now.some((start) => !known.has(start) && start > (first ?? 0) && (start < newest || wasSegment))
 }
 
 function between(logs: ListedLog[], from: FrameNo | undefined, upTo: FrameNo | undefined): ListedLog[] {
   const first = from === undefined ? 0 : logs.findLastIndex(({ startFrameNo }) => startFrameNo < from)
   const behind = upTo === undefined ? -1 : logs.findIndex(({ startFrameNo }) => startFrameNo > upTo)
   return logs.slice(Math.max(0, first), behind === -1 ? undefined : behind + 1)
+}
+
+/** 0 in a copy of a store without its epochs. */
+function newestEpochIn(storePath: string): number {
+  const path = join(storePath, 'epochs')
+  return existsSync(path) ? newestEpoch(readdirSync(path)) : 0
 }
 
 /** Start frames of files, in order. */
@@ -84,7 +113,7 @@ function logsInNewest(
   let { segment } = scanned
   let end = readEnd(storePath, start, epoch)
   // Looked at behind the logs: if its epoch is the newest now, nobody has decided that they do not count, or can.
-  if (end === undefined && newestEpoch(readdirSync(join(storePath, 'epochs'))) > epoch) {
+  if (end === undefined && newestEpochIn(storePath) > epoch) {
     end = unlessForbidden(() => makeEnd(storePath, start, epoch, temporaryPath))
     // Ends go when there is a newer file: this one may have had another.
     const nextStart = startsIn(join(storePath, 'logs')).find((other) => other > start)
@@ -118,7 +147,7 @@ function unlessForbidden<T>(operation: () => T): T | undefined {
   try {
     return operation()
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
+    const { code } = ((error as Error).cause ?? error) as NodeJS.ErrnoException
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOENT') return undefined
     throw error
   }

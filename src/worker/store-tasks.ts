@@ -48,6 +48,9 @@ export function tidyStore({ temporaryPath, next }: TaskOf<'tidyStore'>): undefin
   try {
     writeZeros(fd, next.byteLength)
     if (next.byteLength > 0) fdatasyncSync(fd)
+  } catch (error) {
+    discardFile(next.path)
+    throw error
   } finally {
     closeSync(fd)
   }

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFile
 import { readdir } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { FileStore, Log, Primary, prune, Replica, restore, Snapshot, type StoredLog } from 'mylibsql'
+import { FileStore, Log, Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { column } from '../support/archived.js'
 import { runProgram } from '../support/child.js'
@@ -13,10 +13,9 @@ import { expectCode, rejection } from '../support/errors.js'
 import { faultyEnvironment } from '../support/faults.js'
 import { temporaryFolder } from '../support/folder.js'
 import { withSeed } from '../support/random.js'
-import { addTo, storeWithSegment } from '../support/segments.js'
+import { addTo, starts, storeWithSegment } from '../support/segments.js'
 import { followed } from './contract.js'
 
-const starts = (list: readonly StoredLog[]) => list.map(({ startFrameNo }) => startFrameNo)
 const framesOf = async (log: Log) => Buffer.from((await log.bytes()).subarray(112))
 const logFiles = (dir: string) => readdirSync(join(dir, 'logs')).sort()
 const nameOf = (startFrameNo: number) => `${String(startFrameNo).padStart(16, '0')}.log`

@@ -1,5 +1,5 @@
 /** Segments of a FileStore, made log by log. */
-import { FileStore, type Log } from 'mylibsql'
+import { FileStore, type Log, type StoredLog } from 'mylibsql'
 import { onTestFinished } from 'vitest'
 import type { SegmentTail } from '../../src/protocol/segment-format.js'
 import { LogTail } from '../../src/worker/log-tail.js'
@@ -41,6 +41,10 @@ export async function storeWithSegment(logCount: number, nextCount = 4): Promise
   onTestFinished(() => writer.close())
   for (const log of logs.slice(plainCount + 1, plainCount + logCount)) addTo(writer, log)
   return { dir, store, epoch, logs, tail, writer, reopen }
+}
+
+export function starts(logs: readonly StoredLog[]): number[] {
+  return logs.map(({ startFrameNo }) => startFrameNo)
 }
 
 /** Stores a log of which the bytes are in memory. */

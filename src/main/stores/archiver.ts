@@ -172,7 +172,7 @@ export class Archiver {
     if (this.#stopped.signal.aborted) return undefined
     const failure = await this.flush(timeoutMs)
     this.stop(new MylibsqlError('ERR_CLOSED', 'The primary is closed'))
-    await this.endTail(timeoutMs)
+    if (this.#runningCount === 0) await this.endTail(timeoutMs)
     if (this.#storedNextFrameNo >= this.#committedNextFrameNo) return undefined
     if (isFenced(failure)) return failure
     const cause = failure ?? this.#lastError

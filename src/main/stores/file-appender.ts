@@ -64,10 +64,7 @@ export class FileAppender {
     const byteLength = logByteLength(header)
     this.#lastMs = nowMs
     if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
-    else {
-      this.#smallCount = 0
-      this.#segmentBytes = segmentBytesMin
-    }
+    else this.#startOver()
     return isSoon && 'bytes' in location && byteLength <= bytesMax
   }
 
@@ -115,6 +112,8 @@ export class FileAppender {
       return { ...facts, tail: { path, byteOffset, fileBytes: file.fileBytes, epoch: tailOf, epochsPath } }
     } catch (error) {
       this.#tidy(temporaryPath, undefined)
+      // Where there is little room there may be enough for the log alone.
+      this.#startOver()
       throw isThreadGone(error) ? new MylibsqlError('ERR_STORE', String(error), {}, { cause: error }) : error
     }
   }
@@ -126,6 +125,12 @@ export class FileAppender {
     const path = this.#spare?.path
     this.#spare = undefined
     if (path !== undefined) await tidied(path, undefined)
+  }
+
+  /** It takes as many small logs again before one begins a segment, which is a small one. */
+  #startOver(): void {
+    this.#smallCount = 0
+    this.#segmentBytes = segmentBytesMin
   }
 
   #outboxOf(byteLength: number): Uint8Array {

@@ -16,6 +16,8 @@ interface LogFolder {
   readonly path: string
   /** Those that begin at `from` or later, and maybe one that begins before. */
   list(from: FrameNo): Promise<readonly StoredLog[]>
+  /** Whether no newer epoch was claimed. */
+  isNewestEpoch(epoch: number): Promise<boolean>
   /** The log that begins a file; undefined: there is no such file. */
   findFirst(startFrameNo: FrameNo): Promise<StoredLog | undefined>
 }
@@ -57,7 +59,7 @@ export async function* followLogs(
         isToldOf = next.isInSegment || watch.mayKnow(next.frameNo)
       }
       const startMs = performance.now()
-      const isDue = startMs >= dueMs || (watch.isDeaf && next.frameNo === undefined)
+      const isDue = startMs >= dueMs || next.isDoubtful || (watch.isDeaf && next.frameNo === undefined)
       if (watch.takeHeard() >= nextStart || isDue) {
         const logs = await folder.list(nextStart)
         const endMs = performance.now()
@@ -85,6 +87,7 @@ class NextLog {
   readonly #folder: LogFolder
   #frameNo: FrameNo | undefined
   #pageSize: number | undefined
+  #isDoubtful = false
   /** Of the last one, when that is in a segment. */
   #cursor: { readonly path: string; readonly segment: SegmentCursor } | undefined
 
@@ -102,10 +105,22 @@ class NextLog {
     return this.#cursor !== undefined
   }
 
+  /** One was found of which only a listing can tell whether it is part of the history. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful
+  }
+
   async find(): Promise<StoredLog | undefined> {
     if (this.#frameNo === undefined) return undefined
+    this.#isDoubtful = false
     try {
-      return (await this.#cursor?.segment.next()) ?? (await this.#folder.findFirst(this.#frameNo))
+      const segment = this.#cursor?.segment
+      const stored = await segment?.next()
+      if (stored === undefined) return await this.#folder.findFirst(this.#frameNo)
+      // Looked at behind the log. Under a newer epoch it may have been added late.
+      if (await this.#folder.isNewestEpoch(segment!.epoch)) return stored
+      this.#isDoubtful = true
+      return undefined
     } catch (error) {
       throw storeError(error, 'read', this.#cursor?.path ?? this.#folder.path)
     }

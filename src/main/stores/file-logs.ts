@@ -5,8 +5,13 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
-import { epochOf, logName } from '../../protocol/object-names.js'
-import { decodeSegmentHeader, type SegmentTail, segmentBlockBytes } from '../../protocol/segment-format.js'
+import { epochOf, logName, startFrameNoOf } from '../../protocol/object-names.js'
+import {
+  decodeSegmentHeader,
+  type SegmentTail,
+  segmentBlockBytes,
+  segmentRecordBytes,
+} from '../../protocol/segment-format.js'
 import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runStoreTask } from '../task-pool.js'
@@ -57,13 +62,13 @@ export class FileLogs {
 
   /** The epoch was claimed here; what is said of older ones is said for good. Throws ERR_STORE. */
   async claimed(epoch: number): Promise<void> {
-    await this.#endSegment(epoch, false)
+    await this.#endSegment(epoch)
     this.#ownEpochs.add(epoch)
   }
 
   /** Nothing is added to it any more. Throws ERR_STORE. */
-  async endTail({ epoch }: SegmentTail): Promise<void> {
-    if (this.#ownEpochs.has(epoch)) await this.#endSegment(epoch, true)
+  async endTail({ path, epoch }: SegmentTail): Promise<void> {
+    if (this.#ownEpochs.has(epoch)) await this.#endSegment(epoch, startFrameNoOf(basename(path)))
   }
 
   /** Throws ERR_FENCED when another log begins there. ERR_STORE. */
@@ -108,8 +113,13 @@ export class FileLogs {
 
   follow(from: FrameNo, ended: AbortSignal): AsyncGenerator<StoredLog, void, undefined> {
     const path = join(this.#folder.path, 'logs')
-    const findFirst = (startFrameNo: FrameNo) => this.#findFirst(startFrameNo)
-    return followLogs({ path, list: (start) => this.list(start), findFirst }, from, ended)
+    const folder = {
+      path,
+      list: (start: FrameNo) => this.list(start),
+      isNewestEpoch: (epoch: number) => this.#isNewest(epoch),
+      findFirst: (startFrameNo: FrameNo) => this.#findFirst(startFrameNo),
+    }
+    return followLogs(folder, from, ended)
   }
 
   /** Throws as Store.replaceLog. */
@@ -178,9 +188,12 @@ export class FileLogs {
 
   /** Whether a log that is there is part of the history for good; false: that has to be looked at more closely. */
   async #counts(stored: StoredLog, epoch: number): Promise<boolean> {
-    if (this.#listed.has(stored)) return true
+    return this.#listed.has(stored) || this.#isNewest(epoch)
+  }
+
+  async #isNewest(epoch: number): Promise<boolean> {
     const epochs = (await this.#folder.names('epochs')).map((name) => epochOf(name) ?? 0)
-    return Math.max(0, ...epochs) === epoch
+    return Math.max(0, ...epochs) <= epoch
   }
 
   async #findFirst(startFrameNo: FrameNo): Promise<StoredLog | undefined> {
@@ -215,7 +228,8 @@ export class FileLogs {
     } finally {
       await found.close()
     }
-    await this.#split(this.place(stored))
+    const { path, byteOffset } = this.place(stored)
+    if (byteOffset !== undefined) await this.#split(path, [byteOffset, endOffsetOf(stored, byteOffset)])
     return true
   }
 
@@ -231,20 +245,21 @@ export class FileLogs {
         const meant = byStart.get(stored.startFrameNo)
         return stored.isOpen !== true && meant !== undefined && isSameLog(meant, stored)
       }
-      let shared: StoredLog | undefined
+      let isSplit = false
       names.clear()
       for (const [path, inside] of this.#byPath(listed)) {
         const meant = inside.filter(isMeant)
         if (meant.length === inside.length) names.add(basename(path))
-        else shared ??= meant[0]
+        else if (meant.length > 0) {
+          await this.#split(path, cutOffsets(inside, isMeant))
+          isSplit = true
+        }
       }
-      if (shared !== undefined) await this.#split(this.place(shared))
-      else {
-        const temporaryPath = this.#folder.newTemporaryPath()
-        const task = { storePath: this.#folder.path, names: [...names], temporaryPath }
-        await runStoreTask({ kind: 'cutSegments', ...task })
-        return [...names]
-      }
+      if (isSplit) continue
+      const temporaryPath = this.#folder.newTemporaryPath()
+      const task = { storePath: this.#folder.path, names: [...names], temporaryPath }
+      await runStoreTask({ kind: 'cutSegments', ...task })
+      return [...names]
     }
   }
 
@@ -259,22 +274,28 @@ export class FileLogs {
     return byPath
   }
 
-  async #split({ path, byteOffset }: LogPlace): Promise<void> {
-    if (byteOffset === undefined) return
+  async #split(path: string, cutOffsets: readonly number[]): Promise<void> {
     const temporaryPath = this.#folder.newTemporaryPath()
-    await runStoreTask({
-      kind: 'splitSegment',
-      storePath: this.#folder.path,
-      path,
-      byteOffset,
-      temporaryPath,
-    })
+    const { path: storePath } = this.#folder
+    await runStoreTask({ kind: 'splitSegment', storePath, path, cutOffsets, temporaryPath })
   }
 
-  async #endSegment(epoch: number, isOwn: boolean): Promise<void> {
+  async #endSegment(epoch: number, ownStart?: FrameNo): Promise<void> {
     const temporaryPath = this.#folder.newTemporaryPath()
-    await runStoreTask({ kind: 'endSegment', storePath: this.#folder.path, epoch, isOwn, temporaryPath })
+    await runStoreTask({ kind: 'endSegment', storePath: this.#folder.path, epoch, ownStart, temporaryPath })
   }
+}
+
+/** Of logs of one segment: where those begin of which only some are meant, or the others. */
+function cutOffsets(inside: readonly StoredLog[], isMeant: (stored: StoredLog) => boolean): number[] {
+  const changes = inside.filter(
+    (stored, index) => index > 0 && isMeant(stored) !== isMeant(inside[index - 1]!),
+  )
+  return changes.map((stored) => placeOf(stored).byteOffset ?? 0)
+}
+
+function endOffsetOf({ byteLength }: StoredLog, byteOffset: number): number {
+  return byteOffset + segmentRecordBytes(byteLength)
 }
 
 /** Undefined when there is no such file; fewer bytes where it ends. */

@@ -21,6 +21,7 @@ export class SegmentCursor {
   readonly #buffer = Buffer.allocUnsafe(readBytes)
   #byteOffset: number
   #nextFrameNo: FrameNo
+  #epoch = 0
 
   private constructor(path: string, handle: FileHandle, byteOffset: number, nextFrameNo: FrameNo) {
     this.#path = path
@@ -39,6 +40,11 @@ export class SegmentCursor {
     return this.#nextFrameNo
   }
 
+  /** Of the log that was found last. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
   /** The next log; undefined: it is not there, or not wholly. */
   async next(): Promise<StoredLog | undefined> {
     const byteOffset = this.#byteOffset
@@ -50,6 +56,7 @@ export class SegmentCursor {
     if (!(await this.#hasMark(recordBytes, bytesRead))) return undefined
     this.#byteOffset = byteOffset + recordBytes
     this.#nextFrameNo = logNextFrameNo(header)
+    this.#epoch = header.epoch
     const { startFrameNo, createdAtMs: storedAtMs = 0 } = header
     return placedLog({ path: this.#path, byteOffset, startFrameNo, byteLength, storedAtMs, isOpen: true })
   }

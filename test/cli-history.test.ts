@@ -195,6 +195,13 @@ describe('mylibsql show', () => {
     await log.close()
   })
 
+  it('ends quietly when nobody reads on', async () => {
+    const { child, output, code } = commandLine.start('show', logPath(), '--frames')
+    child.stdout!.destroy()
+    expect(await code).toBe(0)
+    expect(output).toEqual({ out: '', err: '' })
+  })
+
   it('describes a merged log', async () => {
     const folder = join(inFolder('history'), 'logs')
     const names = (await readdir(folder)).filter((name) => name.endsWith('.log')).sort()

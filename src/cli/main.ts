@@ -10,6 +10,7 @@ import { InterruptedError } from './interruption.js'
 import { load } from './load.js'
 import { addLoadOptions, checkTogether, type LoadOptions, UsageError } from './options.js'
 import { addShowCommand } from './show.js'
+import { tolerateClosedPipes } from './standard-output.js'
 import { addStoreCommands } from './store-commands.js'
 
 const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 }
@@ -42,6 +43,7 @@ function knownOptions(errorText: string, { options }: Command): string {
   )
 }
 
+tolerateClosedPipes()
 try {
   await command().parseAsync()
 } catch (error) {

@@ -1,6 +1,7 @@
 /** The command `show`: what is in a log, a segment or a snapshot, every checksum verified. */
 import type { Command } from 'commander'
 import { Log, MylibsqlError, Snapshot } from '../main/index.js'
+import { isOutputUnread } from './standard-output.js'
 import { table } from './table.js'
 
 /** Positions at which a merged log is taken that are listed, besides the last one. */
@@ -37,6 +38,7 @@ async function showLog(log: Log, withFrames: boolean): Promise<void> {
   })
   if (withFrames) {
     for await (const { frameNo, pageNo, sizeAfter, checksum } of log.frames()) {
+      if (isOutputUnread()) break
       const commit = sizeAfter === 0 ? '' : `  commit, ${sizeAfter} pages`
       process.stdout.write(`frame ${frameNo}  page ${pageNo}  ${hex(checksum)}${commit}\n`)
     }

@@ -78,6 +78,27 @@ describe('mylibsql list', () => {
     expect(code).toBe(2)
     expect(err).toContain('It must be file:DIR, nats://HOST:PORT/NAME')
   })
+
+  it.each([
+    [
+      'file://data/history',
+      '"data" would be the name of a machine: did you mean file:data/history, or file:///data/history?',
+    ],
+    ['file://data', 'did you mean file:data, or file:///data?'],
+    ['s3://b/p', 'Names of buckets have 3 to 63 characters.'],
+  ])('says what is wrong with %s', async (wrong, message) => {
+    const { code, err } = await commandLine.run('list', wrong)
+    expect(code).toBe(2)
+    expect(err).toContain(message)
+  })
+
+  it('takes file URLs of this machine', async () => {
+    for (const host of ['', 'localhost']) {
+      const { code, out, err } = await commandLine.run('list', `file://${host}${inFolder('history')}`)
+      expect(code, err).toBe(0)
+      expect(out).toContain(`file:${inFolder('history')}, newest epoch 1`)
+    }
+  })
 })
 
 describe('mylibsql restore', () => {

@@ -11,7 +11,8 @@ interface StoreKind {
 
 const kinds: readonly StoreKind[] = [
   {
-    pattern: /^file:(?<dir>.+)$/s,
+    // As in every file URL, localhost may stand before the path; another host is refused: see hintOf.
+    pattern: /^file:(?:\/\/localhost(?=\/))?(?<dir>.+)$/s,
     open: async ({ groups }, isMade) => {
       const dir = resolve(groups!.dir!)
       // Only a folder that is there can be listed, if only to see that nothing is in it.
@@ -55,8 +56,20 @@ function needs(packages: string): (cause: unknown) => never {
   }
 }
 
+/** What is wrong with a URL that looks right. */
+function hintOf(url: string): string | undefined {
+  const path = /^file:\/\/(?!localhost\/)(?<path>[^/].*)$/s.exec(url)?.groups?.path
+  if (path !== undefined) {
+    return `"${path.split('/')[0]}" would be the name of a machine: did you mean file:${path}, or file:///${path}?`
+  }
+  if (/^s3:\/\/[^/\s]{1,2}\/\S+$/.test(url)) return 'Names of buckets have 3 to 63 characters.'
+  return undefined
+}
+
 /** For an option: the URL itself, when a store can be opened by it. */
 export function storeUrl(url: string): string {
+  const hint = hintOf(url)
+  if (hint !== undefined) throw new InvalidArgumentError(hint)
   if (kinds.some(({ pattern }) => pattern.test(url))) return url
   throw new InvalidArgumentError(
     'It must be file:DIR, nats://HOST:PORT/NAME with a name of letters, digits, "-" and "_", 32 at most, ' +

@@ -1,5 +1,6 @@
 /** The results: as one object, and as tables for people. */
 import { availableParallelism } from 'node:os'
+import { byteSize } from './byte-size.js'
 import type { Check } from './checks.js'
 import type { Distribution } from './distribution.js'
 import type { Measurements } from './measurements.js'
@@ -98,7 +99,7 @@ export function formatTables(results: Results, { checkpoints, times: ofParts, me
     ...Object.fromEntries(Object.entries(ofParts).map(([name, each]) => [name, cells(each)])),
     'event-loop delay': cells(results.eventLoopDelayMs),
   })
-  const peak = `peak memory (RSS): ${megabytes(results.peakRssBytes)}${memory ?? ''}`
+  const peak = `peak memory (RSS): ${byteSize(results.peakRssBytes)}${memory ?? ''}`
   return `${title(results)}\n${rates}\n${times}\n${peak}\n`
 }
 
@@ -118,10 +119,6 @@ function title({ workload, options, machine: { node, cpus }, seconds, stoppedBy 
 function cells(times: Distribution | null): string[] {
   if (times === null) return ['-', '-', '-']
   return [times.p50, times.p99, times.max].map((ms) => ms.toFixed(ms < 10 ? 2 : 1))
-}
-
-export function megabytes(byteCount: number): string {
-  return `${count(byteCount / 1e6)} MB`
 }
 
 function count(value: number): string {

@@ -1,10 +1,10 @@
 /** The commands on what a store holds: `list`, `restore`, `compact`, `prune`. None of them makes a store. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { compact, type FrameNo, prune, restore, type Store } from '../main/index.js'
+import { byteSize, kilobytes } from './byte-size.js'
 import { untilInterrupted } from './interruption.js'
 import { UsageError } from './options.js'
 import { startProgress } from './progress.js'
-import { megabytes } from './report.js'
 import { openStore, storeUrl } from './store-url.js'
 import { table } from './table.js'
 
@@ -116,15 +116,11 @@ async function restoreTo(
       ...(at === undefined ? {} : { at }),
       signal,
       onProgress: ({ phase, bytesDone, bytesTotal }) =>
-        progress.update(
-          bytesDone,
-          `${phase}, ${megabytes(bytesDone)} of ${megabytes(bytesTotal)}`,
-          bytesTotal,
-        ),
+        progress.update(bytesDone, `${phase}, ${byteSize(bytesDone)} of ${byteSize(bytesTotal)}`, bytesTotal),
     })
     for (const problem of problems) process.stderr.write(`warning: ${problem.message}\n`)
     const asOf = frameNo === undefined ? 'before the first frame' : `as of frame ${frameNo}`
-    return `${path}: ${megabytes(byteLength)}, ${asOf}`
+    return `${path}: ${byteSize(byteLength)}, ${asOf}`
   } finally {
     progress.stop()
   }
@@ -138,9 +134,9 @@ async function compacted(store: Store, keepMs: number, spanMs: number, signal: A
       spanMs,
       signal,
       onProgress: ({ bytesDone, bytesTotal }) =>
-        progress.update(bytesDone, `${megabytes(bytesDone)} of ${megabytes(bytesTotal)}`, bytesTotal),
+        progress.update(bytesDone, `${byteSize(bytesDone)} of ${byteSize(bytesTotal)}`, bytesTotal),
     })
-    const sizes = `${kilobytes(byteCountBefore)} kB became ${kilobytes(byteCountAfter)} kB`
+    const sizes = `${byteSize(byteCountBefore)} became ${byteSize(byteCountAfter)}`
     return `Made ${mergedCount} merged logs, removed ${removedCount} logs: ${sizes}`
   } finally {
     progress.stop()
@@ -157,11 +153,7 @@ async function pruned(
     ...(keepSnapshots === undefined ? {} : { keepSnapshots }),
     signal,
   })
-  return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${megabytes(byteCount)}`
-}
-
-function kilobytes(byteCount: number): string {
-  return Math.ceil(byteCount / 1000).toLocaleString('en')
+  return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${byteSize(byteCount)}`
 }
 
 function moment(text: string): FrameNo | Date {

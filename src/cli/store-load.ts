@@ -1,6 +1,7 @@
 /** The load whose primary archives to a store, followed by replicas in processes of their own. */
 import { join } from 'node:path'
 import { Primary, type Store } from '../main/index.js'
+import { byteSize } from './byte-size.js'
 import { type Distribution, distribution, merged } from './distribution.js'
 import { Follower } from './follower.js'
 import { formatLag, showProgress } from './load-progress.js'
@@ -15,7 +16,7 @@ import {
 import { Measurements } from './measurements.js'
 import { followersDefault, UsageError } from './options.js'
 import { ReplicationLag } from './replication-lag.js'
-import { collect, megabytes } from './report.js'
+import { collect } from './report.js'
 import { proveStore } from './store-proof.js'
 import { runStoreTraffic } from './store-traffic.js'
 import { openStore } from './store-url.js'
@@ -123,6 +124,6 @@ function tableParts({ saveMs, lagMs, followers }: StoreResults) {
       ...Object.fromEntries(ofEach),
       'lag of all followers': lagMs,
     },
-    memory: `, of a follower ${megabytes(peakRssBytes)}`,
+    memory: `, of a follower ${byteSize(peakRssBytes)}`,
   }
 }

@@ -104,6 +104,19 @@ describe('restore', () => {
     })
   })
 
+  it('names the oldest moment, or frame, when asked for an earlier one', async () => {
+    const { store, target, middle, prune } = await open(new MemoryStore())
+    const early = await expectCode(restore(store, target, { at: new Date(0) }), 'ERR_NOT_FOUND')
+    const oldest = /no snapshot at or before 1970-.* The oldest usable one was made at (\S+Z)$/.exec(
+      early.message,
+    )
+    await restore(store, target, { at: new Date(oldest![1]!) })
+    await prune(middle)
+    await expect(restore(store, `${target}-2`, { at: 0 })).rejects.toThrow(
+      `no snapshot at or before frame 0 that can be used. The oldest one ends with frame ${middle.lastFrameNo}`,
+    )
+  })
+
   it('names a folder that is missing, or is none, before it reads anything', async () => {
     const { store, folder, target } = await open(new MemoryStore())
     writeFileSync(target, 'a file')

@@ -1,6 +1,7 @@
 /** What a store holds, ready to be opened: its newest usable snapshot and the chain of logs behind it. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
+import type { FrameNo } from '../../protocol/frame.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
@@ -69,6 +70,7 @@ export async function chooseHistory(
   const snapshots = await store.snapshots(limits)
   if (snapshots.length === 0) throw noSnapshot(store)
   const problems: MylibsqlError[] = []
+  let oldestAt: Date | undefined
   for (const stored of candidatesOf(snapshots, { to, at })) {
     const reading = {
       ...limits,
@@ -79,9 +81,12 @@ export async function chooseHistory(
     if (at === undefined || snapshot.createdAt === undefined || snapshot.createdAt <= at) {
       const chain = new HistoryChain(store, startOf(snapshot), { ...limits, snapshots, target: { to, at } })
       if (await isGoingOn(chain, snapshot, problems)) return { snapshot, chain, problems }
-    } else await snapshot.close()
+    } else {
+      if (oldestAt === undefined || snapshot.createdAt < oldestAt) oldestAt = snapshot.createdAt
+      await snapshot.close()
+    }
   }
-  throw notFound(store, { to, at }, problems)
+  throw notFound(store, { to, at }, problems, oldestText(snapshots, to, oldestAt))
 }
 
 /**
@@ -186,10 +191,22 @@ export function noSnapshot({ url }: Pick<ReadableStore, 'url'>): MylibsqlError {
   return new MylibsqlError('ERR_NOT_FOUND', message)
 }
 
+/** Where what can be restored begins, when the target is before it. `oldestAt`: of the snapshots that were read. */
+function oldestText(
+  snapshots: readonly StoredSnapshot[],
+  to: FrameNo | undefined,
+  oldestAt: Date | undefined,
+): string {
+  if (oldestAt !== undefined) return `. The oldest usable one was made at ${oldestAt.toISOString()}`
+  const oldest = Math.min(...snapshots.map(({ lastFrameNo }) => lastFrameNo ?? -1))
+  return to === undefined || oldest <= to ? '' : `. The oldest one ends with frame ${oldest}`
+}
+
 function notFound(
   store: ReadableStore,
   { to, at }: Target,
   problems: readonly MylibsqlError[],
+  oldest: string,
 ): MylibsqlError {
   const place =
     to !== undefined
@@ -198,7 +215,7 @@ function notFound(
         ? ` at or before ${at.toISOString()}`
         : ''
   const reasons = problems.map(({ message }) => `. ${message}`).join('')
-  const message = `${store.url} has no snapshot${place} that can be used${reasons}`
+  const message = `${store.url} has no snapshot${place} that can be used${oldest}${reasons}`
   return new MylibsqlError(
     'ERR_NOT_FOUND',
     message,

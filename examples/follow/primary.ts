@@ -21,7 +21,7 @@ const store = new FileStore(folder)
 await mkdir(folder, { recursive: true })
 if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
 
-// Writes are stored together, 10 ms after the first one of them at the latest.
+// Writes go to the store together, 10 ms after the first one of them at the latest.
 const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
 await primary.run('CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)')
 

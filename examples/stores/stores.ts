@@ -1,12 +1,14 @@
+import { mkdir, rm } from 'node:fs/promises'
 import { FileStore, Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
 
-// A store keeps the history: here in a folder. A new one is given a first snapshot, such as the blank database.
+// A store keeps the history: here in a folder. A new one, and no other, is given a first snapshot: the blank database.
+await mkdir('history', { recursive: true })
 const store = new FileStore('history')
-await store.putSnapshot(await Snapshot.blank())
+if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
 
-// A primary that stores by itself what is written, at most 10 ms later. What is durable is in the store.
+// A primary that stores by itself: its log goes to the store 10 ms after a write. What is durable has arrived there.
 const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
-await primary.run('CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)')
+await primary.run('CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT)')
 const ack = await primary.run('INSERT INTO users (name) VALUES (?)', ['Alice'])
 await ack.durable()
 const beforeBob = new Date()
@@ -17,7 +19,8 @@ const { frameNo } = await primary.run('INSERT INTO users (name) VALUES (?)', ['B
 await replica.waitFor(frameNo)
 console.log(await replica.all('SELECT name FROM users ORDER BY id'))
 
-// The database as of a moment, or of a frame, as a plain SQLite file.
+// The database as of a moment, or of a frame, as a plain SQLite file. One that is there is never replaced.
+await rm('before-bob.db', { force: true })
 await restore(store, 'before-bob.db', { at: beforeBob })
 
 // Retention: any moment of the last seven days can be restored, what only older ones need is removed.

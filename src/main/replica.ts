@@ -219,7 +219,8 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   }
 
   /**
-   * Resolves once the frame is applied: with the `frameNo` of an Ack it gives read-your-writes. Undefined: at once.
+   * Resolves once the frame is applied: with the `frameNo` of an Ack it gives read-your-writes. Undefined resolves at once:
+   * an Ack has it when nothing was ever written, and a forgotten `await` of `primary.run()` gives it too.
    *
    * @throws the signal's reason, ERR_TIMEOUT, ERR_CLOSED; what has ended the following of a store, such as ERR_LINEAGE
    */
@@ -248,9 +249,8 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   }
 
   /**
-   * Makes a primary of this replica, which keeps its thread and its file. This object is closed by it. Nothing checks
-   * whether another primary is still writing: that is the application's to know. It has no store, even when the replica
-   * followed one: see `promote`.
+   * Makes a primary of this replica, which keeps its thread and file. This object is closed by it. Nothing checks whether
+   * another primary still writes: the application has to know. It has no store, even if the replica followed one: `promote`.
    */
   async intoPrimary(): Promise<Primary<P>> {
     this.#check()

@@ -1,7 +1,7 @@
 // Mistakes of an application that would go unnoticed, and cost it data, a time limit or an answer.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type SaveLog, SqliteError } from 'mylibsql'
+import { FileStore, Primary, type SaveLog, Snapshot, SqliteError } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { openPrimary } from './support/database.js'
 import { expectCode, rejection } from './support/errors.js'
@@ -85,4 +85,17 @@ it('what SQLite refuses is a SqliteError', async () => {
   const error = await rejection(primary.run('INSERT INTO t VALUES (NULL)'))
   expect(error).toBeInstanceOf(SqliteError)
   expect(error.code).toBe('SQLITE_CONSTRAINT_NOTNULL')
+})
+
+it('a store that is closed before its primary ends it: durable() need not wait for ever', async () => {
+  const store = new FileStore(join(temporaryFolder(), 'store'))
+  await store.putSnapshot(await Snapshot.blank())
+  const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
+  await (await primary.run(schema)).durable()
+  await store.close()
+  const ack = await primary.run('INSERT INTO t VALUES (1)')
+  const error = await expectCode(ack.durable(), 'ERR_CLOSED')
+  expect(error.message).toContain('Close replicas and primaries before their store')
+  await expectCode(primary.run('INSERT INTO t VALUES (2)'), 'ERR_CLOSED')
+  await primary.close()
 })

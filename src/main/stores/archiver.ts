@@ -19,7 +19,7 @@ import type { Snapshot } from '../snapshot.js'
 import type { ArchiveStats } from '../stats.js'
 import { archiveChannel, traced } from '../tracing.js'
 import type { ArchiveSchedule } from './archive-options.js'
-import { attempt, isFenced, untilDone } from './attempts.js'
+import { attempt, isFenced, isFinal, untilDone } from './attempts.js'
 import { EpochWatch } from './epoch-watch.js'
 import { Maintenance } from './maintenance.js'
 import { SnapshotArchiver } from './snapshot-archiver.js'
@@ -262,13 +262,22 @@ export class Archiver {
       await untilDone(checkpoint, archiveRetryMs, { signal, failed: (error) => this.#failed(error) })
       this.#lastError = undefined
     } catch (error) {
-      if (isFenced(error) && !signal.aborted) this.#primary.fenced(error)
-      throw error
+      if (!isFinal(error) || signal.aborted) throw error
+      const ended = isFenced(error) ? error : this.#storeClosed(error)
+      this.#primary.fenced(ended)
+      throw ended
     } finally {
       this.#runningCount -= 1
       this.#plan()
     }
     return this.#storedNextFrameNo > before ? this.#storedNextFrameNo - 1 : undefined
+  }
+
+  #storeClosed(cause: unknown): MylibsqlError {
+    const message =
+      `${this.archive.store.url} was closed while its primary was open: what was not stored by then is given up. ` +
+      'Close replicas and primaries before their store'
+    return new MylibsqlError('ERR_CLOSED', message, { frameNo: this.#storedNextFrameNo }, { cause })
   }
 
   /** One attempt. When it fails, the next one is handed the same log. */

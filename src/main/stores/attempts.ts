@@ -40,7 +40,7 @@ export async function attempt<T>(
   }
 }
 
-/** Again and again until it succeeds, fails with ERR_FENCED, or the signal aborts. */
+/** Again and again until it succeeds, fails for good (`isFinal`), or the signal aborts. */
 export function untilDone<T>(
   operation: () => Promise<T>,
   pauseMs: { readonly min: number; readonly max: number },
@@ -50,7 +50,7 @@ export function untilDone<T>(
     try {
       return await operation()
     } catch (error) {
-      if (!isFenced(error) && !signal.aborted) failed(error)
+      if (!isFinal(error) && !signal.aborted) failed(error)
       throw retryable(error)
     }
   }
@@ -70,13 +70,18 @@ export function untilDone<T>(
       maxTimeout: pauseMs.max * (0.5 + Math.random() / 2),
       randomize: true,
       signal,
-      shouldRetry: ({ error }) => !isFenced(error),
+      shouldRetry: ({ error }) => !isFinal(error),
     }),
   )
 }
 
 export function isFenced(error: unknown): error is MylibsqlError {
   return error instanceof MylibsqlError && error.code === 'ERR_FENCED'
+}
+
+/** Nothing helps: a newer primary has taken over, or the application has closed the store. */
+export function isFinal(error: unknown): boolean {
+  return isFenced(error) || (error instanceof MylibsqlError && error.code === 'ERR_CLOSED')
 }
 
 /** p-retry takes a TypeError for a mistake of the program and gives up; a write must not be lost for that. */

@@ -80,6 +80,18 @@ it('parameters of a batch under another name are refused', async () => {
   expect(error.message).toBe('statements[1] must be an object { sql, params }, it has "args" and no params')
 })
 
+it('a folder that does not exist is named, not the temporary file in it', async () => {
+  const { primary } = await openPrimary(schema)
+  const folder = join(temporaryFolder(), 'missing')
+  const path = join(folder, 'a.log')
+  const error = await expectCode(
+    primary.checkpoint((log) => log.copyTo(path)),
+    'ERR_IO',
+  )
+  expect(error.message).toContain(`Cannot write ${path}: the folder ${folder} does not exist`)
+  expect(error.details).toEqual({ path })
+})
+
 it('what SQLite refuses is a SqliteError', async () => {
   const { primary } = await openPrimary(schema)
   const error = await rejection(primary.run('INSERT INTO t VALUES (NULL)'))

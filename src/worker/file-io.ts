@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -122,8 +123,18 @@ export function replaceDurably<T>(path: string, write: (temporaryPath: string) =
     return result
   } catch (error) {
     discardFile(temporaryPath)
-    throw error
+    throw folderIsMissing(error, path) ? noFolder(path, error) : error
   }
+}
+
+function folderIsMissing(error: unknown, path: string): error is Error {
+  const cause = (error as Error).cause as NodeJS.ErrnoException | undefined
+  return cause?.code === 'ENOENT' && !existsSync(dirname(path))
+}
+
+function noFolder(path: string, { cause }: Error): MylibsqlError {
+  const message = `Cannot write ${path}: the folder ${dirname(path)} does not exist`
+  return new MylibsqlError('ERR_IO', message, { path }, { cause })
 }
 
 /** Makes a temporary database, which nobody knows of before it is complete: there or not, but not synced. */

@@ -82,6 +82,7 @@ it('parameters of a batch under another name are refused', async () => {
 
 it('a folder that does not exist is named, not the temporary file in it', async () => {
   const { primary } = await openPrimary(schema)
+  await primary.run('INSERT INTO t VALUES (1)')
   const folder = join(temporaryFolder(), 'missing')
   const path = join(folder, 'a.log')
   const error = await expectCode(

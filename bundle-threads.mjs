@@ -4,25 +4,31 @@
  */
 import { build } from 'rolldown'
 
-await build({
-  input: ['actor', 'reader', 'tasks'].map((name) => `src/worker/${name}.ts`),
-  platform: 'node',
-  external: /^[^./]/,
-  resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
-  plugins: [
-    {
-      // A procedure may import the class of errors, too: in a thread there is one of it.
-      name: 'one-error-class',
-      resolveId: (id) =>
-        id.endsWith('/errors.js') ? { id: '../protocol/errors.js', external: true } : undefined,
+/** Files of dist/`folder`, one for each of `input` and some that they share. */
+async function bundle(input, folder) {
+  await build({
+    input,
+    platform: 'node',
+    external: /^[^./]/,
+    resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
+    plugins: [
+      {
+        // A procedure may import the class of errors, too: in a thread there is one of it.
+        name: 'one-error-class',
+        resolveId: (id) =>
+          id.endsWith('/errors.js') ? { id: '../protocol/errors.js', external: true } : undefined,
+      },
+    ],
+    output: {
+      dir: `dist/${folder}`,
+      cleanDir: true,
+      format: 'esm',
+      entryFileNames: '[name].js',
+      chunkFileNames: 'shared-[name].js',
+      sourcemap: true,
     },
-  ],
-  output: {
-    dir: 'dist/worker',
-    cleanDir: true,
-    format: 'esm',
-    entryFileNames: '[name].js',
-    chunkFileNames: 'shared-[name].js',
-    sourcemap: true,
-  },
-})
+  })
+}
+
+await bundle(['src/worker/actor.ts', 'src/worker/reader.ts', 'src/worker/tasks.ts'], 'worker')
+await bundle(['bench/parts.ts'], 'bench')

@@ -1,9 +1,8 @@
 /** The addon by itself: committed frames out of one WAL and into another, 64 to a batch, in this thread. */
 
 import { closeSync, openSync, writeSync } from 'node:fs'
+import { native, WorkingDatabase } from '../dist/bench/parts.js'
 import { Snapshot } from '../dist/main/index.js'
-import { native } from '../dist/worker/native.js'
-import { WorkingDatabase } from '../dist/worker/working-database.js'
 import { newPath } from './databases.mjs'
 import { perSecond } from './harness.mjs'
 

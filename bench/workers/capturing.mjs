@@ -5,9 +5,7 @@
 import { rmSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import { Capture } from '../../dist/worker/capture.js'
-import { WalKeeper } from '../../dist/worker/wal-keeper.js'
-import { WorkingDatabase } from '../../dist/worker/working-database.js'
+import { Capture, WalKeeper, WorkingDatabase } from '../../dist/bench/parts.js'
 import { eventsSchema, insertEvent, openPlain } from '../databases.mjs'
 import { perSecond } from '../harness.mjs'
 

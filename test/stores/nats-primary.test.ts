@@ -22,9 +22,10 @@ const numbers = (database: Primary | Replica) => database.all('SELECT n FROM not
 
 it('replicates, fails over and restores', async () => {
   const name = storeName()
-  const [first, second, third] = await Promise.all([1, 2, 3].map(() => openNatsStore(server, { name })))
-  await first!.putSnapshot(await Snapshot.blank())
-  const older = closedAfterTest(await Primary.open({ store: first!, checkpoint }))
+  const first = await openNatsStore(server, { name })
+  const [second, third] = await Promise.all([1, 2].map(() => openNatsStore(server, { name })))
+  await first.putSnapshot(await Snapshot.blank())
+  const older = closedAfterTest(await Primary.open({ store: first, checkpoint }))
   await older.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')
   const replica = closedAfterTest(await Replica.follow(third!))
   for (let n = 0; n < 40; n++) {

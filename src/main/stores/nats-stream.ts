@@ -3,6 +3,7 @@
  * sequence number. Answers of its leader only, except for reads of single messages, which never change: those may come
  * from any server that has them.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   DiscardPolicy,
   type JetStreamClient,
@@ -42,6 +43,12 @@ export interface KeptMessage {
 
 const description = 'mylibsql store, format 1'
 
+/**
+ * Of several who make a stream at once each may be told another moment at which it was made, and only one of them stays: a
+ * stream that is as young as that is looked at once more, after a while.
+ */
+const settling = { ageMs: 1_000, pauseMs: 100 }
+
 export class NatsStream {
   readonly name: string
   readonly subjects: ReturnType<typeof subjectsOf>
@@ -80,13 +87,30 @@ export class NatsStream {
     const { name, replicas, create } = request
     const timeout = Math.min(requestMsMax, timeoutMs)
     const jsm = await jetstreamManager(connection, { timeout })
-    const info = await jsm.streams.info(name).catch((error: unknown) => {
+    const found = await jsm.streams.info(name).catch((error: unknown) => {
       if (!isStreamMissing(error)) throw error
-      if (create) return jsm.streams.add(newStream(name, replicas ?? 1))
-      throw notFound(`There is no stream ${name}`)
+      if (!create) throw notFound(`There is no stream ${name}`)
+      return undefined
     })
+    const info =
+      found ??
+      (await jsm.streams.add(newStream(name, replicas ?? 1)).catch((error: unknown) =>
+        // Several make it at once: to some of them the server says that there is another one with these subjects.
+        jsm.streams.info(name).catch(() => {
+          throw error
+        }),
+      ))
     checkConfig(info.config, request)
-    return new NatsStream(connection, name, jetstream(connection, { timeout }), jsm, timeoutMs, info.created)
+    const isSettled = Date.now() - Date.parse(info.created) > settling.ageMs
+    const settled = isSettled ? info : await delay(settling.pauseMs).then(() => jsm.streams.info(name))
+    return new NatsStream(
+      connection,
+      name,
+      jetstream(connection, { timeout }),
+      jsm,
+      timeoutMs,
+      settled.created,
+    )
   }
 
   /** Throws ERR_STORE when the stream is another one than it was. */

@@ -57,11 +57,12 @@ it('replicates, fails over and restores', async () => {
 
 it('lets a replica take over', async () => {
   const name = storeName()
-  const [first, second] = await Promise.all([1, 2].map(() => openNatsStore(server, { name })))
-  await first!.putSnapshot(await Snapshot.blank())
-  const primary = closedAfterTest(await Primary.open({ store: first!, checkpoint }))
+  const first = await openNatsStore(server, { name })
+  const second = await openNatsStore(server, { name })
+  await first.putSnapshot(await Snapshot.blank())
+  const primary = closedAfterTest(await Primary.open({ store: first, checkpoint }))
   await (await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
-  const replica = closedAfterTest(await Replica.follow(second!))
+  const replica = closedAfterTest(await Replica.follow(second))
   const promoted = closedAfterTest(await replica.promote())
   await (await promoted.run(insert, [1, 'of the one that was promoted'])).durable()
   await expectCode((await primary.run(insert, [2, 'late'])).durable(), 'ERR_FENCED')
@@ -70,13 +71,14 @@ it('lets a replica take over', async () => {
 
 it('tells a primary that has nothing to store of the one that has taken over', async () => {
   const name = storeName()
-  const [first, second] = await Promise.all([1, 2].map(() => openNatsStore(server, { name })))
-  await first!.putSnapshot(await Snapshot.blank())
+  const first = await openNatsStore(server, { name })
+  const second = await openNatsStore(server, { name })
+  await first.putSnapshot(await Snapshot.blank())
   const idle = closedAfterTest(
-    await Primary.open({ store: first!, checkpoint: { intervalMs: 10, fenceCheckMs: 20 } }),
+    await Primary.open({ store: first, checkpoint: { intervalMs: 10, fenceCheckMs: 20 } }),
   )
   await (await idle.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
-  closedAfterTest(await Primary.open({ store: second!, checkpoint }))
+  closedAfterTest(await Primary.open({ store: second, checkpoint }))
   await expect.poll(() => numbers(idle).catch(({ code }) => code), { timeout: 10_000 }).toBe('ERR_FENCED')
   expect((await idle.stats()).archive).toMatchObject({ fenceCheckFailureCount: 0, epoch: 1 })
 })

@@ -140,7 +140,7 @@ async function iterate(
   }
 }
 
-/** One read transaction: all queries of the session see the same state. */
+/** One read transaction: all queries made in it see the same state. */
 async function session(
   { connection, queries, statements, interruptible }: Reader,
   { slot, port }: Extract<ReaderTask, { kind: 'session' }>,

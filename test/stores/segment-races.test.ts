@@ -70,13 +70,18 @@ it('a primary that took over stores, though an older one added a log late and th
   expect(texts).toHaveLength(22)
 })
 
-it('whoever lists while others remove finds the newest logs, each time', async () => {
+/** One without room for another log, and ended. */
+async function storeWithFullSegment() {
   const { dir, store, tail, logs, writer } = await storeWithSegment(1, 240)
   let at = 5
   while (writer.takes(logs[at]!.file.header)) addTo(writer, logs[at++]!)
   writer.close()
   await store.endTail(tail)
-  const newest = logs[at - 1]!.startFrameNo
+  return { dir, store, newest: logs[at - 1]!.startFrameNo }
+}
+
+it('whoever lists while others remove finds the newest logs, each time', async () => {
+  const { dir, store, newest } = await storeWithFullSegment()
   const reader = closedAfterTest(new FileStore(dir))
   const all = await reader.logs()
   let isRemoving = true
@@ -95,11 +100,7 @@ it('whoever lists while others remove finds the newest logs, each time', async (
 })
 
 it('many logs are taken out of a segment at once', async () => {
-  const { dir, store, tail, logs, writer } = await storeWithSegment(1, 240)
-  let at = 5
-  while (writer.takes(logs[at]!.file.header)) addTo(writer, logs[at++]!)
-  writer.close()
-  await store.endTail(tail)
+  const { dir, store } = await storeWithFullSegment()
   const listed = await store.logs()
   await store.remove(listed.slice(4, 30))
   expect(starts(await store.logs())).toEqual(starts([...listed.slice(0, 4), ...listed.slice(30)]))

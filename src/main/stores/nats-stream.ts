@@ -101,7 +101,7 @@ export class NatsStream {
         }),
       ))
     checkConfig(info.config, request)
-    const isSettled = Date.now() - Date.parse(info.created) > settling.ageMs
+    const isSettled = found !== undefined && Date.now() - Date.parse(info.created) > settling.ageMs
     const settled = isSettled ? info : await delay(settling.pauseMs).then(() => jsm.streams.info(name))
     return new NatsStream(
       connection,

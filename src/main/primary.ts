@@ -11,7 +11,7 @@ import type { Connection } from './connection.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
-import { checkArguments, checkQuery } from './parameters.js'
+import { checkArguments, checkParams, checkQuery, checkSql } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
@@ -129,7 +129,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     // Not async: with a million calls waiting, each promise less counts.
     try {
       this.#check('run')
-      return this.#writes.run(...checkQuery(sql, params), options)
+      return this.#writes.run(checkSql(sql, 'sql'), checkParams(params, 'params', sql), options)
     } catch (error) {
       return Promise.reject(error)
     }

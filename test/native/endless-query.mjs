@@ -1,9 +1,10 @@
 // Runs queries that end when somebody interrupts them. Mode 'run': one after the other, and tells how each ended.
-// Mode 'close': on a connection each, closed as soon as it was interrupted.
+// Mode 'close': on a connection each, closed as soon as it was interrupted; `rounds` of them, and more, up to `roundsMax`, until
+// each interrupter has met a connection and one that was gone: on a busy machine it may be long before one has a turn.
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 
-const { packageRoot, mode, rounds } = workerData
+const { packageRoot, mode, rounds, roundsMax } = workerData
 const require = createRequire(import.meta.url)
 const native = require('node-gyp-build')(packageRoot)
 const Database = require('better-sqlite3')
@@ -35,7 +36,8 @@ if (mode === 'run') {
 } else {
   const shared = new Int32Array(workerData.ids)
   const codes = []
-  for (let round = 0; round < rounds; round++) {
+  const isEnough = () => shared.subarray(1).every((_, at) => Atomics.load(shared, at + 1) > 0)
+  for (let round = 0; round < rounds || (round < roundsMax && !isEnough()); round++) {
     const { db, id } = open()
     Atomics.store(shared, 0, id)
     codes.push(runEndlessly(db))

@@ -1,8 +1,8 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
-import type { LogLocation } from '../protocol/log-format.js'
 import type { Row, SqlParams } from '../protocol/values.js'
-import type { AppliedLogs, Position } from '../protocol/wire.js'
+import type { Position } from '../protocol/wire.js'
+import { AppliedFrames } from './applied-frames.js'
 import {
   checkFrameNo,
   checkFunction,
@@ -16,7 +16,6 @@ import {
 } from './arguments.js'
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
-import { FrameWaiters } from './frame-waiters.js'
 import { Log } from './log.js'
 import { OpenDatabase } from './open-database.js'
 import { checkQuery } from './parameters.js'
@@ -27,13 +26,10 @@ import { makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
 import { type ArchiveOptions, checkStore } from './stores/archive-options.js'
-import { type Followed, Follower } from './stores/follower.js'
+import { Follower } from './stores/follower.js'
 import { chooseHistory } from './stores/history.js'
 import { takeOver } from './stores/promote.js'
-import type { Store, StoredLog } from './stores/store.js'
-import { framesIn } from './stores/stored-log.js'
-import { temporaryPath } from './temporary-files.js'
-import { replicateChannel, traced } from './tracing.js'
+import type { Store } from './stores/store.js'
 
 const waitForTimeoutMsDefault = 30_000
 const pollMsDefault = 10_000
@@ -48,18 +44,15 @@ const pollMsDefault = 10_000
  */
 export class Replica<P extends ProcedureModule = ProcedureModule> {
   readonly #database: OpenDatabase
-  #position: Position
+  readonly #applied: AppliedFrames
   #follower: Follower | undefined
-  /** Why it follows no more, though the store may go on. */
-  #followError: unknown
-  readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
   #promoting: Promise<Primary<P>> | undefined
   #ended: MylibsqlError | undefined
   #closing: Promise<void> | undefined
 
   private constructor(database: OpenDatabase, position: Position) {
     this.#database = database
-    this.#position = position
+    this.#applied = new AppliedFrames(database, position)
     database.thread.attach(
       () => {},
       (error) => this.#end(error),
@@ -70,7 +63,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     registerReplica((database, position, store) => {
       const replica = new Replica(database, position)
       if (store !== undefined)
-        replica.#follow(new Follower(store, replica.#followed(), { pollMs: pollMsDefault }))
+        replica.#follow(new Follower(store, replica.#applied, { pollMs: pollMsDefault }))
       return replica
     })
   }
@@ -123,7 +116,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     } finally {
       if (snapshot !== from) await snapshot.close()
     }
-    const follower = new Follower(store, replica.#followed(), limits)
+    const follower = new Follower(store, replica.#applied, limits)
     replica.#follower = follower
     try {
       await follower.catchUp()
@@ -147,7 +140,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
 
   /** Last frame that was applied; undefined before the first one. */
   get lastFrameNo(): FrameNo | undefined {
-    return lastFrameNoOf(this.#position)
+    return this.#applied.lastFrameNo
   }
 
   /**
@@ -199,23 +192,13 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
    */
   async replicate(log: Log): Promise<FrameNo | undefined> {
     this.#check()
-    checkInstance(log, Log, 'log')
-    const { startFrameNo, frameCount } = log
-    const apply = () => log.use((file) => this.#database.thread.call('applyLog', file))
-    return this.#replicate({ startFrameNo, frameCount }, apply)
+    return this.#applied.apply(checkInstance(log, Log, 'log'))
   }
 
   /** The same for a batch of live frames. */
   async replicateFrames(batch: FrameBatch): Promise<FrameNo | undefined> {
     this.#check()
-    const { bytes, pageSize, startFrameNo, startChecksum, frameCount } = checkInstance(
-      batch,
-      FrameBatch,
-      'batch',
-    )
-    const { thread } = this.#database
-    const apply = () => thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum)
-    return this.#replicate({ startFrameNo, frameCount }, apply)
+    return this.#applied.applyFrames(checkInstance(batch, FrameBatch, 'batch'))
   }
 
   /**
@@ -232,9 +215,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     }
     const { signal, timeoutMs } = checkOptions(options, known, 'waitFor')
     signal?.throwIfAborted()
-    if (frameNo === undefined || checkFrameNo(frameNo, 'frameNo') < this.#position.nextFrameNo) return
-    if (this.#followError !== undefined) throw this.#followError
-    await this.#waiters.wait(frameNo, signal, timeoutMs)
+    if (frameNo !== undefined) await this.#applied.wait(checkFrameNo(frameNo, 'frameNo'), signal, timeoutMs)
   }
 
   /**
@@ -302,37 +283,8 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     await this.#database.close(closed)
   }
 
-  async #replicate(
-    frames: { startFrameNo: FrameNo; frameCount: number },
-    apply: () => Promise<Position>,
-  ): Promise<FrameNo | undefined> {
-    return this.#advance(await traced(replicateChannel, () => ({ ...frames, path: this.path }), apply))
-  }
-
-  async #replicateStored(
-    logs: readonly StoredLog[],
-    locations: readonly LogLocation[],
-    epochMin: number,
-  ): Promise<AppliedLogs> {
-    const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.path })
-    const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
-    const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
-    const applied = await traced(replicateChannel, trace, apply)
-    this.#advance(applied.position)
-    return applied
-  }
-
-  #advance(position: Position): FrameNo | undefined {
-    const { nextFrameNo } = position
-    if (nextFrameNo > this.#position.nextFrameNo) {
-      this.#position = position
-      this.#waiters.applied(nextFrameNo - 1)
-    }
-    return lastFrameNoOf(position)
-  }
-
   #follow(follower: Follower): void {
-    this.#followError = undefined
+    this.#applied.followed()
     this.#follower = follower
     follower.start()
   }
@@ -356,27 +308,6 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     }
   }
 
-  #followed(): Followed {
-    const { pageSize } = this
-    return {
-      pageSize,
-      position: () => this.#position,
-      apply: (log) => this.replicate(log),
-      applyStored: (logs, locations, epochMin) => this.#replicateStored(logs, locations, epochMin),
-      replace: (snapshot) => this.#replace(snapshot),
-      failed: (error) => {
-        this.#followError = error
-        this.#waiters.reject(error)
-      },
-    }
-  }
-
-  async #replace(snapshot: Snapshot): Promise<void> {
-    const pathPrefix = await temporaryPath('.replace-')
-    const { thread } = this.#database
-    this.#advance(await snapshot.use((file) => thread.call('applySnapshot', file, pathPrefix)))
-  }
-
   #check(): void {
     if (this.#ended !== undefined) throw this.#ended
   }
@@ -384,7 +315,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   #end(error: MylibsqlError): void {
     if (this.#ended !== undefined) return
     this.#ended = error
-    this.#waiters.reject(error)
+    this.#applied.end(error)
     if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
   }
 }
@@ -393,8 +324,4 @@ async function newestSnapshot(store: Store): Promise<Snapshot> {
   const { snapshot, chain } = await chooseHistory(store, {})
   await chain.close()
   return snapshot
-}
-
-function lastFrameNoOf({ nextFrameNo }: Position): FrameNo | undefined {
-  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
 }

@@ -20,11 +20,19 @@ const storeThreadsMax = 4
 class TaskPool {
   readonly #threadsMax: number
   #pool: Piscina | undefined
+  #answeredMs = Number.NEGATIVE_INFINITY
   /** Rejects what is not answered yet: Piscina forgets its queue when a thread cannot start. */
   readonly #pending = new Set<(cause: unknown) => void>()
 
   constructor(threadsMax: number) {
     this.#threadsMax = threadsMax
+  }
+
+  /** A thread that has just answered is there; otherwise one is started, or kept, for what comes soon. */
+  isWarm(): boolean {
+    if (performance.now() - this.#answeredMs < idleTimeoutMs / 2) return true
+    if (this.#pending.size === 0) this.answer({ kind: 'wake' }, []).catch(() => {})
+    return false
   }
 
   answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
@@ -39,7 +47,10 @@ class TaskPool {
       this.#pool
         .run(task, { transferList: [...transferList] })
         .then(resolve, fail)
-        .finally(() => this.#pending.delete(fail))
+        .finally(() => {
+          this.#pending.delete(fail)
+          this.#answeredMs = performance.now()
+        })
     })
   }
 
@@ -86,6 +97,11 @@ export function runTask<K extends TaskKind>(
 /** The same in a thread for the folders of stores. */
 export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
   return run(storeTasks, task, [])
+}
+
+/** Whether a store task begins at once: to start a thread may take a tenth of a second, and is begun with this question. */
+export function isStoreThreadWarm(): boolean {
+  return storeTasks.isWarm()
 }
 
 async function run<K extends TaskKind>(

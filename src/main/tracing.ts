@@ -24,6 +24,7 @@ export interface CheckpointTrace {
   readonly path: string
 }
 
+/** What is about to be applied. */
 export interface ReplicateTrace {
   /** Working file of the replica. */
   readonly path: string
@@ -51,7 +52,8 @@ export const checkpointChannel = tracingChannel<CheckpointTrace>('mylibsql.check
 export const replicateChannel = tracingChannel<ReplicateTrace>('mylibsql.replicate')
 export const archiveChannel = tracingChannel<ArchiveTrace>('mylibsql.archive')
 
-function isTraced(channel: TracingChannel<object>): boolean {
+/** Whether somebody listens. */
+export function isTraced<C extends object>(channel: TracingChannel<C>): boolean {
   return (
     channel.start.hasSubscribers ||
     channel.end.hasSubscribers ||
@@ -67,6 +69,6 @@ export function traced<C extends object, T>(
   context: () => C,
   operation: () => Promise<T>,
 ): Promise<T> {
-  if (!isTraced(channel as unknown as TracingChannel<object>)) return operation()
+  if (!isTraced(channel)) return operation()
   return channel.tracePromise(operation, context()) as unknown as Promise<T>
 }

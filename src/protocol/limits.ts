@@ -83,6 +83,10 @@ export const tailQuickMs = 2
 /** Logs come one after the other when they come within so long: then they go to a segment. */
 export const tailPauseMs = 1_000
 
+/** Logs of a store that a replica's thread applies in one step, at most, while nothing else can use it. */
+export const stepLogsMax = 64
+export const stepBytesMax = 8 * 1024 * 1024
+
 /** Larger logs have files of their own: to prepare the room would take the disk longer than a segment spares it. */
 export const segmentLogBytesMax = 128 * 1024
 

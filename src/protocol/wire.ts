@@ -106,6 +106,21 @@ export interface AppliedLogs {
   readonly createdAtMs: number | undefined
 }
 
+/** Where a replica's thread looks by itself for the logs of a FileStore that come next. */
+export interface NextLogsPlace {
+  readonly storePath: string
+  /** Behind the last log that was seen there, when that is in a segment. */
+  readonly after: { readonly path: string; readonly byteOffset: number } | undefined
+}
+
+/** What it has found there and taken. */
+export interface NextLogs extends AppliedLogs {
+  /** It stopped because this was enough for one step. */
+  readonly isMore: boolean
+  /** The next log is there, and only a look at the whole store tells whether it is part of the history. */
+  readonly isDoubtful: boolean
+}
+
 /** What an actor thread is started with. */
 export interface ActorStart {
   readonly control: import('node:worker_threads').MessagePort
@@ -193,6 +208,8 @@ export interface Control {
    * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
    */
   applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
+  /** Looks for the logs that come next in a FileStore and applies them, likewise; those that are there by now, or enough of them for one step. */
+  applyNextLogs(place: NextLogsPlace): Promise<NextLogs>
   applyFrames(
     bytes: Uint8Array,
     pageSize: number,

@@ -16,6 +16,8 @@ import type {
   Control,
   FromActor,
   Invoke,
+  NextLogs,
+  NextLogsPlace,
   OpenReply,
   OpenRequest,
   Position,
@@ -112,6 +114,10 @@ class Actor implements Control {
 
   async applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs> {
     return this.#replica().applyStoredLogs(locations, epochMin)
+  }
+
+  async applyNextLogs(place: NextLogsPlace): Promise<NextLogs> {
+    return this.#replica().applyNextLogs(place)
   }
 
   async applyFrames(

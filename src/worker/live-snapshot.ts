@@ -1,13 +1,19 @@
 /** Writes a snapshot of an open database, while it is written to and folded. */
-import { closeSync, fsyncSync, openSync } from 'node:fs'
+import { closeSync, fsync, openSync } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
 import {
   encodeSnapshotTrailer,
   type SnapshotFile,
   type SnapshotTrailer,
 } from '../protocol/snapshot-format.js'
 import type { Position } from '../protocol/wire.js'
-import { attempt, attemptAsync, besides, commitFile, discardFile, writeAll } from './file-io.js'
+import { attempt, attemptAsync, besides, discardFile, writeAll } from './file-io.js'
 import type { WorkingDatabase } from './working-database.js'
+
+/** A disk takes a second for a gigabyte: the thread writes on meanwhile. */
+const synced = promisify(fsync)
 
 /**
  * As of `position`, which is where the database stands when this is called. Written beside `path` and renamed, so that
@@ -29,7 +35,7 @@ export async function writeSnapshot(
     } finally {
       closeSync(fd)
     }
-    commitFile(temporaryPath, path)
+    await attemptAsync('write', path, () => given(temporaryPath, path))
     return { path, trailer, format: 'mylibsql' }
   } catch (error) {
     discardFile(temporaryPath)
@@ -54,9 +60,20 @@ async function writePages(
     createdAtMs: Date.now(),
     fileChecksum: copy.checksum,
   }
-  attempt('write', path, () => {
+  await attemptAsync('write', path, async () => {
     writeAll(fd, encodeSnapshotTrailer(trailer), trailer.pageCount * trailer.pageSize)
-    fsyncSync(fd)
+    await synced(fd)
   })
   return trailer
+}
+
+/** Its name, for good. */
+async function given(temporaryPath: string, path: string): Promise<void> {
+  await rename(temporaryPath, path)
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
 }

@@ -5,13 +5,27 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, type LogLocation, logHeader } from '../protocol/log-format.js'
+import {
+  stepBytesMax,
+  stepLogsMax,
+  walForcedBytes,
+  walResetBytes,
+  walTailBytesMax,
+} from '../protocol/limits.js'
+import {
+  type LogFile,
+  type LogHeader,
+  type LogLocation,
+  logByteLength,
+  logHeader,
+} from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
-import type { ActorStats, AppliedLogs, Position } from '../protocol/wire.js'
+import type { ActorStats, AppliedLogs, NextLogs, NextLogsPlace, Position } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
+import { NextLog } from './next-log.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
+import { newestEpochIn } from './store-listing.js'
 import { undoubtedLog } from './stored-logs.js'
 import type { ThreadTimes } from './thread-times.js'
 import { snapshotPosition } from './working-copy.js'
@@ -27,6 +41,7 @@ export class ReplicaRole {
   #foldAtBytes = walResetBytes
   #appliedCount = 0
   #lastError: WireError | undefined
+  readonly #nextLog = new NextLog()
 
   constructor(database: WorkingDatabase, position: Position, times: ThreadTimes) {
     this.#database = database
@@ -60,12 +75,28 @@ export class ReplicaRole {
       last = file.header
       appliedCount += 1
     }
-    return {
-      position: this.#position,
-      appliedCount,
-      epoch: last?.epoch ?? 0,
-      createdAtMs: last?.createdAtMs,
+    return this.#applied(appliedCount, last)
+  }
+
+  /** Never throws, likewise: where it does not find its way the whole store is looked at. */
+  applyNextLogs(place: NextLogsPlace): NextLogs {
+    let last: LogHeader | undefined
+    let appliedCount = 0
+    let byteCount = 0
+    let isDoubtful = false
+    const isMore = () => appliedCount >= stepLogsMax || byteCount >= stepBytesMax
+    while (!isMore()) {
+      const file = this.#nextLog.find(place, this.#position.nextFrameNo)
+      if (file === undefined) break
+      // Looked at after the log was seen: one of an older epoch may have come too late.
+      isDoubtful = !isOfNewestEpoch(place.storePath, file.header) || !this.#isApplied(file)
+      if (isDoubtful) break
+      this.#nextLog.taken()
+      last = file.header
+      appliedCount += 1
+      byteCount += logByteLength(last)
     }
+    return { ...this.#applied(appliedCount, last), isMore: isMore(), isDoubtful }
   }
 
   /** The same for a batch of records, which is a log without a header. */
@@ -123,6 +154,11 @@ export class ReplicaRole {
     await this.#folding
   }
 
+  #applied(appliedCount: number, last: LogHeader | undefined): AppliedLogs {
+    const { epoch = 0, createdAtMs } = last ?? {}
+    return { position: this.#position, appliedCount, epoch, createdAtMs }
+  }
+
   #isApplied(file: LogFile): boolean {
     try {
       this.applyLog(file)
@@ -174,5 +210,13 @@ export class ReplicaRole {
       const rest = wal.foldSync('passive')
       return rest.foldedCount === rest.frameCount
     }
+  }
+}
+
+function isOfNewestEpoch(storePath: string, { epoch }: LogHeader): boolean {
+  try {
+    return newestEpochIn(storePath) <= epoch
+  } catch {
+    return false
   }
 }

@@ -107,7 +107,7 @@ function segmentOf(fd: number, size: number, first: LogHeader, checksLast: boole
 }
 
 /** The header of a log that has its mark. */
-function logAt(fd: number, byteOffset: number, size: number): LogHeader | undefined {
+export function logAt(fd: number, byteOffset: number, size: number): LogHeader | undefined {
   const bytes = readUpTo(fd, byteOffset, logHeaderBytesV3)
   const header = decodeSegmentHeader(bytes)
   if (header === undefined) return undefined

@@ -63,7 +63,7 @@ function between(logs: ListedLog[], from: FrameNo | undefined, upTo: FrameNo | u
 }
 
 /** 0 in a copy of a store without its epochs. */
-function newestEpochIn(storePath: string): number {
+export function newestEpochIn(storePath: string): number {
   const path = join(storePath, 'epochs')
   return existsSync(path) ? newestEpoch(readdirSync(path)) : 0
 }

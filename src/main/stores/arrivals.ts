@@ -6,6 +6,8 @@ export class Arrivals {
   #logs: StoredLog[] = []
   #outcome: { readonly error: unknown } | undefined
   #wake: (() => void) | undefined
+  /** The source gave something that is not among these. */
+  #isHeard = false
   #isEnded = false
 
   constructor(source: AsyncIterable<StoredLog>, arrived: (stored: StoredLog) => void) {
@@ -24,9 +26,18 @@ export class Arrivals {
     })
   }
 
-  /** All that have arrived, at least one; undefined when none does within `timeoutMs`. */
+  /** The source is alive: it has given something by another way. */
+  heard(): void {
+    this.#isHeard = true
+  }
+
+  /** All that have arrived, at least one; undefined when nothing was heard of the source for `timeoutMs`, or a bit longer. */
   async take(timeoutMs: number): Promise<readonly StoredLog[] | undefined> {
-    if (this.#logs.length === 0 && this.#outcome === undefined) await this.#arrival(timeoutMs)
+    while (this.#logs.length === 0 && this.#outcome === undefined) {
+      this.#isHeard = false
+      await this.#arrival(timeoutMs)
+      if (!this.#isHeard) break
+    }
     if (this.#logs.length > 0) return this.#logs.splice(0)
     if (this.#outcome !== undefined) throw this.#outcome.error
     return undefined

@@ -1,6 +1,6 @@
 /**
  * Stores small logs that come one after the other, each by one task of a thread: nothing is waited for between its steps.
- * Whoever stores a log now and then needs no thread for that. For a caller who can add to a segment by himself, the log
+ * Whoever stores a log now and then needs no thread for that, and nobody waits until one has started. For a caller who can add to a segment by himself, the log
  * begins one.
  */
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import {
 } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type SegmentTail, segmentRecordBytes } from '../../protocol/segment-format.js'
-import { runStoreTask } from '../task-pool.js'
+import { isStoreThreadWarm, runStoreTask } from '../task-pool.js'
 import type { ObjectFacts, StoreFolder } from './store-folder.js'
 
 /** Logs come one after the other when they come within so long. */
@@ -65,7 +65,7 @@ export class FileAppender {
     this.#lastMs = nowMs
     if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
     else this.#startOver()
-    return isSoon && 'bytes' in location && byteLength <= bytesMax
+    return isSoon && 'bytes' in location && byteLength <= bytesMax && isStoreThreadWarm()
   }
 
   /**

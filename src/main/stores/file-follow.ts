@@ -6,14 +6,15 @@ import { decodeLogHeader, logHeaderBytesV3 } from '../../protocol/log-format.js'
 import { logName, startFrameNoOf } from '../../protocol/object-names.js'
 import { segmentRecordBytes } from '../../protocol/segment-format.js'
 import { storeError } from '../../protocol/store-error.js'
+import type { NextLogs, NextLogsPlace } from '../../protocol/wire.js'
 import { FolderWatch } from './folder-watch.js'
 import { placeOf } from './log-place.js'
 import { SegmentCursor } from './segment-cursor.js'
-import type { StoredLog } from './store.js'
+import type { FollowLogsOptions, StoredLog } from './store.js'
 
 /** The logs of one folder, as `followLogs` needs to know them. */
 interface LogFolder {
-  readonly path: string
+  readonly storePath: string
   /** Those that begin at `from` or later, and maybe one that begins before. */
   list(from: FrameNo): Promise<readonly StoredLog[]>
   /** Whether no newer epoch was claimed. */
@@ -31,25 +32,41 @@ const listRest = 50
  * Logs that begin at `from` or later, those that are there and those that come, until `ended` aborts.
  *
  * A folder of many thousand logs is not listed for each new one: a log is looked for where the last one ends, behind it in
- * its segment, or in a file of that name. All are listed when an event tells of another name, and once a second. So a wrong
- * guess costs time only.
+ * its segment, or in a file of that name; by the thread that applies it, where there is one. All are listed when an event
+ * tells of another name, and once a second. So a wrong guess costs time only.
  */
 export async function* followLogs(
   folder: LogFolder,
   from: FrameNo,
-  ended: AbortSignal,
+  { signal: ended, take }: FollowLogsOptions,
 ): AsyncGenerator<StoredLog, void, undefined> {
   if (ended.aborted) return
-  const watch = new FolderWatch(folder.path, startFrameNoOf)
+  const watch = new FolderWatch(join(folder.storePath, 'logs'), startFrameNoOf)
   const onEnd = () => watch.end()
   ended.addEventListener('abort', onEnd)
   const next = new NextLog(folder)
   let nextStart = from
+  let after: NextLogsPlace['after']
   let dueMs = Number.NEGATIVE_INFINITY
   let hadEvent = true
   try {
     while (!ended.aborted) {
-      for (let isToldOf = true; isToldOf; ) {
+      let heard = -1
+      let taken: NextLogs | undefined
+      do {
+        heard = Math.max(heard, watch.takeHeard())
+        taken = await take?.({ storePath: folder.storePath, after })
+        if (taken !== undefined && taken.appliedCount > 0) {
+          if (!hadEvent) watch.foundUntold()
+          nextStart = Math.max(nextStart, taken.position.nextFrameNo)
+          // What comes where it should need not be looked for elsewhere.
+          if (!watch.isDeaf) dueMs = Math.max(dueMs, performance.now() + listMs)
+          await next.forget()
+        }
+        // One that was heard of meanwhile may have come behind the look.
+      } while (taken !== undefined && !ended.aborted && (taken.isMore || watch.hasHeard(nextStart)))
+      const isTaken = taken !== undefined
+      for (let isToldOf = !isTaken; isToldOf; ) {
         const stored = await next.find()
         if (stored === undefined || ended.aborted) break
         if (!hadEvent) watch.foundUntold()
@@ -58,16 +75,21 @@ export async function* followLogs(
         yield stored
         isToldOf = next.isInSegment || watch.mayKnow(next.frameNo)
       }
+      if (!isTaken) heard = Math.max(heard, watch.takeHeard())
       const startMs = performance.now()
-      const isDue = startMs >= dueMs || next.isDoubtful || (watch.isDeaf && next.frameNo === undefined)
-      if (watch.takeHeard() >= nextStart || isDue) {
+      const isDoubtful = taken?.isDoubtful ?? next.isDoubtful
+      const isUnknown = !isTaken && next.frameNo === undefined
+      const isDue = startMs >= dueMs || isDoubtful || (watch.isDeaf && isUnknown)
+      if (heard >= nextStart || isDue) {
         const logs = await folder.list(nextStart)
         const endMs = performance.now()
         dueMs = endMs + Math.max(listMs, listRest * (endMs - startMs))
         for (const stored of logs) {
           if (ended.aborted) break
+          after = placeBehind(stored)
           // Also the one before the first: behind it the next one may come, in the same segment.
-          if (stored.startFrameNo >= nextStart || next.frameNo === undefined) await next.note(stored)
+          if (!isTaken && (stored.startFrameNo >= nextStart || next.frameNo === undefined))
+            await next.note(stored)
           if (stored.startFrameNo < nextStart) continue
           nextStart = stored.startFrameNo + 1
           yield stored
@@ -80,6 +102,13 @@ export async function* followLogs(
     watch.end()
     await next.close()
   }
+}
+
+/** Where another one may come in the same file. */
+function placeBehind(stored: StoredLog): NextLogsPlace['after'] {
+  const { path, byteOffset } = placeOf(stored)
+  if (byteOffset === undefined) return undefined
+  return { path, byteOffset: byteOffset + segmentRecordBytes(stored.byteLength) }
 }
 
 /** Where the log after the last one is, if nothing is compressed. */
@@ -122,7 +151,7 @@ class NextLog {
       this.#isDoubtful = true
       return undefined
     } catch (error) {
-      throw storeError(error, 'read', this.#cursor?.path ?? this.#folder.path)
+      throw storeError(error, 'read', this.#cursor?.path ?? this.#folder.storePath)
     }
   }
 
@@ -142,6 +171,12 @@ class NextLog {
     } catch {
       // It is gone: whoever wants to read it is told.
     }
+  }
+
+  /** It is somewhere else meanwhile. */
+  forget(): Promise<void> {
+    this.#frameNo = undefined
+    return this.close()
   }
 
   async close(): Promise<void> {

@@ -20,7 +20,7 @@ import { firstOfSegment, followLogs } from './file-follow.js'
 import { findObject, notFound, readError, readLogObject, writeLogObject } from './file-objects.js'
 import { isSameLog, type LogPlace, placedLog, placeOf } from './log-place.js'
 import { checkReplaces } from './log-positions.js'
-import type { AppendedLog, StoredLog } from './store.js'
+import type { AppendedLog, FollowLogsOptions, StoredLog } from './store.js'
 import type { StoreFolder } from './store-folder.js'
 import { checkOwnLog, stampedHeader } from './stored-log.js'
 
@@ -111,15 +111,14 @@ export class FileLogs {
     throw new TypeError(`${stored.id} is no object of the store file:${this.#folder.path}`)
   }
 
-  follow(from: FrameNo, ended: AbortSignal): AsyncGenerator<StoredLog, void, undefined> {
-    const path = join(this.#folder.path, 'logs')
+  follow(from: FrameNo, options: FollowLogsOptions): AsyncGenerator<StoredLog, void, undefined> {
     const folder = {
-      path,
+      storePath: this.#folder.path,
       list: (start: FrameNo) => this.list(start),
       isNewestEpoch: (epoch: number) => this.#isNewest(epoch),
       findFirst: (startFrameNo: FrameNo) => this.#findFirst(startFrameNo),
     }
-    return followLogs(folder, from, ended)
+    return followLogs(folder, from, options)
   }
 
   /** Throws as Store.replaceLog. */

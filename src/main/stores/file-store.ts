@@ -34,7 +34,15 @@ import { checkCompression, compressed, decompressed } from './compression.js'
 import { FileLogs } from './file-logs.js'
 import { chunksOf, findObject, isThere, readError, writeChunks, writeTemporary } from './file-objects.js'
 import type { LogPlace } from './log-place.js'
-import type { AppendedLog, AppendOptions, CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import type {
+  AppendedLog,
+  AppendOptions,
+  CallLimits,
+  FollowLogsOptions,
+  Store,
+  StoredLog,
+  StoredSnapshot,
+} from './store.js'
 import { StoreFolder } from './store-folder.js'
 import { checkOwnSnapshot, namedAs } from './stored-log.js'
 import { unlessAborted, within } from './waits.js'
@@ -131,7 +139,7 @@ export class FileStore implements Store {
 
   async *follow(
     from: FrameNo,
-    { signal }: { readonly signal: AbortSignal },
+    { signal, take }: FollowLogsOptions,
   ): AsyncGenerator<StoredLog, void, undefined> {
     checkFrameNo(from, 'from')
     checkSignal(signal, 'Option "signal" of FileStore.follow')
@@ -142,7 +150,7 @@ export class FileStore implements Store {
     signal.addEventListener('abort', end)
     this.#ending.signal.addEventListener('abort', end)
     try {
-      yield* this.#logs.follow(from, ended.signal)
+      yield* this.#logs.follow(from, { signal: ended.signal, take })
     } finally {
       signal.removeEventListener('abort', end)
       this.#ending.signal.removeEventListener('abort', end)

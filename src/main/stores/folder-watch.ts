@@ -36,6 +36,11 @@ export class FolderWatch {
     return heard
   }
 
+  /** An event has told of this number, or one behind it, since. */
+  hasHeard(number: number): boolean {
+    return this.#heard >= number
+  }
+
   /** False: an event would have told of this number, or one behind it, if it were there. */
   mayKnow(number: number | undefined): boolean {
     return this.isDeaf || this.#heard >= (number ?? 0)

@@ -7,8 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { stepBytesMax, stepLogsMax } from '../../protocol/limits.js'
 import type { LogLocation } from '../../protocol/log-format.js'
-import type { AppliedLogs, Position } from '../../protocol/wire.js'
+import type { AppliedLogs, NextLogs, NextLogsPlace, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { Arrivals } from './arrivals.js'
@@ -46,6 +47,8 @@ export interface Followed {
     locations: readonly LogLocation[],
     epochMin: number,
   ): Promise<AppliedLogs>
+  /** Has its thread look for the next logs in a folder, and apply them; undefined: it does not, now. */
+  applyNext(place: NextLogsPlace): Promise<NextLogs | undefined>
   /** Makes it what a newer snapshot holds. */
   replace(snapshot: Snapshot): Promise<unknown>
   /** Following has ended by itself. */
@@ -54,10 +57,6 @@ export interface Followed {
 
 const retryMinMs = 100
 const retryMaxMs = 5_000
-
-/** Logs in files that are applied in one step, at most, while nothing else can use the replica's thread. */
-const stepLogsMax = 64
-const stepBytesMax = 8 * 1024 * 1024
 
 /** No pause helps: the replica is gone, or on another history. */
 const final = new Set<string>(['ERR_LINEAGE', 'ERR_PAGE_SIZE', 'ERR_CLOSED', 'ERR_WORKER_EXITED'])
@@ -71,6 +70,9 @@ export class Follower {
   readonly #ending = new AbortController()
   #running: Promise<void> | undefined
   #applying: Promise<unknown> | undefined
+  /** What arrived by another way than `#take`. */
+  #applyingArrived: Promise<unknown> | undefined
+  #taking: Promise<unknown> | undefined
   #state: FollowStats['state'] = 'following'
   /** Of the last log that was applied. */
   #epoch = 0
@@ -107,7 +109,7 @@ export class Follower {
   async stop(): Promise<void> {
     this.#ending.abort(new MylibsqlError('ERR_CLOSED', 'The replica does not follow the store any more'))
     this.#state = 'ended'
-    await Promise.allSettled([this.#running, this.#applying])
+    await Promise.allSettled([this.#running, this.#applying, this.#taking])
   }
 
   get isStopped(): boolean {
@@ -192,7 +194,10 @@ export class Follower {
     const end = () => ending.abort(signal.reason)
     signal.addEventListener('abort', end, { once: true })
     const arrivals = new Arrivals(
-      this.store.follow(this.#followed.position().nextFrameNo, { signal: ending.signal }),
+      this.store.follow(this.#followed.position().nextFrameNo, {
+        signal: ending.signal,
+        take: (place) => this.#take(place, ending.signal, () => arrivals.heard()),
+      }),
       (stored) => this.#noteKnown(stored.startFrameNo + 1),
     )
     try {
@@ -201,13 +206,32 @@ export class Follower {
         const { nextFrameNo } = this.#followed.position()
         const logs = arrived?.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo)
         if (logs === undefined) await this.catchUp()
-        else if (logs.length > 0) await this.#applyArrived(logs, signal)
+        else if (logs.length > 0) {
+          this.#applyingArrived = this.#applyArrived(logs, signal)
+          await this.#applyingArrived
+        }
       }
     } finally {
       signal.removeEventListener('abort', end)
       ending.abort()
       arrivals.end()
     }
+  }
+
+  /** Not while others are being applied: it would not find what comes behind them. */
+  async #take(place: NextLogsPlace, signal: AbortSignal, heard: () => void): Promise<NextLogs | undefined> {
+    await this.#applyingArrived?.catch(() => {})
+    if (signal.aborted) return undefined
+    const taking = this.#followed.applyNext(place)
+    this.#taking = taking
+    const taken = await taking
+    if (taken === undefined) return undefined
+    this.#noteKnown(taken.position.nextFrameNo)
+    if (taken.appliedCount > 0) {
+      this.#noteApplied(taken.epoch, taken.createdAtMs)
+      heard()
+    }
+    return taken
   }
 
   async #applyArrived(arrived: readonly StoredLog[], signal: AbortSignal): Promise<void> {

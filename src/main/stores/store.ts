@@ -22,6 +22,7 @@
 import type { FrameNo } from '../../protocol/frame.js'
 import type { LogLocation } from '../../protocol/log-format.js'
 import type { SegmentTail } from '../../protocol/segment-format.js'
+import type { NextLogs, NextLogsPlace } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 
@@ -70,6 +71,15 @@ export interface AppendOptions extends CallLimits {
   readonly takesTail?: boolean
 }
 
+export interface FollowLogsOptions {
+  readonly signal: AbortSignal
+  /**
+   * Has a replica's thread look for the logs that come next in a folder of this machine, and apply them; undefined: it does
+   * not. What it has taken needs not be told; a store that keeps no such folder tells of all.
+   */
+  readonly take?: ((place: NextLogsPlace) => Promise<NextLogs | undefined>) | undefined
+}
+
 export interface Store {
   /** As a user would write it: `file:/var/lib/app`, `nats://host:4222/name`, `s3://bucket/prefix`. For messages. */
   readonly url: string
@@ -112,7 +122,7 @@ export interface Store {
    * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends
    * when the signal aborts. Says nothing about holes: a log that was pruned before it was seen is passed over.
    */
-  follow(from: FrameNo, limits: { readonly signal: AbortSignal }): AsyncIterable<StoredLog>
+  follow(from: FrameNo, options: FollowLogsOptions): AsyncIterable<StoredLog>
 
   /** Stores a snapshot, durably. One of the same frame takes the place of the one before. */
   putSnapshot(snapshot: Snapshot, limits?: CallLimits): Promise<StoredSnapshot>

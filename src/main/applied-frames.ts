@@ -1,0 +1,121 @@
+/** What has been applied to a replica: hands logs and frames to its thread, knows where it stands, and tells who waits. */
+import type { FrameBatch, FrameNo } from '../protocol/frame.js'
+import type { LogLocation } from '../protocol/log-format.js'
+import type { AppliedLogs, NextLogs, NextLogsPlace, Position } from '../protocol/wire.js'
+import { FrameWaiters } from './frame-waiters.js'
+import type { Log } from './log.js'
+import type { OpenDatabase } from './open-database.js'
+import type { Snapshot } from './snapshot.js'
+import type { Followed } from './stores/follower.js'
+import type { StoredLog } from './stores/store.js'
+import { framesIn } from './stores/stored-log.js'
+import { temporaryPath } from './temporary-files.js'
+import { isTraced, replicateChannel, traced } from './tracing.js'
+
+export class AppliedFrames implements Followed {
+  readonly #database: OpenDatabase
+  readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
+  #position: Position
+  /** Why no more logs come out of its store, though that may go on. */
+  #followError: unknown
+
+  constructor(database: OpenDatabase, position: Position) {
+    this.#database = database
+    this.#position = position
+  }
+
+  get pageSize(): number {
+    return this.#database.pageSize
+  }
+
+  get lastFrameNo(): FrameNo | undefined {
+    return lastFrameNoOf(this.#position)
+  }
+
+  position(): Position {
+    return this.#position
+  }
+
+  apply(log: Log): Promise<FrameNo | undefined> {
+    const { startFrameNo, frameCount } = log
+    const apply = () => log.use((file) => this.#database.thread.call('applyLog', file))
+    return this.#applyTraced({ startFrameNo, frameCount }, apply)
+  }
+
+  applyFrames(batch: FrameBatch): Promise<FrameNo | undefined> {
+    const { bytes, pageSize, startFrameNo, startChecksum, frameCount } = batch
+    const { thread } = this.#database
+    const apply = () => thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum)
+    return this.#applyTraced({ startFrameNo, frameCount }, apply)
+  }
+
+  async applyStored(
+    logs: readonly StoredLog[],
+    locations: readonly LogLocation[],
+    epochMin: number,
+  ): Promise<AppliedLogs> {
+    const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.#database.path })
+    const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
+    const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
+    const applied = await traced(replicateChannel, trace, apply)
+    this.#advance(applied.position)
+    return applied
+  }
+
+  async applyNext(place: NextLogsPlace): Promise<NextLogs | undefined> {
+    // A trace begins with what is about to be applied: then the store has to tell.
+    if (isTraced(replicateChannel)) return undefined
+    const applied = await this.#database.thread.call('applyNextLogs', place)
+    this.#advance(applied.position)
+    return applied
+  }
+
+  async replace(snapshot: Snapshot): Promise<void> {
+    const pathPrefix = await temporaryPath('.replace-')
+    const { thread } = this.#database
+    this.#advance(await snapshot.use((file) => thread.call('applySnapshot', file, pathPrefix)))
+  }
+
+  /** Resolves once the frame is applied. Rejects with the signal's reason, ERR_TIMEOUT, and what ends the waiting. */
+  async wait(frameNo: FrameNo, signal: AbortSignal | undefined, timeoutMs: number): Promise<void> {
+    if (frameNo < this.#position.nextFrameNo) return
+    if (this.#followError !== undefined) throw this.#followError
+    await this.#waiters.wait(frameNo, signal, timeoutMs)
+  }
+
+  /** A store is followed from now on, again. */
+  followed(): void {
+    this.#followError = undefined
+  }
+
+  failed(error: unknown): void {
+    this.#followError = error
+    this.#waiters.reject(error)
+  }
+
+  /** Nothing is applied any more. */
+  end(error: unknown): void {
+    this.#waiters.reject(error)
+  }
+
+  async #applyTraced(
+    frames: { startFrameNo: FrameNo; frameCount: number },
+    apply: () => Promise<Position>,
+  ): Promise<FrameNo | undefined> {
+    const trace = () => ({ ...frames, path: this.#database.path })
+    return this.#advance(await traced(replicateChannel, trace, apply))
+  }
+
+  #advance(position: Position): FrameNo | undefined {
+    const { nextFrameNo } = position
+    if (nextFrameNo > this.#position.nextFrameNo) {
+      this.#position = position
+      this.#waiters.applied(nextFrameNo - 1)
+    }
+    return lastFrameNoOf(position)
+  }
+}
+
+function lastFrameNoOf({ nextFrameNo }: Position): FrameNo | undefined {
+  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+}

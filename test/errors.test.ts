@@ -132,6 +132,62 @@ describe('over threads', () => {
   })
 })
 
+describe('what fails in a statement', () => {
+  const constraint = 'SQLITE_CONSTRAINT_PRIMARYKEY'
+
+  it('names it, whichever way it was run', async () => {
+    const { primary } = await openPrimary('CREATE TABLE t (a PRIMARY KEY)')
+    const text = 'SELECT absent FROM t'
+    const rows = async () => {
+      for await (const _ of primary.iterate(text)) throw new Error('there are no rows')
+    }
+    const ways = [
+      () => primary.run(text),
+      () => primary.get(text),
+      () => primary.all(text),
+      rows,
+      () => primary.transaction((connection) => connection.get(text)),
+      () => primary.withConnection((connection) => connection.all(text)),
+    ]
+    for (const way of ways) {
+      const error = await expectSqlite(way(), 'SQLITE_ERROR')
+      expect(error.message).toBe('no such column: absent')
+      expect(error).toMatchObject({ sql: text })
+      expect(error).not.toHaveProperty('statementIndex')
+    }
+    expect(await rejection(primary.run('INSERT INTO t VALUES (?)'))).toMatchObject({
+      message: 'Too few parameter values were provided',
+      sql: 'INSERT INTO t VALUES (?)',
+    })
+    const long = `SELECT absent ${'-'.repeat(5000)}`
+    expect(await rejection(primary.get(long))).toMatchObject({ sql: `${long.slice(0, 1000)}...` })
+  })
+
+  it('says which one of a batch it was, also when that is run again beside others', async () => {
+    const { primary } = await openPrimary('CREATE TABLE t (a PRIMARY KEY)')
+    const insert = (value: number) => ({ sql: 'INSERT INTO t VALUES (?)', params: [value] })
+    const failing = [{ sql: 'DELETE FROM t WHERE a < 0' }, insert(1), insert(2), insert(1)]
+    const calls = [primary.batch(failing), primary.batch([insert(5)]), primary.batch(failing)]
+    const [first, second, third] = await Promise.allSettled(calls)
+    expect(second).toMatchObject({ status: 'fulfilled' })
+    for (const outcome of [first, third]) {
+      expect(outcome).toMatchObject({
+        status: 'rejected',
+        reason: { code: constraint, sql: 'INSERT INTO t VALUES (?)', statementIndex: 3 },
+      })
+    }
+    expect(await primary.all('SELECT a FROM t')).toEqual([{ a: 5 }])
+  })
+
+  it('sends what writes to the primary', async () => {
+    const { primary } = await openPrimary('CREATE TABLE t (a)')
+    const error = await rejection(primary.all('DELETE FROM t'))
+    expect(error).toBeInstanceOf(TypeError)
+    expect(error).toMatchObject({ message: expect.stringContaining('use run()'), sql: 'DELETE FROM t' })
+    await expectSqlite(primary.all('DELETE FROM t RETURNING a'), 'SQLITE_READONLY')
+  })
+})
+
 describe('the table', () => {
   it('names each code once, with a sentence', () => {
     for (const [code, sentence] of Object.entries(errorCodes)) {

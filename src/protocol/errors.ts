@@ -83,12 +83,25 @@ export interface WireError {
   readonly stack: string | undefined
   readonly details: ErrorDetails | undefined
   readonly cause: WireError | undefined
+  /** Of the statement that failed: its text, and its place in a batch. */
+  readonly statement?: StatementFacts
   /** Only for type 'value': what was thrown, when it was no Error. */
   readonly value?: unknown
 }
 
+/** Which statement has failed. */
+export interface StatementFacts {
+  /** Its text, without parameters, of a long one the beginning; absent for statements of procedures. */
+  sql?: string
+  /** Its place in a batch, from 0. */
+  statementIndex?: number
+}
+
 /** Makes a SqliteError; each side gives better-sqlite3's own class, so that `instanceof` holds. */
-export type SqliteErrorConstructor = new (message: string, code: string) => Error & { code: string }
+export type SqliteErrorConstructor = new (
+  message: string,
+  code: string,
+) => Error & { code: string } & StatementFacts
 
 const causeDepthMax = 8
 
@@ -116,7 +129,13 @@ function errorToWire(error: Error, depth: number): WireError {
     stack: typeof stack === 'string' ? stack : undefined,
     details: error instanceof MylibsqlError ? plainDetails(error.details) : addonDetails(error),
     cause: causeToWire(cause, depth),
+    ...statementToWire(error as StatementFacts),
   }
+}
+
+function statementToWire({ sql, statementIndex }: StatementFacts): Pick<WireError, 'statement'> {
+  if (typeof sql !== 'string') return {}
+  return { statement: typeof statementIndex === 'number' ? { sql, statementIndex } : { sql } }
 }
 
 export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstructor): unknown {
@@ -126,6 +145,7 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   if (wire.stack !== undefined) Object.defineProperty(error, 'stack', hidden(wire.stack))
   if (options !== undefined && error.cause === undefined)
     Object.defineProperty(error, 'cause', hidden(options.cause))
+  Object.assign(error, wire.statement)
   const hasOwnName = wire.type !== 'MylibsqlError' && wire.type !== 'SqliteError'
   if (hasOwnName && wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
   if (wire.code !== undefined && (error as { code?: string }).code === undefined)

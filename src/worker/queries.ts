@@ -45,7 +45,7 @@ export class Queries {
     if (this.#connection.inTransaction) this.#rollback.run()
   }
 
-  /** A statement that writes or returns nothing is run as it is, so that SQLite says what is wrong with it. */
+  /** Throws TypeError for a statement that gives no rows. One that writes is refused by SQLite when it is run. */
   prepare(sql: string): Query {
     const known = this.#cache.get(sql)
     this.#cache.delete(sql)
@@ -91,7 +91,11 @@ export class Queries {
 
   #prepare(sql: string): Query {
     const statement = this.#connection.prepare<unknown[], SqlValue[]>(sql)
-    if (!statement.reader) return { statement, names: [], isLong: false }
+    if (!statement.reader) {
+      const message =
+        'get, all and iterate are for queries; this statement gives no rows: use run() of the primary'
+      throw new TypeError(message)
+    }
     const names = statement.columns().map((column) => column.name)
     return { statement: statement.raw(true), names, isLong: false }
   }

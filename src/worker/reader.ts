@@ -30,6 +30,7 @@ import { native } from './native.js'
 import { Queries } from './queries.js'
 import { failedAnswers, MessageAnswering } from './query-message.js'
 import { Session } from './session.js'
+import { ofStatement } from './statement-error.js'
 import { Statements } from './statements.js'
 
 const start = workerData as ReaderStart
@@ -134,6 +135,8 @@ async function iterate(
       port.postMessage({ kind: 'rows', rows: encoded, done } satisfies FromCursor, columnBuffers(encoded))
       if (done) return
     }
+  } catch (error) {
+    throw ofStatement(error, sql)
   } finally {
     rows?.return?.()
     queries.end()

@@ -2,6 +2,7 @@
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { SessionReply, SessionStatement } from '../protocol/wire.js'
+import { ofStatement } from './statement-error.js'
 import { isSavepoint, type Statements, statementKind } from './statements.js'
 
 export class Session {
@@ -30,13 +31,25 @@ export class Session {
 
   /** Whether it may write. Throws SqliteError. */
   writes({ mode, sql }: SessionStatement): boolean {
-    return mode === 'exec' || !this.#statements.prepare(sql).readonly
+    try {
+      return mode === 'exec' || !this.#statements.prepare(sql).readonly
+    } catch (error) {
+      throw ofStatement(error, sql)
+    }
   }
 
   /** Throws SqliteError, ERR_REFUSED. */
-  execute({ mode, sql, params }: SessionStatement): SessionReply {
+  execute(statement: SessionStatement): SessionReply {
     // Outside of it, each statement would commit by itself.
     if (this.#isTransaction && !this.#connection.inTransaction) throw transactionEnded()
+    try {
+      return this.#run(statement)
+    } catch (error) {
+      throw ofStatement(error, statement.sql)
+    }
+  }
+
+  #run({ mode, sql, params }: SessionStatement): SessionReply {
     if (mode !== 'exec') this.#refuseTransactionControl(sql)
     switch (mode) {
       case 'run':

@@ -14,6 +14,7 @@ import { fail, type GroupRequest, type GroupStatements } from './group.js'
 import type { Interruptible } from './interruptible.js'
 import type { WalConnection } from './native.js'
 import type { Procedures } from './procedures.js'
+import { ofStatement } from './statement-error.js'
 import { type Statements, valueCount } from './statements.js'
 import type { ThreadTimes } from './thread-times.js'
 import type { WorkingDatabase } from './working-database.js'
@@ -199,7 +200,7 @@ export class Writer {
     this.#interruptible.begin(request.slot)
     switch (request.op) {
       case 'run':
-        return this.#runStatement(request.statement, request.statement.valueAt)
+        return this.#runStatement(request.statement, request.statement.valueAt, undefined)
       case 'batch':
         return this.#runBatch(request.runs, request.slot)
       case 'call':
@@ -221,21 +222,30 @@ export class Writer {
       for (const end = index + run.statementCount; index < end; index += 1) {
         // An interrupt between two statements ends none of them.
         this.#interruptible.begin(slot)
-        results.set(index, this.#runStatement(run, valueAt))
+        results.set(index, this.#runStatement(run, valueAt, index))
         valueAt += valueCount(run.paramCount)
       }
     }
     return results
   }
 
-  #runStatement({ text, values, paramCount }: GroupStatements, valueAt: number): RunResult {
+  /** `index`: in a batch. */
+  #runStatement(
+    { text, values, paramCount }: GroupStatements,
+    valueAt: number,
+    index: number | undefined,
+  ): RunResult {
     if (text.kind === 'transaction') {
       const message =
         `"${excerpt(text.sql)}" in run() or batch(): each is a transaction by itself, shared with its neighbours. ` +
         'Use transaction() or withConnection()'
       throw new MylibsqlError('ERR_REFUSED', message)
     }
-    return this.#statements.runText(text, values, valueAt, paramCount)
+    try {
+      return this.#statements.runText(text, values, valueAt, paramCount)
+    } catch (error) {
+      throw ofStatement(error, text.sql, index)
+    }
   }
 }
 

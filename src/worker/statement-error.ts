@@ -1,0 +1,11 @@
+/** What SQLite, or better-sqlite3, says of a statement names no statement, and the stack is that of a worker thread. */
+import { MylibsqlError } from '../protocol/errors.js'
+
+const sqlCharsMax = 1000
+
+/** The same error, with the text of the statement, and with its place in a batch. */
+export function ofStatement(error: unknown, sql: string, statementIndex?: number): unknown {
+  if (!(error instanceof Error) || error instanceof MylibsqlError) return error
+  const facts = { sql: sql.length > sqlCharsMax ? `${sql.slice(0, sqlCharsMax)}...` : sql }
+  return Object.assign(error, statementIndex === undefined ? facts : { ...facts, statementIndex })
+}

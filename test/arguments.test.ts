@@ -116,7 +116,11 @@ describe('arguments', () => {
   })
 
   it.each<[string, unknown[], string]>([
-    ['a snapshot', [{}], 'snapshot must be a Snapshot, got an instance of Object'],
+    [
+      'a snapshot',
+      [{}],
+      'snapshot must be a Snapshot, or options with a store: Primary.open({ store }), got an instance of Object',
+    ],
     ['logs', ['snapshot', 'x'], "logs must be an array of logs, got string 'x'"],
     ['a log', ['snapshot', [1]], 'logs[0] must be a Log, got number 1'],
     ['options', ['snapshot', [], null], 'The options of Primary.open must be an object, got null'],

@@ -1,7 +1,7 @@
 // Mistakes of an application that would go unnoticed, and cost it data, a time limit or an answer.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { FileStore, Primary, type SaveLog, Snapshot, SqliteError } from 'mylibsql'
+import { FileStore, Primary, Replica, type SaveLog, Snapshot, SqliteError } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { openPrimary } from './support/database.js'
 import { expectCode, rejection } from './support/errors.js'
@@ -111,4 +111,19 @@ it('a store that is closed before its primary ends it: durable() need not wait f
   expect(error.message).toContain('Close replicas and primaries before their store')
   await expectCode(primary.run('INSERT INTO t VALUES (2)'), 'ERR_CLOSED')
   await primary.close()
+})
+
+it('options of follow are refused by its name, before the store is looked at', async () => {
+  const store = new FileStore(join(temporaryFolder(), 'nowhere'))
+  const options: object = { polMs: 10 }
+  expect(await rejection(Replica.follow(store, options))).toMatchObject({
+    message: 'Unknown option "polMs" of Replica.follow; did you mean "pollMs"?',
+  })
+  const from: object = { from: 'base.db' }
+  expect((await rejection(Replica.follow(store, from))).message).toContain('must be a Snapshot')
+})
+
+it('a replica that is opened with a store is told of follow', async () => {
+  const open = Replica.open as (store: unknown) => Promise<Replica>
+  expect((await rejection(open(new FileStore(temporaryFolder())))).message).toContain('Replica.follow(store)')
 })

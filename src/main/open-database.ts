@@ -69,6 +69,11 @@ export interface PrimaryOptions extends OpenOptions {
 }
 
 const readersMax = 4
+const whatOpens: Record<Role, string> = {
+  primary: 'a Snapshot, or options with a store: Primary.open({ store })',
+  replica: 'a Snapshot; Replica.follow(store) opens one from a store',
+}
+
 /** @internal Checks of all options of `Primary.open`, and of `Replica.open`: each can become the other. */
 export const openChecks = {
   path: optional(checkPath),
@@ -126,7 +131,7 @@ export class OpenDatabase {
     options: PrimaryOptions | OpenSettings | undefined,
   ): Promise<{ database: OpenDatabase; position: Position }> {
     const method = role === 'primary' ? 'Primary.open' : 'Replica.open'
-    checkInstance(snapshot, Snapshot, 'snapshot')
+    if (!(snapshot instanceof Snapshot)) throw wrong('snapshot', whatOpens[role], snapshot)
     if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
     const list = logs.map((log: unknown, index) => checkInstance(log, Log, `logs[${index}]`))
     const checked = checkOptions(options, openChecks, method)

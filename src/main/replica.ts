@@ -17,7 +17,7 @@ import {
 import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
 import { Log } from './log.js'
-import { OpenDatabase } from './open-database.js'
+import { OpenDatabase, openChecks } from './open-database.js'
 import { checkQuery } from './parameters.js'
 import type { Primary } from './primary.js'
 import type { ProcedureModule } from './procedure-types.js'
@@ -33,6 +33,9 @@ import type { Store } from './stores/store.js'
 
 const waitForTimeoutMsDefault = 30_000
 const pollMsDefault = 10_000
+
+const checkSnapshot = (value: unknown, name: string) => checkInstance(value, Snapshot, name)
+
 /**
  * A read-only copy of a database, fed with logs or with live frames. Readers never wait for what is applied: a query
  * sees the state as of whole transactions when it began.
@@ -101,22 +104,24 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
    */
   static async follow<P extends ProcedureModule = ProcedureModule>(
     store: Store,
-    options: FollowOptions = {},
+    options?: FollowOptions,
   ): Promise<Replica<P>> {
-    const { from, pollMs, ...openOptions } = options
     checkStore(store, 'store')
-    const limits = {
-      pollMs: withDefault(checkTimeoutMs, pollMsDefault)(pollMs, 'Option "pollMs" of Replica.follow'),
+    const known = {
+      ...openChecks,
+      from: optional(checkSnapshot),
+      pollMs: withDefault(checkTimeoutMs, pollMsDefault),
     }
-    if (from !== undefined) checkInstance(from, Snapshot, 'Option "from" of Replica.follow')
+    const { from, pollMs, ...settings } = checkOptions(options, known, 'Replica.follow')
     const snapshot = from ?? (await newestSnapshot(store))
     let replica: Replica<P>
     try {
-      replica = await Replica.open<P>(snapshot, [], openOptions)
+      const { database, position } = await OpenDatabase.open('replica', snapshot, [], settings)
+      replica = new Replica<P>(database, position)
     } finally {
       if (snapshot !== from) await snapshot.close()
     }
-    const follower = new Follower(store, replica.#applied, limits)
+    const follower = new Follower(store, replica.#applied, { pollMs })
     replica.#follower = follower
     try {
       await follower.catchUp()

@@ -56,15 +56,14 @@ export async function openArchived(
   options: ArchivedPrimaryOptions,
 ): Promise<{ database: OpenDatabase; position: Position; archive: Archive }> {
   const known = { ...openChecks, ...archiveChecks, store: checkStore }
-  const { store, checkpoint, snapshot, compaction, retention } = checkOptions(options, known, 'Primary.open')
-  const { store: _store, checkpoint: _checkpoint, snapshot: _snapshot, ...others } = options
-  const { compaction: _compaction, retention: _retention, ...ofDatabase } = others
+  const checked = checkOptions(options, known, 'Primary.open')
+  const { store, checkpoint, snapshot, compaction, retention, ...settings } = checked
   await checkBegun(store, checkpoint.timeoutMs)
   const epoch = await claimEpoch(store, checkpoint.timeoutMs)
   const history = await openHistory(store)
   try {
     await checkNewest(store, epoch, checkpoint.timeoutMs)
-    const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, ofDatabase)
+    const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, settings)
     const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
     const schedule = { checkpoint, snapshot, compaction, retention }
     return { ...opened, archive: { store, epoch, schedule, logBytes } }

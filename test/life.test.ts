@@ -1,5 +1,5 @@
 /** The life of a database over many openings, as an application leads it: everything that lasts is a file. */
-import { mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { init, Log, Primary, Replica, Snapshot } from 'mylibsql'
@@ -183,3 +183,21 @@ it('goes on from any snapshot that was taken while it was written to, vacuumed a
       await again.close()
     }
   }))
+
+it('close leaves no half-written snapshot when it gives up on one', async () => {
+  const folder = temporaryFolder()
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const { primary } = await openPrimary('CREATE TABLE t (a)', { closeTimeoutMs: 1 })
+    const insert = { sql: 'INSERT INTO t VALUES (randomblob(1000000))' }
+    await primary.batch(Array.from({ length: 20 }, () => insert))
+    const path = join(folder, `${attempt}.db`)
+    const outcome = primary.snapshot(path).then(
+      () => 'written',
+      (error) => error.code,
+    )
+    await primary.close().catch(() => {})
+    expect(['written', 'ERR_CLOSED']).toContain(await outcome)
+    if (existsSync(path)) await (await Snapshot.open(path)).close()
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  }
+})

@@ -10,7 +10,7 @@ import {
   subscriberBytesMaxDefault,
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
-import { openLogPath } from '../protocol/temporary.js'
+import { besides, openLogPath } from '../protocol/temporary.js'
 import type { OpenReply, Polling, Position, Role } from '../protocol/wire.js'
 import { ActorThread } from './actor-thread.js'
 import {
@@ -176,6 +176,19 @@ export class OpenDatabase {
 
   get closeTimeoutMs(): number {
     return this.options.closeTimeoutMs
+  }
+
+  /** As of the last committed or applied frame. Throws ERR_IO, ERR_CLOSED. */
+  async snapshot(path: string): Promise<Snapshot> {
+    const unfinishedPath = besides(path)
+    try {
+      const file = await this.thread.call('snapshot', path, unfinishedPath)
+      return Snapshot.fromFile(file, { temporary: false })
+    } catch (error) {
+      // A thread that was ended has left it there.
+      await removeTemporaryFile(unfinishedPath)
+      throw error
+    }
   }
 
   /** Stops readers, closes the database in its thread, ends the thread, removes temporary files. */

@@ -16,7 +16,7 @@ import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './pr
 import type { Replica } from './replica.js'
 import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Saving } from './saving.js'
-import { Snapshot } from './snapshot.js'
+import type { Snapshot } from './snapshot.js'
 import { StatementRuns } from './statement-runs.js'
 import { type PrimaryStats, primaryStats } from './stats.js'
 import type { ArchivedPrimaryOptions } from './stores/archive-options.js'
@@ -261,8 +261,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
    */
   async snapshot(path: string | URL): Promise<Snapshot> {
     this.#check()
-    const target = checkPath(path, 'path')
-    return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
+    return this.#database.snapshot(checkPath(path, 'path'))
   }
 
   /**

@@ -230,8 +230,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
    */
   async snapshot(path: string | URL): Promise<Snapshot> {
     this.#check()
-    const target = checkPath(path, 'path')
-    return Snapshot.fromFile(await this.#database.thread.call('snapshot', target), { temporary: false })
+    return this.#database.snapshot(checkPath(path, 'path'))
   }
 
   /**

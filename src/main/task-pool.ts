@@ -28,8 +28,8 @@ class TaskPool {
     this.#threadsMax = threadsMax
   }
 
-  /** A thread that has just answered is there; otherwise one is started, or kept, for what comes soon. */
-  isWarm(): boolean {
+  /** True: a thread is there, which has just answered. False: one is being started, or kept, for what comes soon. */
+  warmUp(): boolean {
     if (performance.now() - this.#answeredMs < idleTimeoutMs / 2) return true
     if (this.#pending.size === 0) this.answer({ kind: 'wake' }, []).catch(() => {})
     return false
@@ -99,9 +99,12 @@ export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskR
   return run(storeTasks, task, [])
 }
 
-/** Whether a store task begins at once: to start a thread may take a tenth of a second, and is begun with this question. */
-export function isStoreThreadWarm(): boolean {
-  return storeTasks.isWarm()
+/**
+ * True: a store task would begin at once. False: a thread is being started for those that come soon, which may take a tenth
+ * of a second.
+ */
+export function warmUpStoreThread(): boolean {
+  return storeTasks.warmUp()
 }
 
 async function run<K extends TaskKind>(

@@ -66,6 +66,11 @@ export function decodeSegmentHeader(bytes: Uint8Array): LogHeader | undefined {
   }
 }
 
+/** For those who count from the beginning of the file, as the records of a log are found. */
+export function placedHeader(header: LogHeader, byteOffset: number): LogHeader {
+  return { ...header, headerBytes: byteOffset + header.headerBytes }
+}
+
 /** Whether this is the mark of the log that begins with `headerBytes`. */
 export function isSegmentMark(mark: Uint8Array, headerBytes: Uint8Array): boolean {
   const expected = markOf(headerBytes)

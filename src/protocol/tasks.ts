@@ -141,7 +141,7 @@ interface TaskTable {
       upTo: FrameNo | undefined
       temporaryPath: string
     }
-    result: ListedLog[]
+    result: { logs: ListedLog[]; tookMs: number }
   }
   /**
    * Says where the newest segment ends, if it may be added to: one of an epoch before `epoch`; with `ownStart`, when it is

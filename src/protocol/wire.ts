@@ -201,14 +201,15 @@ export interface Control {
   sessionStatement(leaseId: number, statement: SessionStatement): Promise<SessionReply>
   /** Ends a lease; a transaction is committed or rolled back. Replies the last frame committed by then. */
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): Promise<FrameNo | undefined>
-  snapshot(path: string): Promise<SnapshotFile>
+  /** `temporaryPath`, in the same folder, is there in vain when the thread ends half-way. */
+  snapshot(path: string, temporaryPath: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
   /**
    * Applies logs of a store, files of it or bytes that came from there, one behind the other, up to the first one that is not beyond doubt: that does
    * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
    */
   applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
-  /** Looks for the logs that come next in a FileStore and applies them, likewise; those that are there by now, or enough of them for one step. */
+  /** Looks for the logs that come next in a FileStore and applies them, likewise: those that are there, or enough for one step. */
   applyNextLogs(place: NextLogsPlace): Promise<NextLogs>
   applyFrames(
     bytes: Uint8Array,

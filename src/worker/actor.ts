@@ -104,8 +104,8 @@ class Actor implements Control {
     return this.#primary().endSession(leaseId, outcome)
   }
 
-  snapshot(path: string): Promise<SnapshotFile> {
-    return this.#untilClosed(writeSnapshot(this.#opened().database, this.#position(), path))
+  snapshot(path: string, temporaryPath: string): Promise<SnapshotFile> {
+    return this.#untilClosed(writeSnapshot(this.#opened().database, this.#position(), path, temporaryPath))
   }
 
   async applyLog(file: LogFile): Promise<Position> {

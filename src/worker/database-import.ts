@@ -8,7 +8,8 @@ import { existsSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { notASnapshot, type SnapshotFile } from '../protocol/snapshot-format.js'
 import type { ImportProgress, TaskOf } from '../protocol/tasks.js'
-import { attempt, besides, commitFile, withFile } from './file-io.js'
+import { besides } from '../protocol/temporary.js'
+import { attempt, commitFile, withFile } from './file-io.js'
 import { sealDatabase, statFile } from './snapshot-tasks.js'
 
 /** Pages per step: some megabytes, so that progress is told now and then. */

@@ -1,7 +1,7 @@
 /** Synchronous file access of the task threads: whole reads and writes, durable files, errors as ERR_IO. */
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -12,9 +12,11 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
+import { besides } from '../protocol/temporary.js'
 
 const chunkBytes = 1024 * 1024
 
@@ -54,6 +56,11 @@ export async function attemptAsync<T>(action: string, path: string, operation: (
   } catch (error) {
     throw named(error, action, path)
   }
+}
+
+/** Of a file of which others say what it is: where it is no plain file, nobody waits for what may come out of it. Throws what the system says. */
+export function openToRead(path: string): number {
+  return openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
 }
 
 export function fileBytes(fd: number): number {
@@ -154,11 +161,6 @@ export function discardFile(path: string): void {
   } catch {}
 }
 
-/** Name for a file that is to become `path`. */
-export function besides(path: string): string {
-  return `${path}.${randomBytes(6).toString('hex')}.tmp`
-}
-
 /** Syncs a finished file and gives it its name. */
 export function commitFile(temporaryPath: string, path: string): void {
   attempt('write', path, () => {
@@ -166,6 +168,17 @@ export function commitFile(temporaryPath: string, path: string): void {
     renameSync(temporaryPath, path)
     syncPath(dirname(path))
   })
+}
+
+/** The same for a file that is synced, while this thread goes on. Throws what the system says. */
+export async function commitSynced(temporaryPath: string, path: string): Promise<void> {
+  await rename(temporaryPath, path)
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
 }
 
 export function syncPath(path: string): void {

@@ -1,7 +1,5 @@
 /** Writes a snapshot of an open database, while it is written to and folded. */
 import { closeSync, fsync, openSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import {
   encodeSnapshotTrailer,
@@ -9,15 +7,15 @@ import {
   type SnapshotTrailer,
 } from '../protocol/snapshot-format.js'
 import type { Position } from '../protocol/wire.js'
-import { attempt, attemptAsync, besides, discardFile, writeAll } from './file-io.js'
+import { attempt, attemptAsync, commitSynced, discardFile, writeAll } from './file-io.js'
 import type { WorkingDatabase } from './working-database.js'
 
 /** A disk takes a second for a gigabyte: the thread writes on meanwhile. */
 const synced = promisify(fsync)
 
 /**
- * As of `position`, which is where the database stands when this is called. Written beside `path` and renamed, so that
- * it is there complete or not at all.
+ * As of `position`, which is where the database stands when this is called. Written to `temporaryPath` and renamed, so
+ * that it is there complete or not at all.
  *
  * Throws ERR_IO, ERR_CLOSED.
  */
@@ -25,8 +23,8 @@ export async function writeSnapshot(
   database: WorkingDatabase,
   position: Position,
   path: string,
+  temporaryPath: string,
 ): Promise<SnapshotFile> {
-  const temporaryPath = besides(path)
   const fd = attempt('write', path, () => openSync(temporaryPath, 'wx', 0o644))
   try {
     let trailer: SnapshotTrailer
@@ -35,7 +33,7 @@ export async function writeSnapshot(
     } finally {
       closeSync(fd)
     }
-    await attemptAsync('write', path, () => given(temporaryPath, path))
+    await attemptAsync('write', path, () => commitSynced(temporaryPath, path))
     return { path, trailer, format: 'mylibsql' }
   } catch (error) {
     discardFile(temporaryPath)
@@ -65,15 +63,4 @@ async function writePages(
     await synced(fd)
   })
   return trailer
-}
-
-/** Its name, for good. */
-async function given(temporaryPath: string, path: string): Promise<void> {
-  await rename(temporaryPath, path)
-  const folder = await open(dirname(path), 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

@@ -2,13 +2,14 @@
  * Where the log that comes next in a FileStore is, for a replica's thread that looks for it itself: behind the last one in
  * its segment, or in a file of that name.
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FrameNo } from '../protocol/frame.js'
 import { type LogFile, logByteLength } from '../protocol/log-format.js'
 import { logName } from '../protocol/object-names.js'
-import { segmentRecordBytes } from '../protocol/segment-format.js'
+import { placedHeader, segmentRecordBytes } from '../protocol/segment-format.js'
 import type { NextLogsPlace } from '../protocol/wire.js'
+import { openToRead } from './file-io.js'
 import { logAt } from './segment-scan.js'
 
 interface Place {
@@ -22,21 +23,21 @@ interface FoundLog {
   readonly after: Place | undefined
 }
 
-/** What is no plain file must not keep the thread waiting. */
-const { O_RDONLY, O_NONBLOCK = 0 } = constants
-
 export class NextLog {
   #found: FoundLog | undefined
   /** Behind the last one that was taken. */
   #after: Place | undefined
 
-  /** The log that begins with this frame, as far as its place and its name tell; undefined: there is none yet. */
-  find({ storePath, after }: NextLogsPlace, nextFrameNo: FrameNo): LogFile | undefined {
+  /**
+   * The log that begins with this frame, as far as its place and its name tell; undefined: there is none yet. 'other': there
+   * is a file of that name, which is no plain log.
+   */
+  find({ storePath, after }: NextLogsPlace, nextFrameNo: FrameNo): LogFile | 'other' | undefined {
     const own = { path: join(storePath, 'logs', logName(nextFrameNo)), byteOffset: 0 }
     for (const place of [this.#after, after, own]) {
-      if (place === undefined) continue
-      const found = logIn(place)
-      if (found?.file.header.startFrameNo !== nextFrameNo) continue
+      const found = place === undefined ? undefined : logFrom(place, nextFrameNo)
+      if (found === 'other') return 'other'
+      if (found === undefined) continue
       this.#found = found
       return found.file
     }
@@ -49,25 +50,34 @@ export class NextLog {
   }
 }
 
+/** That log, at this place or behind it: those before have been applied by somebody else. */
+function logFrom(place: Place, nextFrameNo: FrameNo): FoundLog | 'other' | undefined {
+  let found = logIn(place)
+  while (found !== undefined && found !== 'other') {
+    const { startFrameNo } = found.file.header
+    if (startFrameNo === nextFrameNo) return found
+    if (startFrameNo > nextFrameNo || found.after === undefined) return undefined
+    found = logIn(found.after)
+  }
+  return found
+}
+
 /** Complete, or not there: the mark is written last, a name is given last. */
-function logIn({ path, byteOffset }: Place): FoundLog | undefined {
+function logIn({ path, byteOffset }: Place): FoundLog | 'other' | undefined {
   let fd: number
   try {
-    fd = openSync(path, O_RDONLY | O_NONBLOCK)
+    fd = openToRead(path)
   } catch {
     return undefined
   }
   try {
     const facts = fstatSync(fd)
     const header = facts.isFile() ? logAt(fd, byteOffset, facts.size) : undefined
-    if (header === undefined) return undefined
+    if (header === undefined) return byteOffset === 0 ? 'other' : undefined
     const logBytes = logByteLength(header)
-    if (byteOffset === 0 && logBytes === facts.size)
-      return { file: { location: { path }, header }, after: undefined }
-    // Records are found from the beginning of the file on.
-    const placed = { ...header, headerBytes: byteOffset + header.headerBytes }
-    const after = { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
-    return { file: { location: { path }, header: placed }, after }
+    const isAlone = byteOffset === 0 && logBytes === facts.size
+    const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
+    return { file: { location: { path }, header: placedHeader(header, byteOffset) }, after }
   } catch {
     return undefined
   } finally {

@@ -88,6 +88,8 @@ export class ReplicaRole {
     while (!isMore()) {
       const file = this.#nextLog.find(place, this.#position.nextFrameNo)
       if (file === undefined) break
+      isDoubtful = file === 'other'
+      if (file === 'other') break
       // Looked at after the log was seen: one of an older epoch may have come too late.
       isDoubtful = !isOfNewestEpoch(place.storePath, file.header) || !this.#isApplied(file)
       if (isDoubtful) break

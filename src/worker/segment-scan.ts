@@ -1,5 +1,5 @@
 /** Which logs are in a file of a FileStore: protocol/segment-format.ts says what a segment is. */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import type { FrameNo } from '../protocol/frame.js'
 import { type LogHeader, logByteLength, logHeaderBytesV3, logNextFrameNo } from '../protocol/log-format.js'
 import {
@@ -9,7 +9,7 @@ import {
   segmentMarkBytes,
   segmentRecordBytes,
 } from '../protocol/segment-format.js'
-import { readUpTo } from './file-io.js'
+import { openToRead, readUpTo } from './file-io.js'
 import { wholeRun } from './log-source.js'
 import { native } from './native.js'
 
@@ -47,14 +47,11 @@ export interface ScanOptions {
 /** Read at a time where a log is searched for. */
 const searchBytes = 64 * segmentBlockBytes
 
-/** What is no plain file must not keep the thread waiting. */
-const { O_RDONLY, O_NONBLOCK = 0 } = constants
-
 /** Undefined when there is no such file. Throws what the system says. */
 export function scanFile(path: string, options: ScanOptions = {}): ScannedFile | undefined {
   let fd: number
   try {
-    fd = openSync(path, O_RDONLY | O_NONBLOCK)
+    fd = openToRead(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error

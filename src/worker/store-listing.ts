@@ -20,7 +20,13 @@ const attemptsMax = 100
  *
  * Throws ERR_STORE, ERR_CORRUPT.
  */
-export function listLogs({ storePath, from, upTo, temporaryPath }: TaskOf<'listLogs'>): ListedLog[] {
+export function listLogs(task: TaskOf<'listLogs'>): { logs: ListedLog[]; tookMs: number } {
+  const startMs = performance.now()
+  const logs = logsOf(task)
+  return { logs, tookMs: performance.now() - startMs }
+}
+
+function logsOf({ storePath, from, upTo, temporaryPath }: TaskOf<'listLogs'>): ListedLog[] {
   const folder = join(storePath, 'logs')
   try {
     let starts = startsIn(folder)

@@ -1,9 +1,9 @@
 /** Logs of a store, as a replica's thread takes them without anybody having looked at them before: files, or bytes that came. */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { decodeLogHeader, type LogFile, type LogLocation, logHeaderBytesV3 } from '../protocol/log-format.js'
-import { decodeSegmentHeader } from '../protocol/segment-format.js'
+import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js'
 import type { Position } from '../protocol/wire.js'
-import { readUpTo } from './file-io.js'
+import { openToRead, readUpTo } from './file-io.js'
 
 /** What comes next, as far as a header tells. */
 interface Expected extends Position {
@@ -11,9 +11,6 @@ interface Expected extends Position {
   /** Of logs of older primaries somebody has to find out whether they are part of the history. */
   readonly epochMin: number
 }
-
-/** What is no plain file must not keep the thread waiting. */
-const { O_RDONLY, O_NONBLOCK = 0 } = constants
 
 /**
  * The log at this place, if its header says that it is the next one; its frames are to be checked when they are applied.
@@ -45,15 +42,14 @@ function readHeader({
   path,
   byteOffset,
 }: Extract<LogLocation, { path: string }>): LogFile['header'] | undefined {
-  const fd = openSync(path, O_RDONLY | O_NONBLOCK)
+  const fd = openToRead(path)
   try {
     const facts = fstatSync(fd)
     if (!facts.isFile()) return undefined
     const bytes = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
     if (byteOffset === undefined) return decodeLogHeader(bytes, { path }, facts.size)
     const header = decodeSegmentHeader(bytes)
-    // Records are found from the beginning of the file on.
-    return header && { ...header, headerBytes: byteOffset + header.headerBytes }
+    return header && placedHeader(header, byteOffset)
   } finally {
     closeSync(fd)
   }

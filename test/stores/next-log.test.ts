@@ -1,18 +1,25 @@
 /** A replica's thread looks by itself for the log that comes next in a FileStore. */
 import { tracingChannel } from 'node:diagnostics_channel'
 import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { FileStore, type FileStoreOptions, Replica, type StoredLog } from 'mylibsql'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { followLogs } from '../../src/main/stores/file-follow.js'
+import type { FollowLogsOptions } from '../../src/main/stores/store.js'
 import type { LogFile } from '../../src/protocol/log-format.js'
+import { segmentRecordBytes } from '../../src/protocol/segment-format.js'
 import { NextLog } from '../../src/worker/next-log.js'
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { temporaryFolder } from '../support/folder.js'
 import { startHistory } from '../support/history.js'
 import { addTo, storeWithSegment } from '../support/segments.js'
 
-const placeOf = (file: LogFile | undefined) =>
-  file && 'path' in file.location ? [basename(file.location.path), file.header.headerBytes - 112] : undefined
+const recordBytes = ({ byteLength }: StoredLog) => segmentRecordBytes(byteLength)
+
+const placeOf = (file: LogFile | 'other' | undefined) =>
+  typeof file === 'object' && 'path' in file.location
+    ? [basename(file.location.path), file.header.headerBytes - 112]
+    : file
 
 describe('the next log', () => {
   it('is in a file of its own, the first one of a segment, behind that, and in the next file again', async () => {
@@ -79,8 +86,97 @@ describe('the next log', () => {
     expect(find()).toBeUndefined()
     writeFileSync(join(copy, 'logs', basename(path).replace(/\d\.log$/, '9.log')), readFileSync(path))
     expect(new NextLog().find({ storePath: copy, after: undefined }, 9)).toBeUndefined()
-    mkdirSync(join(dir, 'logs', '0000000000000099.log'))
     expect(new NextLog().find({ storePath: dir, after: undefined }, 99)).toBeUndefined()
+  })
+
+  it('is another one where a file of its name is compressed, damaged in its header, or no file', async () => {
+    const { logs } = await storeWithSegment(1)
+    const store = closedAfterTest(new FileStore(temporaryFolder(), { compression: 'deflate' }))
+    await store.append(logs[0]!, await store.claimEpoch('test'))
+    const { path } = store.logLocation((await store.logs())[0]!)
+    const storePath = dirname(dirname(path))
+    const find = (frameNo: number) => new NextLog().find({ storePath, after: undefined }, frameNo)
+    expect(find(0)).toBe('other')
+    writeFileSync(path, 'no log')
+    expect(find(0)).toBe('other')
+    mkdirSync(join(dirname(path), '0000000000000099.log'))
+    expect(find(99)).toBe('other')
+  })
+
+  it('is found behind those that others have applied since', async () => {
+    const { dir, logs } = await storeWithSegment(4)
+    const next = new NextLog()
+    const find = (index: number) => next.find({ storePath: dir, after: undefined }, logs[index]!.startFrameNo)
+    expect(find(4)).toBeDefined()
+    next.taken()
+    const third = placeOf(find(7))
+    expect(third).toEqual([basename('0000000000000008.log'), expect.any(Number)])
+    next.taken()
+    expect(find(8)).toBeUndefined()
+  })
+})
+
+describe('following a folder', () => {
+  const none = {
+    position: { nextFrameNo: 10, checksum: 0n },
+    appliedCount: 0,
+    epoch: 0,
+    createdAtMs: undefined,
+  }
+
+  /** A follower of a segment of three logs, whose thread answers as it is told to. */
+  async function startFollow(take: NonNullable<FollowLogsOptions['take']>) {
+    const { dir, store } = await storeWithSegment(3)
+    const ending = new AbortController()
+    const told: StoredLog[] = []
+    const counts = { lists: 0 }
+    const folder = {
+      storePath: dir,
+      list: async (from: number) => {
+        counts.lists += 1
+        return { logs: await store.logs({ from }), tookMs: 0 }
+      },
+      isNewestEpoch: async () => true,
+      findFirst: async () => undefined,
+    }
+    const follow = async () => {
+      for await (const stored of followLogs(folder, 10, { signal: ending.signal, take })) told.push(stored)
+    }
+    const following = follow()
+    onTestFinished(() => {
+      ending.abort()
+      return following
+    })
+    return { counts, told, last: (await store.logs()).at(-1)!, store }
+  }
+
+  it('lists once for a doubt that stays', async () => {
+    let takes = 0
+    const startMs = performance.now()
+    const { counts } = await startFollow(async () => {
+      takes += 1
+      return { ...none, isMore: false, isDoubtful: true }
+    })
+    await expect.poll(() => takes, { timeout: 10_000 }).toBeGreaterThan(8)
+    expect(counts.lists).toBeLessThanOrEqual(2 + (performance.now() - startMs) / 1000)
+  })
+
+  it('tells who takes where the last log ends that was told, and lists when nobody takes any more', async () => {
+    const places: unknown[] = []
+    let isTaking = false
+    const { counts, told, last, store } = await startFollow(async ({ after }) => {
+      places.push(after)
+      return isTaking ? { ...none, isMore: false, isDoubtful: false } : undefined
+    })
+    await expect.poll(() => told.length).toBe(2)
+    isTaking = true
+    const { path, byteOffset = 0 } = store.logLocation(last)
+    await expect.poll(() => places.at(-1)).toEqual({ path, byteOffset: byteOffset + recordBytes(last) })
+    const takenCount = places.length
+    await expect.poll(() => places.length).toBeGreaterThan(takenCount + 1)
+    const { lists } = counts
+    isTaking = false
+    await expect.poll(() => counts.lists).toBeGreaterThan(lists)
   })
 })
 

@@ -6,8 +6,8 @@ export class Arrivals {
   #logs: StoredLog[] = []
   #outcome: { readonly error: unknown } | undefined
   #wake: (() => void) | undefined
-  /** The source gave something that is not among these. */
-  #isHeard = false
+  /** The source has given something that is not among these. */
+  #isAlive = false
   #isEnded = false
 
   constructor(source: AsyncIterable<StoredLog>, arrived: (stored: StoredLog) => void) {
@@ -27,16 +27,16 @@ export class Arrivals {
   }
 
   /** The source is alive: it has given something by another way. */
-  heard(): void {
-    this.#isHeard = true
+  noteAlive(): void {
+    this.#isAlive = true
   }
 
   /** All that have arrived, at least one; undefined when nothing was heard of the source for `timeoutMs`, or a bit longer. */
   async take(timeoutMs: number): Promise<readonly StoredLog[] | undefined> {
     while (this.#logs.length === 0 && this.#outcome === undefined) {
-      this.#isHeard = false
+      this.#isAlive = false
       await this.#arrival(timeoutMs)
-      if (!this.#isHeard) break
+      if (!this.#isAlive) break
     }
     if (this.#logs.length > 0) return this.#logs.splice(0)
     if (this.#outcome !== undefined) throw this.#outcome.error

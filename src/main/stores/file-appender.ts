@@ -1,7 +1,7 @@
 /**
  * Stores small logs that come one after the other, each by one task of a thread: nothing is waited for between its steps.
- * Whoever stores a log now and then needs no thread for that, and nobody waits until one has started. For a caller who can add to a segment by himself, the log
- * begins one.
+ * Whoever stores a log now and then needs no thread for that, and nobody waits until one has started. For a caller who can
+ * add to a segment by himself, the log begins one.
  */
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -14,7 +14,7 @@ import {
 } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type SegmentTail, segmentRecordBytes } from '../../protocol/segment-format.js'
-import { isStoreThreadWarm, runStoreTask } from '../task-pool.js'
+import { runStoreTask, warmUpStoreThread } from '../task-pool.js'
 import type { ObjectFacts, StoreFolder } from './store-folder.js'
 
 /** Logs come one after the other when they come within so long. */
@@ -57,7 +57,10 @@ export class FileAppender {
     this.#folder = folder
   }
 
-  /** To be asked for each log. `isNext`: the caller has stored the one before just now, here or by himself. */
+  /**
+   * To be asked for each log; starts a thread when others may follow. `isNext`: the caller has stored the one before just
+   * now, here or by himself.
+   */
   takes({ location, header }: LogFile, isNext: boolean): boolean {
     const nowMs = performance.now()
     const isSoon = isNext || nowMs - this.#lastMs < pauseMaxMs
@@ -65,7 +68,7 @@ export class FileAppender {
     this.#lastMs = nowMs
     if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
     else this.#startOver()
-    return isSoon && 'bytes' in location && byteLength <= bytesMax && isStoreThreadWarm()
+    return isSoon && 'bytes' in location && byteLength <= bytesMax && warmUpStoreThread()
   }
 
   /**

@@ -16,8 +16,9 @@ import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runStoreTask } from '../task-pool.js'
 import { FileAppender } from './file-appender.js'
-import { firstOfSegment, followLogs } from './file-follow.js'
+import { followLogs } from './file-follow.js'
 import { findObject, notFound, readError, readLogObject, writeLogObject } from './file-objects.js'
+import { firstOfSegment } from './log-finder.js'
 import { isSameLog, type LogPlace, placedLog, placeOf } from './log-place.js'
 import { checkReplaces } from './log-positions.js'
 import type { AppendedLog, FollowLogsOptions, StoredLog } from './store.js'
@@ -50,14 +51,19 @@ export class FileLogs {
    * ERR_NOT_FOUND, ERR_CORRUPT.
    */
   async list(from?: FrameNo, upTo?: FrameNo): Promise<StoredLog[]> {
+    return (await this.#list(from, upTo)).logs
+  }
+
+  async #list(from?: FrameNo, upTo?: FrameNo): Promise<{ logs: StoredLog[]; tookMs: number }> {
     const { path: storePath } = this.#folder
     const temporaryPath = this.#folder.newTemporaryPath()
     const found = await this.#folder.read('logs', () =>
       runStoreTask({ kind: 'listLogs', storePath, from, upTo, temporaryPath }),
     )
-    const logs = (found ?? []).map(placedLog)
+    const { logs: listed, tookMs } = found ?? { logs: [], tookMs: 0 }
+    const logs = listed.map(placedLog)
     for (const stored of logs) this.#listed.add(stored)
-    return logs
+    return { logs, tookMs }
   }
 
   /** The epoch was claimed here; what is said of older ones is said for good. Throws ERR_STORE. */
@@ -114,7 +120,7 @@ export class FileLogs {
   follow(from: FrameNo, options: FollowLogsOptions): AsyncGenerator<StoredLog, void, undefined> {
     const folder = {
       storePath: this.#folder.path,
-      list: (start: FrameNo) => this.list(start),
+      list: (start: FrameNo) => this.#list(start),
       isNewestEpoch: (epoch: number) => this.#isNewest(epoch),
       findFirst: (startFrameNo: FrameNo) => this.#findFirst(startFrameNo),
     }

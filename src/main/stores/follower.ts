@@ -70,7 +70,7 @@ export class Follower {
   readonly #ending = new AbortController()
   #running: Promise<void> | undefined
   #applying: Promise<unknown> | undefined
-  /** What arrived by another way than `#take`. */
+  /** What arrived, for which a take waits. */
   #applyingArrived: Promise<unknown> | undefined
   #taking: Promise<unknown> | undefined
   #state: FollowStats['state'] = 'following'
@@ -196,7 +196,7 @@ export class Follower {
     const arrivals = new Arrivals(
       this.store.follow(this.#followed.position().nextFrameNo, {
         signal: ending.signal,
-        take: (place) => this.#take(place, ending.signal, () => arrivals.heard()),
+        take: (place) => this.#take(place, ending.signal, () => arrivals.noteAlive()),
       }),
       (stored) => this.#noteKnown(stored.startFrameNo + 1),
     )
@@ -219,7 +219,11 @@ export class Follower {
   }
 
   /** Not while others are being applied: it would not find what comes behind them. */
-  async #take(place: NextLogsPlace, signal: AbortSignal, heard: () => void): Promise<NextLogs | undefined> {
+  async #take(
+    place: NextLogsPlace,
+    signal: AbortSignal,
+    noteAlive: () => void,
+  ): Promise<NextLogs | undefined> {
     await this.#applyingArrived?.catch(() => {})
     if (signal.aborted) return undefined
     const taking = this.#followed.applyNext(place)
@@ -229,7 +233,7 @@ export class Follower {
     this.#noteKnown(taken.position.nextFrameNo)
     if (taken.appliedCount > 0) {
       this.#noteApplied(taken.epoch, taken.createdAtMs)
-      heard()
+      noteAlive()
     }
     return taken
   }

@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto'
-
 /** Names of the directories for temporary files: `mylibsql-<pid>-<random>` with a lock file in each. */
 export const temporaryDirectoryPrefix = 'mylibsql-'
 export const lockFileName = 'lock'
@@ -9,4 +7,4 @@ export const openLogPath = (pathPrefix: string) => `${pathPrefix}open`
 export const sealedLogPath = (pathPrefix: string, startFrameNo: number) => `${pathPrefix}${startFrameNo}`
 
 /** Name for a file that is to become `path`. */
-export const besides = (path: string) => `${path}.${randomBytes(6).toString('hex')}.tmp`
+export const besides = (path: string) => `${path}.${crypto.randomUUID().slice(-12)}.tmp`

@@ -282,7 +282,7 @@ describe('open', () => {
   })
 
   it.each<[unknown[], string]>([
-    [[7], 'snapshot must be a Snapshot, got number 7'],
+    [[7], 'snapshot must be a Snapshot (Replica.follow(store) opens one from a store), got number 7'],
     [['snapshot', {}], 'logs must be an array of logs, got an instance of Object'],
     [['snapshot', ['x']], "logs[0] must be a Log, got string 'x'"],
     [['snapshot', [], { reader: 1 }], 'Unknown option "reader" of Replica.open; did you mean "readers"?'],

@@ -71,7 +71,7 @@ export interface PrimaryOptions extends OpenOptions {
 const readersMax = 4
 const whatOpens: Record<Role, string> = {
   primary: 'a Snapshot, or options with a store: Primary.open({ store })',
-  replica: 'a Snapshot; Replica.follow(store) opens one from a store',
+  replica: 'a Snapshot (Replica.follow(store) opens one from a store)',
 }
 
 /** @internal Checks of all options of `Primary.open`, and of `Replica.open`: each can become the other. */

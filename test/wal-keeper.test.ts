@@ -15,6 +15,8 @@ import { expectCode } from './support/errors.js'
 const mebibyte = 1024 * 1024
 /** What the WAL is let grow to, and what is committed while it is folded. */
 const walBytesMax = 100 * mebibyte
+/** More than that, so that a WAL which is never emptied would be seen. */
+const loadMebibytes = 150
 const schema = 'CREATE TABLE blobs (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)'
 const insert = 'INSERT INTO blobs (bytes) VALUES (?)'
 const blob = (byteLength: number, fill = 1) => new Uint8Array(byteLength).fill(fill)
@@ -46,7 +48,7 @@ describe('under a steady load', () => {
     const checkpoints = (async () => {
       while (isWriting) await source.save()
     })()
-    const walBytes = await writeLoad(source.primary, 200)
+    const walBytes = await writeLoad(source.primary, loadMebibytes)
     isWriting = false
     await checkpoints
     expect(walBytes).toBeLessThan(walBytesMax)
@@ -56,10 +58,10 @@ describe('under a steady load', () => {
 
   it('the WAL stays small without a checkpoint, and the log grows', async () => {
     const source = await openPrimary(schema)
-    const walBytes = await writeLoad(source.primary, 200)
+    const walBytes = await writeLoad(source.primary, loadMebibytes)
     expect(walBytes).toBeLessThan(walBytesMax)
     const { unsavedBytes, walError } = await source.primary.stats()
-    expect(unsavedBytes).toBeGreaterThan(200 * mebibyte)
+    expect(unsavedBytes).toBeGreaterThan(loadMebibytes * mebibyte)
     expect(walError).toBeUndefined()
     await expectReplicated(source)
     expect((await source.primary.stats()).unsavedBytes).toBe(0)
@@ -69,7 +71,7 @@ describe('under a steady load', () => {
     const source = await openPrimary(schema)
     const { primary } = source
     let walBytes = 0
-    for (let written = 0; written < 200; written += 1) {
+    for (let written = 0; written < loadMebibytes; written += 1) {
       await primary.transaction(async (connection) => {
         await connection.run(insert, [blob(mebibyte)])
         await connection.run('DELETE FROM blobs WHERE id % 2 = 1')
@@ -91,7 +93,7 @@ describe('under a steady load', () => {
         walBytes = Math.max(walBytes, (await replica.stats()).walBytes)
       }
     })()
-    await writeLoad(source.primary, 200)
+    await writeLoad(source.primary, loadMebibytes)
     await vi.waitFor(() => expect(replica.lastFrameNo).toBe(source.primary.lastFrameNo), { timeout: 20_000 })
     frames.close()
     await replication

@@ -1,5 +1,5 @@
 /**
- * npm run bench -- [--only name,name] [--rounds 5] [--quick] [--json] [--write]
+ * npm run bench -- --help
  *
  * Prints a table, or JSON lines with --json. --write puts the table into docs/BENCHMARKS.md. Temporary files are made
  * where TMPDIR says, and removed. Exits with 1 when a benchmark failed; a missed goal is a result, not a failure.
@@ -9,24 +9,24 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { Command, InvalidArgumentError } from 'commander'
 import { groups } from './groups.mjs'
 import { jsonLine, markdownTable, writeDocument } from './report.mjs'
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    rounds: { type: 'string', default: '5' },
-    quick: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-  },
-})
-const roundCount = Number(options.rounds)
-if (!Number.isSafeInteger(roundCount) || roundCount < 1)
-  throw new TypeError(`--rounds must be a positive integer, got ${options.rounds}`)
+const options = new Command('npm run bench --')
+  .description(
+    'Measures the library against references and other packages, in one run. docs/BENCHMARKS.md says what.',
+  )
+  .option('--only <names>', 'these benchmarks alone, with commas between them', (text) => text.split(','))
+  .option('--rounds <count>', 'of each: the median counts', positive, 5)
+  .option('--quick', 'smaller sizes: to see that it runs, not to compare', false)
+  .option('--json', 'a JSON line for each benchmark in place of the table', false)
+  .option('--write', 'puts the table into docs/BENCHMARKS.md', false)
+  .allowExcessArguments(false)
+  .parse()
+  .opts()
 if (options.write && (options.only !== undefined || options.quick))
-  throw new TypeError('--write needs a whole run: without --only and --quick')
+  fail('--write needs a whole run: without --only and --quick')
 
 const chosen = choose(await readGroups(), options.only)
 const results = []
@@ -37,7 +37,7 @@ for (const benchmark of chosen) {
   if (options.json && result !== undefined) console.log(jsonLine(result))
 }
 if (!options.json) console.log(markdownTable(results))
-if (options.write && process.exitCode === undefined) await writeDocument(results, roundCount)
+if (options.write && process.exitCode === undefined) await writeDocument(results, options.rounds)
 
 async function readGroups() {
   const modules = await Promise.all(groups.map((load) => load()))
@@ -46,12 +46,22 @@ async function readGroups() {
   )
 }
 
-function choose(all, only) {
-  if (only === undefined) return all
-  const names = only.split(',')
+function positive(text) {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count > 0) return count
+  throw new InvalidArgumentError('It has to be a positive integer.')
+}
+
+function fail(message) {
+  console.error(`error: ${message}`)
+  process.exit(1)
+}
+
+function choose(all, names) {
+  if (names === undefined) return all
   const unknown = names.find((name) => !all.some((benchmark) => benchmark.name === name))
   if (unknown === undefined) return all.filter((benchmark) => names.includes(benchmark.name))
-  throw new TypeError(`There is no benchmark ${unknown}; known are ${all.map(({ name }) => name).join(', ')}`)
+  return fail(`there is no benchmark ${unknown}; known are ${all.map(({ name }) => name).join(', ')}`)
 }
 
 /** The result, or undefined when the benchmark's process failed; it has told why on stderr. */
@@ -60,7 +70,7 @@ async function measure({ groupNo, name, about }) {
   try {
     const script = fileURLToPath(new URL('./measure.mjs', import.meta.url))
     const size = options.quick ? 'quick' : 'whole'
-    const child = fork(script, [String(groupNo), name, folder, String(roundCount), size], {
+    const child = fork(script, [String(groupNo), name, folder, String(options.rounds), size], {
       execArgv: ['--expose-gc'],
       // The library's own temporary files go where ours are: one file system, one folder to remove.
       env: { ...process.env, TMPDIR: folder },

@@ -5,6 +5,7 @@ import Database from 'better-sqlite3'
 import { FileStore, Log, Primary, Snapshot } from 'mylibsql'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { CommandLine } from './support/command-line.js'
+import { rejection } from './support/errors.js'
 
 const commandLine = new CommandLine()
 const inFolder = (name: string) => join(commandLine.folder, name)
@@ -246,6 +247,31 @@ describe('mylibsql show', () => {
     )
     expect(code, err).toBe(0)
     expect(out).toMatch(/│ frames +│ +none: blank │/)
+  })
+
+  it('describes what its store has compressed', async () => {
+    const path = inFolder('compressed')
+    const store = new FileStore(path, { compression: 'deflate' })
+    await store.putSnapshot(await Snapshot.blank())
+    const primary = await Primary.open({ store })
+    await primary.run('CREATE TABLE t (a)')
+    await primary.checkpoint()
+    await primary.close()
+    await store.close()
+    const log = join(path, 'logs', '0000000000000000.log')
+    const shown = await commandLine.run('show', log, '--frames')
+    expect(shown.code, shown.err).toBe(0)
+    expect(shown.out).toMatch(/│ frames +│ +0 to \d+ │/)
+    expect(shown.out).toMatch(/ {2}commit, \d+ pages$/m)
+    const snapshot = await commandLine.run('show', join(path, 'snapshots', 'blank.db'))
+    expect(snapshot.out).toMatch(/│ frames +│ +none: blank │/)
+    // Elsewhere nobody can tell what it is of.
+    await writeFile(inFolder('copy.log'), await readFile(log))
+    expect((await commandLine.run('show', inFolder('copy.log'))).code).toBe(1)
+    expect(await rejection(Log.open(log))).toMatchObject({
+      code: 'ERR_NOT_A_LOG',
+      message: `${log} is no plain log, but a compressed object of a store: read it with store.readLog`,
+    })
   })
 
   it('says where a file is damaged, and what is neither', async () => {

@@ -1,6 +1,7 @@
 /** The command `show`: what is in a log, a segment or a snapshot, every checksum verified. */
+import { basename, dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { Log, MylibsqlError, Snapshot } from '../main/index.js'
+import { FileStore, Log, MylibsqlError, Snapshot } from '../main/index.js'
 import { isOutputUnread } from './standard-output.js'
 import { table } from './table.js'
 
@@ -11,15 +12,40 @@ export function addShowCommand(program: Command): void {
   program
     .command('show')
     .description(
-      'What a log, a segment or a snapshot is; with --frames, each frame of a log. Damage is an error that says where',
+      'What a log, a segment or a snapshot is, also a compressed one in the folder of its store; with --frames, each frame of ' +
+        'a log. Damage is an error that says where',
     )
     .argument('<file>')
     .option('--frames', 'a line for each frame of a log', false)
     .action(async (path: string, { frames }: { frames: boolean }) => {
       const logs = await openIf(() => Log.openAll(path), 'ERR_NOT_A_LOG')
-      if (logs === undefined) await showSnapshot(await Snapshot.open(path))
-      else for (const log of logs) await showLog(log, frames)
+      if (logs !== undefined) {
+        for (const log of logs) await showLog(log, frames)
+        return
+      }
+      const snapshot = await openIf(() => Snapshot.open(path), 'ERR_NOT_A_SNAPSHOT')
+      if (snapshot !== undefined) await showSnapshot(snapshot)
+      // Says what is wrong with it.
+      else if (!(await showInStore(resolve(path), frames))) await Snapshot.open(path)
     })
+}
+
+/** What is compressed can be read by its store. False: it is in none. */
+async function showInStore(path: string, withFrames: boolean): Promise<boolean> {
+  const store = new FileStore(dirname(dirname(path)), { create: false })
+  const isThis = ({ id }: { readonly id: string }) => id === path
+  try {
+    if (basename(dirname(path)) === 'logs') {
+      const stored = (await openIf(() => store.logs(), 'ERR_NOT_FOUND', 'ERR_STORE'))?.find(isThis)
+      if (stored !== undefined) await showLog(await store.readLog(stored), withFrames)
+      return stored !== undefined
+    }
+    const stored = (await openIf(() => store.snapshots(), 'ERR_NOT_FOUND', 'ERR_STORE'))?.find(isThis)
+    if (stored !== undefined) await showSnapshot(await store.readSnapshot(stored))
+    return stored !== undefined
+  } finally {
+    await store.close()
+  }
 }
 
 async function showLog(log: Log, withFrames: boolean): Promise<void> {
@@ -72,11 +98,11 @@ function print(what: string, facts: Record<string, string | number>): void {
   process.stdout.write(`${table([what, ''], rows)}\n`)
 }
 
-async function openIf<T>(open: () => Promise<T>, otherwise: string): Promise<T | undefined> {
+async function openIf<T>(open: () => Promise<T>, ...otherwise: readonly string[]): Promise<T | undefined> {
   try {
     return await open()
   } catch (error) {
-    if (error instanceof MylibsqlError && error.code === otherwise) return undefined
+    if (error instanceof MylibsqlError && otherwise.includes(error.code)) return undefined
     throw error
   }
 }

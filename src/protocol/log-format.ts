@@ -55,6 +55,7 @@ import {
   mergeTableBytes,
   mergeTableFixedBytes,
 } from './merge-table.js'
+import { isCompressedObject } from './object-format.js'
 
 export type { Where } from './header-fields.js'
 
@@ -187,6 +188,10 @@ export function logHeadBytes(bytes: Uint8Array, fileBytes: number): number {
  */
 export function decodeLogHeader(bytes: Uint8Array, where: Where, fileBytes: number): LogHeader {
   const name = where.path ?? 'The bytes'
+  if (isCompressedObject(bytes)) {
+    const message = `${name} is no plain log, but a compressed object of a store: read it with store.readLog`
+    throw new MylibsqlError('ERR_NOT_A_LOG', message, { ...where })
+  }
   if (bytes.length < logHeaderBytesV2 || magic.some((byte, at) => bytes[at] !== byte)) {
     const found = fileBytes < logHeaderBytesV2 ? `of ${fileBytes} bytes` : 'with other first bytes'
     throw new MylibsqlError('ERR_NOT_A_LOG', `${name} is no log: a file ${found}`, { ...where })

@@ -44,13 +44,18 @@ export function encodeObjectHeader({ method, rawBytes }: ObjectHeader): Uint8Arr
   return bytes
 }
 
+/** By its first bytes. */
+export function isCompressedObject(bytes: Uint8Array): boolean {
+  return magic.every((byte, at) => bytes[at] === byte)
+}
+
 /**
  * Reads the header from the first bytes of an object (up to 40 are looked at); undefined: it is not compressed.
  *
  * Throws ERR_VERSION, ERR_CORRUPT.
  */
 export function decodeObjectHeader(bytes: Uint8Array, where: Where): ObjectHeader | undefined {
-  if (bytes.length < magic.length || magic.some((byte, at) => bytes[at] !== byte)) return undefined
+  if (!isCompressedObject(bytes)) return undefined
   const name = where.path ?? 'The object'
   const corrupt = (reason: string) =>
     new MylibsqlError('ERR_CORRUPT', `${name}: the object is damaged: ${reason}`, { ...where, byteOffset: 0 })

@@ -33,16 +33,20 @@ export function addShowCommand(program: Command): void {
 /** What is compressed can be read by its store. False: it is in none. */
 async function showInStore(path: string, withFrames: boolean): Promise<boolean> {
   const store = new FileStore(dirname(dirname(path)), { create: false })
-  const isThis = ({ id }: { readonly id: string }) => id === path
+  /** That one of a list; none where there is no store. */
+  const objectIn = async <T extends { readonly id: string }>(list: () => Promise<T[]>) =>
+    (await openIf(list, 'ERR_NOT_FOUND', 'ERR_STORE'))?.find(({ id }) => id === path)
   try {
     if (basename(dirname(path)) === 'logs') {
-      const stored = (await openIf(() => store.logs(), 'ERR_NOT_FOUND', 'ERR_STORE'))?.find(isThis)
-      if (stored !== undefined) await showLog(await store.readLog(stored), withFrames)
-      return stored !== undefined
+      const stored = await objectIn(() => store.logs())
+      if (stored === undefined) return false
+      await showLog(await store.readLog(stored), withFrames)
+    } else {
+      const stored = await objectIn(() => store.snapshots())
+      if (stored === undefined) return false
+      await showSnapshot(await store.readSnapshot(stored))
     }
-    const stored = (await openIf(() => store.snapshots(), 'ERR_NOT_FOUND', 'ERR_STORE'))?.find(isThis)
-    if (stored !== undefined) await showSnapshot(await store.readSnapshot(stored))
-    return stored !== undefined
+    return true
   } finally {
     await store.close()
   }

@@ -52,9 +52,9 @@ export class ActorThread {
       .catch((cause: unknown) => this.#end(exited(cause)))
   }
 
-  /** Who takes the messages of the data port and learns of the thread's end: changes with the role. */
-  attach(receive: (message: FromActor) => void, onExit: (error: MylibsqlError) => void): void {
-    this.#receive = receive
+  /** Who takes the messages of the data port, which are of his role, and learns of the thread's end: changes with the role. */
+  attach<M extends FromActor>(receive: (message: M) => void, onExit: (error: MylibsqlError) => void): void {
+    this.#receive = receive as (message: FromActor) => void
     this.#onExit = onExit
     if (this.#ended !== undefined) onExit(this.#ended)
   }

@@ -1,7 +1,7 @@
 /** What has been applied to a replica: hands logs and frames to its thread, knows where it stands, and tells who waits. */
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
 import type { LogLocation } from '../protocol/log-format.js'
-import type { AppliedLogs, NextLogs, NextLogsPlace, Position } from '../protocol/wire.js'
+import type { AppliedLogs, FromReplica, NextLogsEnd, NextLogsRequest, Position } from '../protocol/wire.js'
 import { FrameWaiters } from './frame-waiters.js'
 import type { Log } from './log.js'
 import type { OpenDatabase } from './open-database.js'
@@ -16,6 +16,7 @@ export class AppliedFrames implements Followed {
   readonly #database: OpenDatabase
   readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
   #position: Position
+  #told: (logs: AppliedLogs) => void = () => {}
   /** Why no more logs come out of its store, though that may go on. */
   #followError: unknown
 
@@ -62,12 +63,32 @@ export class AppliedFrames implements Followed {
     return applied
   }
 
-  async applyNext(place: NextLogsPlace): Promise<NextLogs | undefined> {
+  async followNext(
+    request: NextLogsRequest,
+    told: (logs: AppliedLogs) => void,
+  ): Promise<NextLogsEnd | undefined> {
     // A trace begins with what is about to be applied: then the store has to tell.
     if (isTraced(replicateChannel)) return undefined
-    const applied = await this.#database.thread.call('applyNextLogs', place)
-    this.#advance(applied.position)
-    return applied
+    this.#told = told
+    return this.#database.thread.call('followNextLogs', request)
+  }
+
+  stopNext(): void {
+    // A thread that has ended has stopped.
+    this.#database.thread.call('stopNextLogs').catch(() => {})
+  }
+
+  /** Takes the messages of the thread's data port. */
+  receive({ logs }: FromReplica): void {
+    const { position } = logs
+    const startFrameNo = this.#position.nextFrameNo
+    const frameCount = position.nextFrameNo - startFrameNo
+    if (frameCount > 0 && isTraced(replicateChannel)) {
+      // Somebody listens since: these are traced when they are done, the next ones when they begin.
+      this.stopNext()
+      void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(position))
+    } else this.#advance(position)
+    this.#told(logs)
   }
 
   async replace(snapshot: Snapshot): Promise<void> {

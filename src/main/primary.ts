@@ -1,7 +1,7 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
-import type { FromActor, Position } from '../protocol/wire.js'
+import type { FromPrimary, Position } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkPath, checkString } from './arguments.js'
@@ -58,7 +58,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     const { subscriberBytesMax } = database.options
     this.#feed = new FrameFeed(thread, this.#writes.requests, this.#saving.acknowledged, subscriberBytesMax)
     thread.attach(
-      (message) => this.#receive(message),
+      (message: FromPrimary) => this.#receive(message),
       (error) => this.#end(error),
     )
   }
@@ -323,7 +323,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     if (unsaved !== undefined) throw unsaved
   }
 
-  #receive(message: FromActor): void {
+  #receive(message: FromPrimary): void {
     if (message instanceof Uint8Array) {
       this.#feed.receive(message)
       return

@@ -1,7 +1,7 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
 import type { Row, SqlParams } from '../protocol/values.js'
-import type { Position } from '../protocol/wire.js'
+import type { FromReplica, Position } from '../protocol/wire.js'
 import { AppliedFrames } from './applied-frames.js'
 import {
   checkFrameNo,
@@ -57,7 +57,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     this.#database = database
     this.#applied = new AppliedFrames(database, position)
     database.thread.attach(
-      () => {},
+      (message: FromReplica) => this.#applied.receive(message),
       (error) => this.#end(error),
     )
   }

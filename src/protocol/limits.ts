@@ -87,6 +87,9 @@ export const tailPauseMs = 1_000
 export const stepLogsMax = 64
 export const stepBytesMax = 8 * 1024 * 1024
 
+/** A folder of logs is listed when none has come for so long where the next one should. */
+export const folderQuietMs = 1_000
+
 /** Larger logs have files of their own: to prepare the room would take the disk longer than a segment spares it. */
 export const segmentLogBytesMax = 128 * 1024
 

@@ -52,7 +52,7 @@ export type ToActor =
   /** Small logs that are sealed from now on go there, until one does not fit; undefined: nowhere. */
   | { readonly kind: 'tail'; readonly tail: SegmentTail | undefined }
 
-export type FromActor =
+export type FromPrimary =
   /** Answers `seal`: the log, undefined when there were no new frames. `stored`: what came of storing it in the tail. */
   | {
       readonly kind: 'sealed'
@@ -80,6 +80,14 @@ export type FromActor =
   | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
   /** Committed frames (protocol/frames-message.ts). */
   | Uint8Array
+
+/** Logs were applied that the thread has found by itself. */
+export interface FromReplica {
+  readonly kind: 'applied'
+  readonly logs: AppliedLogs
+}
+
+export type FromActor = FromPrimary | FromReplica
 
 /** What is known once a log is in a tail, durably. */
 export interface StoredInTail {
@@ -113,12 +121,21 @@ export interface NextLogsPlace {
   readonly after: { readonly path: string; readonly byteOffset: number } | undefined
 }
 
-/** What it has found there and taken. */
-export interface NextLogs extends AppliedLogs {
-  /** It stopped because this was enough for one step. */
-  readonly isMore: boolean
-  /** The next log is there, and only a look at the whole store tells whether it is part of the history. */
-  readonly isDoubtful: boolean
+export interface NextLogsRequest extends NextLogsPlace {
+  /** Frame at which the thread has met a log of which only the whole store tells whether it counts: known by now. */
+  readonly doubtedFrameNo: FrameNo | undefined
+  /** All logs of the folder are listed so long from now, unless logs come where they should. */
+  readonly listInMs: number
+}
+
+/** Why it has stopped to take them, and where. */
+export interface NextLogsEnd {
+  readonly position: Position
+  /**
+   * `doubtful`: the next log is there, and only a look at the whole store tells whether it is part of the history.
+   * `unfound`: an event told of another one, or it is time to list them. `stopped`: it was told to.
+   */
+  readonly reason: 'doubtful' | 'unfound' | 'stopped'
 }
 
 /** What an actor thread is started with. */
@@ -209,8 +226,9 @@ export interface Control {
    * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
    */
   applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
-  /** Looks for the logs that come next in a FileStore and applies them, likewise: those that are there, or enough for one step. */
-  applyNextLogs(place: NextLogsPlace): Promise<NextLogs>
+  /** Looks for the logs that come next in a FileStore, and applies them, likewise, as they come ('applied' tells of them). */
+  followNextLogs(request: NextLogsRequest): Promise<NextLogsEnd>
+  stopNextLogs(): Promise<void>
   applyFrames(
     bytes: Uint8Array,
     pageSize: number,

@@ -16,8 +16,8 @@ import type {
   Control,
   FromActor,
   Invoke,
-  NextLogs,
-  NextLogsPlace,
+  NextLogsEnd,
+  NextLogsRequest,
   OpenReply,
   OpenRequest,
   Position,
@@ -116,8 +116,12 @@ class Actor implements Control {
     return this.#replica().applyStoredLogs(locations, epochMin)
   }
 
-  async applyNextLogs(place: NextLogsPlace): Promise<NextLogs> {
-    return this.#replica().applyNextLogs(place)
+  followNextLogs(request: NextLogsRequest): Promise<NextLogsEnd> {
+    return this.#replica().followNextLogs(request)
+  }
+
+  async stopNextLogs(): Promise<void> {
+    if (this.#role instanceof ReplicaRole) this.#role.stopNextLogs()
   }
 
   async applyFrames(
@@ -203,7 +207,7 @@ class Actor implements Control {
               else this.#data.postMessage(message, transferList)
             },
           })
-        : new ReplicaRole(database, position, times)
+        : new ReplicaRole(database, position, times, (message) => this.#data.postMessage(message))
   }
 
   #position(): Position {

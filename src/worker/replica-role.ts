@@ -5,27 +5,21 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import {
-  stepBytesMax,
-  stepLogsMax,
-  walForcedBytes,
-  walResetBytes,
-  walTailBytesMax,
-} from '../protocol/limits.js'
-import {
-  type LogFile,
-  type LogHeader,
-  type LogLocation,
-  logByteLength,
-  logHeader,
-} from '../protocol/log-format.js'
+import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import { type LogFile, type LogHeader, type LogLocation, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
-import type { ActorStats, AppliedLogs, NextLogs, NextLogsPlace, Position } from '../protocol/wire.js'
+import type {
+  ActorStats,
+  AppliedLogs,
+  FromReplica,
+  NextLogsEnd,
+  NextLogsRequest,
+  Position,
+} from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
-import { NextLog } from './next-log.js'
+import { NextLogs } from './next-logs.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
-import { newestEpochIn } from './store-listing.js'
 import { undoubtedLog } from './stored-logs.js'
 import type { ThreadTimes } from './thread-times.js'
 import { snapshotPosition } from './working-copy.js'
@@ -41,12 +35,19 @@ export class ReplicaRole {
   #foldAtBytes = walResetBytes
   #appliedCount = 0
   #lastError: WireError | undefined
-  readonly #nextLog = new NextLog()
+  readonly #post: (message: FromReplica) => void
+  #nextLogs: NextLogs | undefined
 
-  constructor(database: WorkingDatabase, position: Position, times: ThreadTimes) {
+  constructor(
+    database: WorkingDatabase,
+    position: Position,
+    times: ThreadTimes,
+    post: (message: FromReplica) => void,
+  ) {
     this.#database = database
     this.#times = times
     this.#position = position
+    this.#post = post
     this.#recordBytes = frameHeaderBytes + database.pageSize
   }
 
@@ -75,30 +76,23 @@ export class ReplicaRole {
       last = file.header
       appliedCount += 1
     }
-    return this.#applied(appliedCount, last)
+    const { epoch = 0, createdAtMs } = last ?? {}
+    return { position: this.#position, appliedCount, epoch, createdAtMs }
   }
 
-  /** Never throws, likewise: where it does not find its way the whole store is looked at. */
-  applyNextLogs(place: NextLogsPlace): NextLogs {
-    let last: LogHeader | undefined
-    let appliedCount = 0
-    let byteCount = 0
-    let isDoubtful = false
-    const isMore = () => appliedCount >= stepLogsMax || byteCount >= stepBytesMax
-    while (!isMore()) {
-      const file = this.#nextLog.find(place, this.#position.nextFrameNo)
-      if (file === undefined) break
-      isDoubtful = file === 'other'
-      if (file === 'other') break
-      // Looked at after the log was seen: one of an older epoch may have come too late.
-      isDoubtful = !isOfNewestEpoch(place.storePath, file.header) || !this.#isApplied(file)
-      if (isDoubtful) break
-      this.#nextLog.taken()
-      last = file.header
-      appliedCount += 1
-      byteCount += logByteLength(last)
-    }
-    return { ...this.#applied(appliedCount, last), isMore: isMore(), isDoubtful }
+  /** Until it does not find its way any more: then the whole store is looked at. */
+  followNextLogs(request: NextLogsRequest): Promise<NextLogsEnd> {
+    this.#nextLogs ??= new NextLogs(request.storePath, {
+      position: () => this.#position,
+      isApplied: (file) => this.#isApplied(file),
+      told: (logs) => this.#post({ kind: 'applied', logs }),
+    })
+    return this.#nextLogs.follow(request)
+  }
+
+  stopNextLogs(): void {
+    this.#nextLogs?.stop()
+    this.#nextLogs = undefined
   }
 
   /** The same for a batch of records, which is a log without a header. */
@@ -153,12 +147,8 @@ export class ReplicaRole {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.stopNextLogs()
     await this.#folding
-  }
-
-  #applied(appliedCount: number, last: LogHeader | undefined): AppliedLogs {
-    const { epoch = 0, createdAtMs } = last ?? {}
-    return { position: this.#position, appliedCount, epoch, createdAtMs }
   }
 
   #isApplied(file: LogFile): boolean {
@@ -212,13 +202,5 @@ export class ReplicaRole {
       const rest = wal.foldSync('passive')
       return rest.foldedCount === rest.frameCount
     }
-  }
-}
-
-function isOfNewestEpoch(storePath: string, { epoch }: LogHeader): boolean {
-  try {
-    return newestEpochIn(storePath) <= epoch
-  } catch {
-    return false
   }
 }

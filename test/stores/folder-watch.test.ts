@@ -1,11 +1,12 @@
+import { watch as watchPath } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { FolderWatch } from '../../src/main/stores/folder-watch.js'
+import { FolderWatch } from '../../src/protocol/folder-watch.js'
 import { temporaryFolder } from '../support/folder.js'
 
 function watched(path: string): FolderWatch {
-  const watch = new FolderWatch(path, (name) => (/^\d+$/.test(name) ? Number(name) : undefined))
+  const watch = new FolderWatch(watchPath, path, (name) => (/^\d+$/.test(name) ? Number(name) : undefined))
   onTestFinished(() => watch.end())
   return watch
 }

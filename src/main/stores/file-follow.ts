@@ -6,12 +6,14 @@
  * tells of another name, when nothing has come for a second, and where only a listing can tell what counts. So a wrong guess
  * costs time only.
  */
+import { watch } from 'node:fs'
 import { join } from 'node:path'
+import { FolderWatch } from '../../protocol/folder-watch.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { folderQuietMs } from '../../protocol/limits.js'
 import { startFrameNoOf } from '../../protocol/object-names.js'
 import { segmentRecordBytes } from '../../protocol/segment-format.js'
 import type { NextLogsPlace } from '../../protocol/wire.js'
-import { FolderWatch } from './folder-watch.js'
 import { LogFinder } from './log-finder.js'
 import { placeOf } from './log-place.js'
 import type { FollowLogsOptions, StoredLog } from './store.js'
@@ -33,9 +35,7 @@ export interface ListedLogs {
   readonly tookMs: number
 }
 
-/** Pause before all names are looked at, for logs that begin elsewhere than where the last one ends, ... */
-const listMs = 1000
-/** ... or so many times as long as it took: a week of small logs is a million names. */
+/** All names are looked at after a pause of so many times as long as it took: a week of small logs is a million names. */
 const listRest = 50
 
 /** Logs that begin at `from` or later, until the signal aborts. */
@@ -45,28 +45,28 @@ export async function* followLogs(
   { signal, take }: FollowLogsOptions,
 ): AsyncGenerator<StoredLog, void, undefined> {
   if (signal.aborted) return
-  const watch = new FolderWatch(join(folder.storePath, 'logs'), startFrameNoOf)
-  const onEnd = () => watch.end()
+  const follow = new FolderFollow(folder, from, { signal, take })
+  const onEnd = () => follow.endWatch()
   signal.addEventListener('abort', onEnd)
-  const follow = new FolderFollow(folder, watch, from, { signal, take })
   try {
     while (!signal.aborted) {
-      if (!(await follow.takeNext())) yield* follow.tellNext()
+      const isTaken = await follow.takeNext()
+      if (!isTaken) yield* follow.tellNext()
       if (follow.isListingDue()) yield* follow.tellAll()
-      await follow.wait()
+      if (!isTaken) await follow.wait()
     }
   } finally {
     signal.removeEventListener('abort', onEnd)
-    watch.end()
     await follow.close()
   }
 }
 
 class FolderFollow {
   readonly #folder: LogFolder
-  readonly #watch: FolderWatch
   readonly #options: FollowLogsOptions
   readonly #finder: LogFinder
+  /** While logs are told, not taken. */
+  #watch: FolderWatch | undefined
   /** Logs from here on are neither told nor taken yet. */
   #nextStart: FrameNo
   /** Behind the last one that was told, where another one may come in the same segment. */
@@ -82,34 +82,29 @@ class FolderFollow {
   #doubtedFrameNo: FrameNo | undefined
   #listDueMs = Number.NEGATIVE_INFINITY
 
-  constructor(folder: LogFolder, watch: FolderWatch, from: FrameNo, options: FollowLogsOptions) {
+  constructor(folder: LogFolder, from: FrameNo, options: FollowLogsOptions) {
     this.#folder = folder
-    this.#watch = watch
     this.#options = options
     this.#finder = new LogFinder(folder)
     this.#nextStart = from
   }
 
-  /** Has the thread that applies logs take those that come next. False: there is none, or it takes none now. */
+  /** Has the thread that applies logs take those that come next, as they come. False: there is none, or it takes none now. */
   async takeNext(): Promise<boolean> {
-    const { signal, take } = this.#options
-    const { storePath } = this.#folder
-    for (;;) {
-      this.#heard = Math.max(this.#heard, this.#watch.takeHeard())
-      const taken = await take?.({ storePath, after: this.#after })
-      // Where the finder would have to go on, only a listing tells.
-      if (taken === undefined && this.#isTaking) this.#listDueMs = Number.NEGATIVE_INFINITY
-      this.#isTaking = taken !== undefined
-      if (taken === undefined) return false
-      const { nextFrameNo } = taken.position
-      if (taken.appliedCount > 0) await this.#wentOnAt(nextFrameNo)
-      if (taken.isDoubtful && nextFrameNo !== this.#doubtedFrameNo) {
-        this.#doubtedFrameNo = nextFrameNo
-        this.#isDoubtful = true
-      }
-      // One that was heard of meanwhile may have come behind the look.
-      if (signal.aborted || !(taken.isMore || this.#watch.hasHeard(this.#nextStart))) return true
-    }
+    const listInMs = Math.max(0, this.#listDueMs - performance.now())
+    const request = { storePath: this.#folder.storePath, after: this.#after, listInMs }
+    const taken = await this.#options.take?.({ ...request, doubtedFrameNo: this.#doubtedFrameNo })
+    // Where the finder would have to go on, only a listing tells.
+    if (taken === undefined && this.#isTaking) this.#listDueMs = Number.NEGATIVE_INFINITY
+    this.#isTaking = taken !== undefined
+    if (taken === undefined) return false
+    this.endWatch()
+    await this.#finder.forget()
+    const { reason, position } = taken
+    this.#nextStart = Math.max(this.#nextStart, position.nextFrameNo)
+    if (reason !== 'stopped') this.#listDueMs = Number.NEGATIVE_INFINITY
+    if (reason === 'doubtful') this.#doubtedFrameNo = position.nextFrameNo
+    return true
   }
 
   /** Those that are where they should. */
@@ -117,27 +112,28 @@ class FolderFollow {
     for (let isToldOf = true; isToldOf; ) {
       const stored = await this.#finder.find()
       if (stored === undefined || this.#options.signal.aborted) break
-      if (!this.#hadEvent) this.#watch.foundUntold()
+      if (!this.#hadEvent) this.#watching().foundUntold()
       await this.#finder.note(stored)
       this.#noteTold(stored)
       yield stored
-      isToldOf = this.#finder.isInSegment || this.#watch.mayKnow(this.#finder.frameNo)
+      isToldOf = this.#finder.isInSegment || this.#watching().mayKnow(this.#finder.frameNo)
     }
-    this.#heard = Math.max(this.#heard, this.#watch.takeHeard())
+    this.#heard = Math.max(this.#heard, this.#watching().takeHeard())
     if (this.#finder.isDoubtful) this.#isDoubtful = true
   }
 
   isListingDue(): boolean {
-    const isLost = !this.#isTaking && this.#finder.frameNo === undefined && this.#watch.isDeaf
-    const isDue = performance.now() >= this.#listDueMs
-    return isDue || isLost || this.#isDoubtful || this.#heard >= this.#nextStart
+    if (performance.now() >= this.#listDueMs) return true
+    if (this.#isTaking) return false
+    const isLost = this.#finder.frameNo === undefined && this.#watching().isDeaf
+    return isLost || this.#isDoubtful || this.#heard >= this.#nextStart
   }
 
   async *tellAll(): AsyncGenerator<StoredLog, void, undefined> {
     this.#isDoubtful = false
     this.#heard = -1
     const { logs, tookMs } = await this.#folder.list(this.#nextStart)
-    this.#listDueMs = performance.now() + Math.max(listMs, listRest * tookMs)
+    this.#listDueMs = performance.now() + Math.max(folderQuietMs, listRest * tookMs)
     for (const stored of logs) {
       if (this.#options.signal.aborted) break
       const isNew = stored.startFrameNo >= this.#nextStart
@@ -151,19 +147,24 @@ class FolderFollow {
 
   /** For an event, or until it is time to look anyway. */
   async wait(): Promise<void> {
-    this.#hadEvent = await this.#watch.wait()
+    this.#hadEvent = await this.#watching().wait()
+  }
+
+  /** A wait ends at once. */
+  endWatch(): void {
+    this.#watch?.end()
+    this.#watch = undefined
   }
 
   close(): Promise<void> {
+    this.endWatch()
     return this.#finder.close()
   }
 
-  async #wentOnAt(nextFrameNo: FrameNo): Promise<void> {
-    if (!this.#hadEvent) this.#watch.foundUntold()
-    this.#nextStart = Math.max(this.#nextStart, nextFrameNo)
-    // What comes where it should need not be looked for elsewhere.
-    if (!this.#watch.isDeaf) this.#listDueMs = Math.max(this.#listDueMs, performance.now() + listMs)
-    await this.#finder.forget()
+  #watching(): FolderWatch {
+    const path = join(this.#folder.storePath, 'logs')
+    this.#watch ??= new FolderWatch(watch, path, startFrameNoOf)
+    return this.#watch
   }
 
   #noteTold(stored: StoredLog): void {

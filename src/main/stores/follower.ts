@@ -9,7 +9,7 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { stepBytesMax, stepLogsMax } from '../../protocol/limits.js'
 import type { LogLocation } from '../../protocol/log-format.js'
-import type { AppliedLogs, NextLogs, NextLogsPlace, Position } from '../../protocol/wire.js'
+import type { AppliedLogs, NextLogsEnd, NextLogsRequest, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { Arrivals } from './arrivals.js'
@@ -47,8 +47,13 @@ export interface Followed {
     locations: readonly LogLocation[],
     epochMin: number,
   ): Promise<AppliedLogs>
-  /** Has its thread look for the next logs in a folder, and apply them; undefined: it does not, now. */
-  applyNext(place: NextLogsPlace): Promise<NextLogs | undefined>
+  /** Has its thread look for the next logs in a folder, and apply them as they come; undefined: it does not, now. */
+  followNext(
+    request: NextLogsRequest,
+    told: (logs: AppliedLogs) => void,
+  ): Promise<NextLogsEnd | undefined>
+  /** Ends that. */
+  stopNext(): void
   /** Makes it what a newer snapshot holds. */
   replace(snapshot: Snapshot): Promise<unknown>
   /** Following has ended by itself. */
@@ -196,7 +201,7 @@ export class Follower {
     const arrivals = new Arrivals(
       this.store.follow(this.#followed.position().nextFrameNo, {
         signal: ending.signal,
-        take: (place) => this.#take(place, ending.signal, () => arrivals.noteAlive()),
+        take: (request) => this.#take(request, ending.signal, () => arrivals.noteAlive()),
       }),
       (stored) => this.#noteKnown(stored.startFrameNo + 1),
     )
@@ -220,22 +225,25 @@ export class Follower {
 
   /** Not while others are being applied: it would not find what comes behind them. */
   async #take(
-    place: NextLogsPlace,
+    request: NextLogsRequest,
     signal: AbortSignal,
     noteAlive: () => void,
-  ): Promise<NextLogs | undefined> {
+  ): Promise<NextLogsEnd | undefined> {
     await this.#applyingArrived?.catch(() => {})
     if (signal.aborted) return undefined
-    const taking = this.#followed.applyNext(place)
-    this.#taking = taking
-    const taken = await taking
-    if (taken === undefined) return undefined
-    this.#noteKnown(taken.position.nextFrameNo)
-    if (taken.appliedCount > 0) {
-      this.#noteApplied(taken.epoch, taken.createdAtMs)
-      noteAlive()
+    const stop = () => this.#followed.stopNext()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      const taking = this.#followed.followNext(request, ({ position, epoch, createdAtMs }) => {
+        this.#noteKnown(position.nextFrameNo)
+        this.#noteApplied(epoch, createdAtMs)
+        noteAlive()
+      })
+      this.#taking = taking
+      return await taking
+    } finally {
+      signal.removeEventListener('abort', stop)
     }
-    return taken
   }
 
   async #applyArrived(arrived: readonly StoredLog[], signal: AbortSignal): Promise<void> {

@@ -22,7 +22,7 @@
 import type { FrameNo } from '../../protocol/frame.js'
 import type { LogLocation } from '../../protocol/log-format.js'
 import type { SegmentTail } from '../../protocol/segment-format.js'
-import type { NextLogs, NextLogsPlace } from '../../protocol/wire.js'
+import type { NextLogsEnd, NextLogsRequest } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 
@@ -74,10 +74,11 @@ export interface AppendOptions extends CallLimits {
 export interface FollowLogsOptions {
   readonly signal: AbortSignal
   /**
-   * Has a replica's thread look for the logs that come next in a folder of this machine, and apply them; undefined: it does
-   * not. What it has taken needs not be told; a store that keeps no such folder tells of all.
+   * Has a replica's thread look for the logs that come next in a folder of this machine, and apply them as they come, until
+   * it does not find its way; undefined: it does not do that, now. What it has taken needs not be told; a store that keeps no
+   * such folder tells of all.
    */
-  readonly take?: ((place: NextLogsPlace) => Promise<NextLogs | undefined>) | undefined
+  readonly take?: ((request: NextLogsRequest) => Promise<NextLogsEnd | undefined>) | undefined
 }
 
 export interface Store {

@@ -1,4 +1,5 @@
-import { type FSWatcher, watch } from 'node:fs'
+/** Waiting for names in a folder, on whichever thread: who waits brings Node's `watch`. */
+import type { FSWatcher, watch } from 'node:fs'
 
 /** Between two looks while fs.watch works, ... */
 const heardPollMs = 100
@@ -16,10 +17,12 @@ export class FolderWatch {
   #hasEvent = false
   #untoldFinds = 0
   #isEnded = false
+  readonly #startWatch: typeof watch
   readonly #path: string
   readonly #numberOf: (name: string) => number | undefined
 
-  constructor(path: string, numberOf: (name: string) => number | undefined) {
+  constructor(startWatch: typeof watch, path: string, numberOf: (name: string) => number | undefined) {
+    this.#startWatch = startWatch
     this.#path = path
     this.#numberOf = numberOf
     this.#startWatching()
@@ -87,7 +90,7 @@ export class FolderWatch {
 
   #startWatching(): void {
     try {
-      this.#watcher = watch(this.#path, (_, name) => this.#onEvent(name))
+      this.#watcher = this.#startWatch(this.#path, (_, name) => this.#onEvent(name))
       this.#watcher.on('error', () => this.#stopWatching())
       // What came before the watch did.
       this.#heard = Number.POSITIVE_INFINITY

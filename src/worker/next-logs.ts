@@ -1,0 +1,100 @@
+/** Applies the logs of a FileStore as they come, on the replica's own thread: nobody else has to be woken for them. */
+import { watch } from 'node:fs'
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { FolderWatch } from '../protocol/folder-watch.js'
+import { folderQuietMs, stepBytesMax, stepLogsMax } from '../protocol/limits.js'
+import { type LogFile, type LogHeader, logByteLength } from '../protocol/log-format.js'
+import { startFrameNoOf } from '../protocol/object-names.js'
+import type { AppliedLogs, NextLogsEnd, NextLogsPlace, NextLogsRequest, Position } from '../protocol/wire.js'
+import { NextLog } from './next-log.js'
+import { newestEpochIn } from './store-listing.js'
+
+/** What it does with its replica. */
+interface Applier {
+  position(): Position
+  /** False: it could not be applied. Whoever looks closer at the log finds out why. */
+  isApplied(file: LogFile): boolean
+  told(logs: AppliedLogs): void
+}
+
+export class NextLogs {
+  readonly #applier: Applier
+  readonly #watch: FolderWatch
+  readonly #nextLog = new NextLog()
+  #isStopped = false
+
+  constructor(storePath: string, applier: Applier) {
+    this.#applier = applier
+    this.#watch = new FolderWatch(watch, join(storePath, 'logs'), startFrameNoOf)
+  }
+
+  /** Once at a time. Never throws. */
+  async follow({ storePath, after, doubtedFrameNo, listInMs }: NextLogsRequest): Promise<NextLogsEnd> {
+    let listDueMs = performance.now() + listInMs
+    let hadEvent = true
+    for (;;) {
+      if (this.#isStopped) return this.#end('stopped')
+      const heard = this.#watch.takeHeard()
+      const { appliedCount, isMore, isDoubtful } = this.#applyPresent({ storePath, after })
+      if (appliedCount > 0) {
+        if (!hadEvent) this.#watch.foundUntold()
+        // What comes where it should need not be looked for elsewhere.
+        if (!this.#watch.isDeaf) listDueMs = Math.max(listDueMs, performance.now() + folderQuietMs)
+      }
+      if (isMore) {
+        await setImmediate()
+        continue
+      }
+      const { nextFrameNo } = this.#applier.position()
+      if (isDoubtful && nextFrameNo !== doubtedFrameNo) return this.#end('doubtful')
+      if (heard >= nextFrameNo || performance.now() >= listDueMs) return this.#end('unfound')
+      hadEvent = await this.#watch.wait()
+    }
+  }
+
+  /** Ends the watch, and a `follow` under way. */
+  stop(): void {
+    this.#isStopped = true
+    this.#watch.end()
+  }
+
+  #end(reason: NextLogsEnd['reason']): NextLogsEnd {
+    return { position: this.#applier.position(), reason }
+  }
+
+  /** Those that are where they should, or enough for one step. */
+  #applyPresent(place: NextLogsPlace): { appliedCount: number; isMore: boolean; isDoubtful: boolean } {
+    let last: LogHeader | undefined
+    let appliedCount = 0
+    let byteCount = 0
+    let isDoubtful = false
+    const isMore = () => appliedCount >= stepLogsMax || byteCount >= stepBytesMax
+    while (!isMore()) {
+      const file = this.#nextLog.find(place, this.#applier.position().nextFrameNo)
+      if (file === undefined) break
+      isDoubtful = file === 'other'
+      if (file === 'other') break
+      // Looked at after the log was seen: one of an older epoch may have come too late.
+      isDoubtful = !isOfNewestEpoch(place.storePath, file.header) || !this.#applier.isApplied(file)
+      if (isDoubtful) break
+      this.#nextLog.taken()
+      last = file.header
+      appliedCount += 1
+      byteCount += logByteLength(last)
+    }
+    if (last !== undefined) {
+      const { epoch, createdAtMs } = last
+      this.#applier.told({ position: this.#applier.position(), appliedCount, epoch, createdAtMs })
+    }
+    return { appliedCount, isMore: isMore(), isDoubtful }
+  }
+}
+
+function isOfNewestEpoch(storePath: string, { epoch }: LogHeader): boolean {
+  try {
+    return newestEpochIn(storePath) <= epoch
+  } catch {
+    return false
+  }
+}

@@ -218,7 +218,7 @@ describe('re-entrant', () => {
 
 describe('a connection that is idle', () => {
   it('for idleTimeoutMs is taken back and rolled back; later requests go on', async () => {
-    const source = await openPrimary(numbers, { idleTimeoutMs: 250 })
+    const source = await openPrimary(numbers, { idleTimeoutMs: 2000 })
     const { primary } = source
     const goOn = deferred()
     const statement = deferred<Error>()
@@ -230,7 +230,7 @@ describe('a connection that is idle', () => {
     })
     const behind = primary.run(insert, [4])
     const error = await expectCode(session, 'ERR_TIMEOUT')
-    expect(error.message).toContain('250 ms')
+    expect(error.message).toContain('2000 ms')
     await behind
     expect(await all(primary)).toEqual([1, 4])
     goOn.resolve()

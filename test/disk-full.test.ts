@@ -36,7 +36,7 @@ async function run(
   const faults = way === 'mounted' ? {} : faultyEnvironment(folder, disk)
   const env = { ...process.env, ...faults, ...(onSmallDisk ? { TMPDIR: disk } : {}) }
   const [file, ...args] = [...launcher, process.execPath, program, disk, scenario]
-  const { stdout } = await promisify(execFile)(file!, args, { env, timeout: 50_000 })
+  const { stdout } = await promisify(execFile)(file!, args, { env, timeout: 200_000 })
   return JSON.parse(stdout) as Record<string, unknown>
 }
 

@@ -108,5 +108,6 @@ it('an import that fails leaves nothing behind', async () => {
   const temporary = dirname((await Snapshot.blank()).path)
   const before = readdirSync(temporary)
   expect(await rejection(Snapshot.fromDatabase(path, undefined, { onProgress }))).toEqual(new Error('enough'))
-  expect(readdirSync(temporary)).toEqual(before)
+  // What earlier tests left may go meanwhile.
+  expect(readdirSync(temporary).filter((name) => !before.includes(name))).toEqual([])
 })

@@ -46,7 +46,7 @@ describe('a slow subscriber', () => {
   })
 
   it('holds an interactive connection between its statements', async () => {
-    const { primary } = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 250 })
+    const { primary } = await openPrimary(numbers, { subscriberBytesMax: 1, busyTimeoutMs: 2000 })
     const frames = primary.captureFrames()
     await primary.withConnection(async (connection) => {
       await connection.run('INSERT INTO numbers (n) VALUES (1)')

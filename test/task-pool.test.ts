@@ -27,7 +27,7 @@ async function run(script: string): Promise<string> {
     ${script}`
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', source], {
     cwd: root,
-    timeout: 30_000,
+    timeout: 200_000,
   })
   return stdout
 }

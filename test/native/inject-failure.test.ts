@@ -231,14 +231,15 @@ test.each([
     writeFileSync(recordsPath, Buffer.concat(records))
     const script = fileURLToPath(new URL('./inject-forever.mjs', import.meta.url))
     const counts = new Set<number>()
-    for (let round = 0; round < 12; round++) {
+    // More rounds where a machine has not injected the first batch by then.
+    for (let round = 0; round < 12 || (counts.size === 1 && round < 60); round++) {
       const path = join(directory, `killed-${round}.db`)
       copyFileSync(pair.replica.path, path)
       copyFileSync(`${pair.replica.path}-wal`, `${path}-wal`)
       const child = fork(script, [toJson({ packageRoot, path, recordsPath, batches })])
       const exited = once(child, 'exit')
       await once(child, 'message')
-      await new Promise((resolve) => setTimeout(resolve, round * 2))
+      await new Promise((resolve) => setTimeout(resolve, round * (round < 12 ? 2 : 10)))
       child.kill('SIGKILL')
       await exited
       const killed = new Database(path)

@@ -452,8 +452,7 @@ describe('closing', () => {
     expect(error.cause).toBe(failure)
     await durable
     const callCount = store.calls.length
-    expect(await isSettled(new Promise((resolve) => setTimeout(resolve, 100)))).toBe(false)
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await new Promise((resolve) => setTimeout(resolve, 200))
     expect(store.calls).toHaveLength(callCount)
   })
 
@@ -523,25 +522,21 @@ describe('snapshots', () => {
   it('that cannot be stored are told in stats() and tried again; logs go on', async () => {
     const store = await blankStore()
     const primary = await openOn(store, { checkpoint: onDemand, snapshot: { everyBytes: 1 } })
-    let failureCount = 1
-    const failed = deferred()
     store.hooks.before = ({ method }) => {
-      if (method !== 'putSnapshot' || failureCount-- <= 0) return
-      failed.resolve()
-      throw storeError('no room for snapshots')
+      if (method === 'putSnapshot') throw storeError('no room for snapshots')
     }
     await primary.run(table)
     await primary.checkpoint()
-    await failed.promise
     await expect
       .poll(async () => (await primary.stats()).archive!.lastSnapshotError)
       .toBeInstanceOf(MylibsqlError)
+    expect((await primary.stats()).archive!.snapshotCount).toBe(0)
+    delete store.hooks.before
     await insert(primary, 1)
     await primary.checkpoint()
     await expect
-      .poll(async () => (await primary.stats()).archive, { timeout: 10_000 })
+      .poll(async () => (await primary.stats()).archive)
       .toMatchObject({
-        snapshotCount: 1,
         lastSnapshotError: undefined,
         lastSnapshotFrameNo: primary.savedFrameNo,
         lastError: undefined,

@@ -270,20 +270,26 @@ describe('between processes', () => {
     const paths = await logFiles(30)
     const child = new StoreProcess(dir)
     const store = openStore(dir)
-    const delaysMs: number[] = []
+    const seenMs: number[] = []
+    const answeredMs: number[] = []
     const controller = new AbortController()
     const following = (async () => {
-      for await (const { storedAt } of store.follow(0, { signal: controller.signal })) {
-        delaysMs.push(Date.now() - storedAt.getTime())
-        if (delaysMs.length === paths.length) controller.abort()
+      for await (const _ of store.follow(0, { signal: controller.signal })) {
+        seenMs.push(performance.now())
+        if (seenMs.length === paths.length) controller.abort()
       }
     })()
     await child.ask('claimEpochs', { count: 1 })
-    for (const path of paths) expect((await child.ask('append', { path, epoch: 1 })).code).toBeUndefined()
+    for (const path of paths) {
+      expect((await child.ask('append', { path, epoch: 1 })).code).toBeUndefined()
+      answeredMs.push(performance.now())
+    }
     await following
     expect((await store.logs()).map(({ startFrameNo }) => startFrameNo)).toHaveLength(30)
+    // How long the disk takes is none of it: it is there when that is answered.
+    const delaysMs = seenMs.map((ms, index) => ms - answeredMs[index]!)
     const medianMs = delaysMs.sort((left, right) => left - right)[15]!
-    expect(medianMs).toBeLessThan(50)
+    expect(medianMs).toBeLessThan(200)
   })
 
   it('leaves whole logs only when it is killed', async () => {
@@ -391,7 +397,7 @@ describe('a disk that hangs', () => {
     await rm(marker)
     await writeFile(marker, text)
     await pipe.close()
-    await expect.poll(() => store.currentEpoch().catch(() => 0), { timeout: 5000 }).toBe(1)
+    await expect.poll(() => store.currentEpoch().catch(() => 0)).toBe(1)
   })
 })
 
@@ -504,17 +510,17 @@ describe('another history', () => {
 describe('the lock', () => {
   it('is waited for by those who replace and remove, for so long, and by nobody else', async () => {
     const folder = temporaryFolder()
-    const store = openStore(folder, { timeoutMs: 300 })
+    const [store, impatient] = [openStore(folder), openStore(folder, { timeoutMs: 300 })]
     const logs = await chain(3)
     const stored = await store.append(logs[0]!, 1)
     await store.append(logs[1]!, 1)
     const merged = await Log.merge([await store.readLog(stored), logs[1]!])
     const lock = openSync(join(folder, 'mylibsql-store.lock'), 'a')
     expect(native.tryLock(lock)).toBe(true)
-    const error = await expectCode(store.replaceLog(merged), 'ERR_LOCKED')
+    const error = await expectCode(impatient.replaceLog(merged), 'ERR_LOCKED')
     expect(error.message).toContain('mylibsql-store.lock')
     // One that is given up may still take place, when the lock is free: there is nothing like this to be removed.
-    const removed = rejection(store.remove([{ ...stored, byteLength: 1 }]))
+    const removed = rejection(impatient.remove([{ ...stored, byteLength: 1 }]))
     expect((await removed).code).toMatch(/^ERR_(LOCKED|STORE)$/)
     await store.append(logs[2]!, 1)
     expect((await store.readLog((await store.logs())[0]!)).isMerged).toBe(false)

@@ -26,6 +26,10 @@ export interface Reached {
   readonly error?: Error
 }
 
+const missing = new Error('logs are missing')
+const foreign = new Error('a log is of another history')
+const late = new Error('the log may be a late one')
+
 /** Applies log after log to a part of the history. */
 export function chainFrom(start: string, chained: Chained, broken: Broken | undefined): Reached {
   let history = start
@@ -51,9 +55,9 @@ export function continuation(
   if (found === undefined) {
     const covering = coveringOf(history, logs, ignoresLineage)
     const isHole = logs.some((log) => startOf(log) > history.length)
-    return covering ?? (isHole ? new Error('logs are missing') : undefined)
+    return covering ?? (isHole ? missing : undefined)
   }
-  if (found.before !== history && !ignoresLineage) return new Error('a log is of another history')
+  if (found.before !== history && !ignoresLineage) return foreign
   const isContinued = logs.some(({ before }) => before === found.before + found.writes)
   if (found.epoch >= epoch || isContinued || broken === 'takes any log that begins at its position')
     return found
@@ -61,7 +65,7 @@ export function continuation(
   const isLast = !logs.some((log) => startOf(log) > startOf(found))
   const covering = isLast ? undefined : coveringOf(history, logs, ignoresLineage)
   if (covering !== undefined) return covering
-  return snapshotLength > history.length ? new Error('the log may be a late one') : found
+  return snapshotLength > history.length ? late : found
 }
 
 function coveringOf(history: string, logs: readonly Log[], ignoresLineage: boolean): Log | undefined {

@@ -3,20 +3,29 @@ import { type Bounds, followedFrom, historyOf, initialState, openedFrom, type St
 import { type Explored, exploreStates } from './state-search.js'
 
 export function explore(bounds: Bounds): Explored {
+  // Of many states that differ in what is under way only.
+  const problems = new Map<string, string | undefined>()
   return exploreStates<State>({
     first: initialState(bounds),
     steps: (state) => steps(state, bounds),
-    problemOf: (state) => problemOf(state, bounds),
+    problemOf: ({ epoch, logs, snapshots, acknowledged }) => {
+      const stored = { epoch, logs, snapshots, acknowledged }
+      const key = JSON.stringify(stored)
+      if (!problems.has(key)) problems.set(key, problemOf(stored, bounds))
+      return problems.get(key)
+    },
   })
 }
 
-function problemOf(state: State, { broken }: Bounds): string | undefined {
+type Seen = Pick<State, 'epoch' | 'logs' | 'snapshots' | 'acknowledged'>
+
+function problemOf(state: Seen, { broken, compactCountsMax = [] }: Bounds): string | undefined {
   const history = historyOf(state, broken)
   if (typeof history !== 'string') return `nothing can be opened: ${history.message}`
   const kept = [...history].filter((write) => state.acknowledged.includes(write)).join('')
   if (kept !== state.acknowledged)
     return `acknowledged were ${state.acknowledged}, in the history are ${history || 'none'}`
-  if (state.compactors.length === 0) return undefined
+  if (compactCountsMax.length === 0) return undefined
   // From no snapshot anything else; and a replica, wherever it stands, waits rather than apply anything else.
   for (const snapshot of state.snapshots) {
     const found = openedFrom(state, snapshot, broken)

@@ -44,6 +44,9 @@ export interface State {
   readonly acknowledged: string
 }
 
+/** What is to be found in the store. */
+export type Stored = Pick<State, 'epoch' | 'logs' | 'snapshots'>
+
 /** What to leave out, to see that it was needed. */
 export type Broken =
   | 'lists before it claims'
@@ -114,24 +117,24 @@ export function* steps(state: State, bounds: Bounds): Generator<[string, State]>
  * What somebody who opens the store now finds, from the newest snapshot that he can go on from; an error when that is
  * nothing.
  */
-export function historyOf(state: State, broken?: Broken): string | Error {
+export function historyOf(state: Stored, broken?: Broken): string | Error {
   const found = state.snapshots.map((snapshot) => openedFrom(state, snapshot, broken))
   const isUsable = (history: string | Error) => typeof history === 'string'
   return found.filter(isUsable).at(-1) ?? found.at(-1)!
 }
 
 /** The same from one of the snapshots. */
-export function openedFrom(state: State, snapshot: string, broken?: Broken): string | Error {
+export function openedFrom(state: Stored, snapshot: string, broken?: Broken): string | Error {
   const { history, error } = chainFrom(snapshot, chained(state, true), broken)
   return error ?? history
 }
 
 /** What a replica comes to that has come so far: it applies one log after the other until it has to wait. */
-export function followedFrom(state: State, position: string, broken?: Broken): string {
+export function followedFrom(state: Stored, position: string, broken?: Broken): string {
   return chainFrom(position, chained(state, false), broken).history
 }
 
-function chained({ logs, epoch, snapshots }: State, isKept: boolean): Chained {
+function chained({ logs, epoch, snapshots }: Stored, isKept: boolean): Chained {
   return { logs, epoch, snapshotLength: isKept ? 0 : snapshots.at(-1)!.length }
 }
 
@@ -324,7 +327,9 @@ export function sent({ messages }: State, message: Message, { copyCountMax }: Bo
   const text = JSON.stringify(message)
   const texts = messages.map((other) => JSON.stringify(other))
   if (texts.filter((other) => other === text).length === copyCountMax) return messages
-  return [...messages, message].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
+  // They are in order.
+  const at = texts.findIndex((other) => other > text)
+  return at === -1 ? [...messages, message] : messages.toSpliced(at, 0, message)
 }
 
 export function byStart(logs: readonly Log[]): readonly Log[] {

@@ -17,7 +17,7 @@ afterAll(() => Promise.all(servers.map((server) => server.remove())))
 
 const reconnect = { reconnectTimeWait: 20, reconnectJitter: 1 }
 
-const electionMsMax = 30_000
+const electionMsMax = 90_000
 
 /** Asks until there is one. */
 async function leaderOf(name: string): Promise<NatsServer> {

@@ -58,7 +58,10 @@ it('a primary that took over stores, though an older one added a log late and th
   }
   await store.putSnapshot(snapshot!)
   const newer = closedAfterTest(await open())
-  await expectCode((await insert(older, 'late')).durable(), 'ERR_FENCED')
+  await expectCode(
+    insert(older, 'late').then((ack) => ack.durable()),
+    'ERR_FENCED',
+  )
   await prune(new FileStore(dir), { keepMs: 0, keepSnapshots: 1 })
   await (await insert(newer, 'newer')).durable()
   await older.close().catch(() => {})
@@ -128,7 +131,7 @@ it('a follower is not told of a log that was added late, but of the one that cou
   addTo(writer, logs[7]!)
   await new Promise((resolve) => setTimeout(resolve, 100))
   for (const log of logs.slice(7, 9)) await newer.append(log, epoch)
-  await expect.poll(() => seen.length, { timeout: 5000 }).toBe(9)
+  await expect.poll(() => seen.length).toBe(9)
   expect(seen.slice(7)).toEqual(['0000000000000014.log', '0000000000000016.log'])
   ending.abort()
   await following

@@ -14,7 +14,7 @@ import { type Random, withSeed } from '../support/random.js'
 
 const seconds = Number(process.env.MYLIBSQL_TAKEOVER_SECONDS ?? 5)
 /** What is left to do after that: an election may be among it. */
-const settleMsMax = 60_000
+const settleMsMax = 300_000
 const unproductiveMsMax = 20_000
 
 /** As test/programs/open-store.mjs takes it. */

@@ -31,7 +31,7 @@ interface ClusterPlace {
   readonly routes: readonly number[]
 }
 
-const readyMsMax = 20_000
+const readyMsMax = 60_000
 
 export class NatsServer {
   readonly port: number

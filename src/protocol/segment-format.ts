@@ -53,7 +53,8 @@ export function segmentPadding(headerBytes: Uint8Array, logBytes: number): Uint8
 
 /** The header of a log in a segment by its first bytes (112 of them); undefined when they are no such header. */
 export function decodeSegmentHeader(bytes: Uint8Array): LogHeader | undefined {
-  if (bytes.length < logHeaderBytesV3) return undefined
+  // Room that was never written to is what is met most often: an error for it would cost more than all the rest.
+  if (bytes.length < logHeaderBytesV3 || bytes[0] === 0) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, logHeaderBytesV3)
   const frameCount = Number(view.getBigUint64(24, true))
   const claimedBytes = logHeaderBytesV3 + frameCount * (frameHeaderBytes + view.getUint32(36, true))

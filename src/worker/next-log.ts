@@ -23,19 +23,32 @@ interface FoundLog {
   readonly after: Place | undefined
 }
 
+interface OpenFile {
+  readonly path: string
+  readonly fd: number
+  /** A segment has its size from the beginning. */
+  readonly byteLength: number
+}
+
 export class NextLog {
   #found: FoundLog | undefined
   /** Behind the last one that was taken. */
   #after: Place | undefined
+  /** The segment that the last one was found in: there the next one is most likely. */
+  #open: OpenFile | undefined
 
   /**
    * The log that begins with this frame, as far as its place and its name tell; undefined: there is none yet. 'other': there
-   * is a file of that name, which is no plain log.
+   * is a file of that name, which is no plain log. `mayBeginFile` false: there is no file of that name.
    */
-  find({ storePath, after }: NextLogsPlace, nextFrameNo: FrameNo): LogFile | 'other' | undefined {
+  find(
+    { storePath, after }: NextLogsPlace,
+    nextFrameNo: FrameNo,
+    { mayBeginFile = true } = {},
+  ): LogFile | 'other' | undefined {
     const own = { path: join(storePath, 'logs', logName(nextFrameNo)), byteOffset: 0 }
-    for (const place of [this.#after, after, own]) {
-      const found = place === undefined ? undefined : logFrom(place, nextFrameNo)
+    for (const place of [this.#after, after, mayBeginFile ? own : undefined]) {
+      const found = place === undefined ? undefined : this.#logFrom(place, nextFrameNo)
       if (found === 'other') return 'other'
       if (found === undefined) continue
       this.#found = found
@@ -48,39 +61,59 @@ export class NextLog {
   taken(): void {
     this.#after = this.#found?.after
   }
+
+  /** Closes the file that it keeps open. */
+  release(): void {
+    const { fd } = this.#open ?? {}
+    this.#open = undefined
+    if (fd !== undefined) closeSync(fd)
+  }
+
+  /** That log, at this place or behind it: those before have been applied by somebody else. */
+  #logFrom(place: Place, nextFrameNo: FrameNo): FoundLog | 'other' | undefined {
+    let found = this.#logIn(place)
+    while (found !== undefined && found !== 'other') {
+      const { startFrameNo } = found.file.header
+      if (startFrameNo === nextFrameNo) return found
+      if (startFrameNo > nextFrameNo || found.after === undefined) return undefined
+      found = this.#logIn(found.after)
+    }
+    return found
+  }
+
+  /** Complete, or not there: the mark is written last, a name is given last. */
+  #logIn({ path, byteOffset }: Place): FoundLog | 'other' | undefined {
+    try {
+      const file = this.#opened(path)
+      const header = file && logAt(file.fd, byteOffset, file.byteLength)
+      if (header === undefined) return byteOffset === 0 ? 'other' : undefined
+      const logBytes = logByteLength(header)
+      const isAlone = byteOffset === 0 && logBytes === file!.byteLength
+      const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
+      return { file: { location: { path }, header: placedHeader(header, byteOffset) }, after }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Undefined for what is no file. Throws what the system says. */
+  #opened(path: string): OpenFile | undefined {
+    if (this.#open?.path === path) return this.#open
+    const file = openFile(path)
+    this.release()
+    this.#open = file
+    return file
+  }
 }
 
-/** That log, at this place or behind it: those before have been applied by somebody else. */
-function logFrom(place: Place, nextFrameNo: FrameNo): FoundLog | 'other' | undefined {
-  let found = logIn(place)
-  while (found !== undefined && found !== 'other') {
-    const { startFrameNo } = found.file.header
-    if (startFrameNo === nextFrameNo) return found
-    if (startFrameNo > nextFrameNo || found.after === undefined) return undefined
-    found = logIn(found.after)
-  }
-  return found
-}
-
-/** Complete, or not there: the mark is written last, a name is given last. */
-function logIn({ path, byteOffset }: Place): FoundLog | 'other' | undefined {
-  let fd: number
-  try {
-    fd = openToRead(path)
-  } catch {
-    return undefined
-  }
+function openFile(path: string): OpenFile | undefined {
+  const fd = openToRead(path)
+  let file: OpenFile | undefined
   try {
     const facts = fstatSync(fd)
-    const header = facts.isFile() ? logAt(fd, byteOffset, facts.size) : undefined
-    if (header === undefined) return byteOffset === 0 ? 'other' : undefined
-    const logBytes = logByteLength(header)
-    const isAlone = byteOffset === 0 && logBytes === facts.size
-    const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
-    return { file: { location: { path }, header: placedHeader(header, byteOffset) }, after }
-  } catch {
-    return undefined
+    if (facts.isFile()) file = { path, fd, byteLength: facts.size }
   } finally {
-    closeSync(fd)
+    if (file === undefined) closeSync(fd)
   }
+  return file
 }

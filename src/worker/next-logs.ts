@@ -3,6 +3,7 @@ import { watch } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { FolderWatch } from '../protocol/folder-watch.js'
+import type { FrameNo } from '../protocol/frame.js'
 import { folderQuietMs, stepBytesMax, stepLogsMax } from '../protocol/limits.js'
 import { type LogFile, type LogHeader, logByteLength } from '../protocol/log-format.js'
 import { startFrameNoOf } from '../protocol/object-names.js'
@@ -33,11 +34,17 @@ export class NextLogs {
   async follow({ storePath, after, doubtedFrameNo, listInMs }: NextLogsRequest): Promise<NextLogsEnd> {
     let listDueMs = performance.now() + listInMs
     let hadEvent = true
+    let isFirstLook = true
     for (;;) {
       if (this.#isStopped) return this.#end('stopped')
       const heard = this.#watch.takeHeard()
-      const { appliedCount, isMore, isDoubtful } = this.#applyPresent({ storePath, after })
-      if (appliedCount > 0) {
+      // An event tells of the name of a file that is new.
+      const nameMax = hadEvent && !isFirstLook && !this.#watch.isDeaf ? heard : Number.POSITIVE_INFINITY
+      isFirstLook = false
+      const { appliedCount, isMore, isDoubtful } = this.#applyPresent({ storePath, after }, nameMax)
+      // Others may have put another file in its place.
+      if (appliedCount === 0) this.#nextLog.release()
+      else {
         if (!hadEvent) this.#watch.foundUntold()
         // What comes where it should need not be looked for elsewhere.
         if (!this.#watch.isDeaf) listDueMs = Math.max(listDueMs, performance.now() + folderQuietMs)
@@ -57,21 +64,26 @@ export class NextLogs {
   stop(): void {
     this.#isStopped = true
     this.#watch.end()
+    this.#nextLog.release()
   }
 
   #end(reason: NextLogsEnd['reason']): NextLogsEnd {
     return { position: this.#applier.position(), reason }
   }
 
-  /** Those that are where they should, or enough for one step. */
-  #applyPresent(place: NextLogsPlace): { appliedCount: number; isMore: boolean; isDoubtful: boolean } {
+  /** Those that are where they should, or enough for one step. `nameMax`: no file begins with a later frame. */
+  #applyPresent(
+    place: NextLogsPlace,
+    nameMax: FrameNo,
+  ): { appliedCount: number; isMore: boolean; isDoubtful: boolean } {
     let last: LogHeader | undefined
     let appliedCount = 0
     let byteCount = 0
     let isDoubtful = false
     const isMore = () => appliedCount >= stepLogsMax || byteCount >= stepBytesMax
     while (!isMore()) {
-      const file = this.#nextLog.find(place, this.#applier.position().nextFrameNo)
+      const { nextFrameNo } = this.#applier.position()
+      const file = this.#nextLog.find(place, nextFrameNo, { mayBeginFile: nextFrameNo <= nameMax })
       if (file === undefined) break
       isDoubtful = file === 'other'
       if (file === 'other') break

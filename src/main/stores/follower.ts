@@ -48,10 +48,7 @@ export interface Followed {
     epochMin: number,
   ): Promise<AppliedLogs>
   /** Has its thread look for the next logs in a folder, and apply them as they come; undefined: it does not, now. */
-  followNext(
-    request: NextLogsRequest,
-    told: (logs: AppliedLogs) => void,
-  ): Promise<NextLogsEnd | undefined>
+  followNext(request: NextLogsRequest, told: (logs: AppliedLogs) => void): Promise<NextLogsEnd | undefined>
   /** Ends that. */
   stopNext(): void
   /** Makes it what a newer snapshot holds. */

@@ -79,16 +79,17 @@ export class AppliedFrames implements Followed {
   }
 
   /** Takes the messages of the thread's data port. */
-  receive({ logs }: FromReplica): void {
-    const { position } = logs
+  receive({ kind, logs }: FromReplica): void {
+    if (kind !== 'applied') return
     const startFrameNo = this.#position.nextFrameNo
-    const frameCount = position.nextFrameNo - startFrameNo
-    if (frameCount > 0 && isTraced(replicateChannel)) {
-      // Somebody listens since: these are traced when they are done, the next ones when they begin.
-      this.stopNext()
-      void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(position))
-    } else this.#advance(position)
+    const frameCount = logs.position.nextFrameNo - startFrameNo
+    this.#advance(logs.position)
     this.#told(logs)
+    if (frameCount <= 0 || !isTraced(replicateChannel)) return
+    // Somebody listens since: these are traced when they are done, the next ones when they begin.
+    this.stopNext()
+    const trace = () => ({ startFrameNo, frameCount, path: this.#database.path })
+    void traced(replicateChannel, trace, () => Promise.resolve(logs.position))
   }
 
   async replace(snapshot: Snapshot): Promise<void> {

@@ -80,6 +80,8 @@ export class FolderWatch {
   }
 
   #onEvent(name: string | null): void {
+    // That of the folder itself: it was removed, or moved, and with it what is watched. (A file of that name costs a look.)
+    if (name === this.#path.split(/[\\/]/).at(-1)) this.#stopWatching()
     // Without a name it could be any.
     const number = name === null ? Number.POSITIVE_INFINITY : this.#numberOf(name)
     if (number === undefined) return

@@ -31,21 +31,25 @@ export class NextLogs {
   }
 
   /** Once at a time. Never throws. */
-  async follow({ storePath, after, doubtedFrameNo, listInMs }: NextLogsRequest): Promise<NextLogsEnd> {
+  async follow({ doubtedFrameNo, listInMs, ...from }: NextLogsRequest): Promise<NextLogsEnd> {
+    let place: NextLogsPlace = from
     let listDueMs = performance.now() + listInMs
-    let hadEvent = true
-    let isFirstLook = true
+    let heard = -1
+    /** It was not an event that woke it: there may be names that none has told of. */
+    let isUntold = true
+    let isWaitOver = false
     for (;;) {
       if (this.#isStopped) return this.#end('stopped')
-      const heard = this.#watch.takeHeard()
-      // An event tells of the name of a file that is new.
-      const nameMax = hadEvent && !isFirstLook && !this.#watch.isDeaf ? heard : Number.POSITIVE_INFINITY
-      isFirstLook = false
-      const { appliedCount, isMore, isDoubtful } = this.#applyPresent({ storePath, after }, nameMax)
+      heard = Math.max(heard, this.#watch.takeHeard())
+      const nameMax = isUntold || this.#watch.isDeaf ? Number.POSITIVE_INFINITY : heard
+      const { appliedCount, isMore, isDoubtful } = this.#applyPresent(place, nameMax)
       // Others may have put another file in its place.
       if (appliedCount === 0) this.#nextLog.release()
       else {
-        if (!hadEvent) this.#watch.foundUntold()
+        // What comes now is behind what was taken.
+        place = { ...place, after: undefined }
+        if (isUntold && isWaitOver) this.#watch.foundUntold()
+        isWaitOver = false
         // What comes where it should need not be looked for elsewhere.
         if (!this.#watch.isDeaf) listDueMs = Math.max(listDueMs, performance.now() + folderQuietMs)
       }
@@ -56,7 +60,9 @@ export class NextLogs {
       const { nextFrameNo } = this.#applier.position()
       if (isDoubtful && nextFrameNo !== doubtedFrameNo) return this.#end('doubtful')
       if (heard >= nextFrameNo || performance.now() >= listDueMs) return this.#end('unfound')
-      hadEvent = await this.#watch.wait()
+      heard = -1
+      isUntold = !(await this.#watch.wait())
+      isWaitOver = true
     }
   }
 
@@ -83,7 +89,9 @@ export class NextLogs {
     const isMore = () => appliedCount >= stepLogsMax || byteCount >= stepBytesMax
     while (!isMore()) {
       const { nextFrameNo } = this.#applier.position()
-      const file = this.#nextLog.find(place, nextFrameNo, { mayBeginFile: nextFrameNo <= nameMax })
+      const after = appliedCount === 0 ? place.after : undefined
+      const mayBeginFile = nextFrameNo <= nameMax
+      const file = this.#nextLog.find({ ...place, after }, nextFrameNo, { mayBeginFile })
       if (file === undefined) break
       isDoubtful = file === 'other'
       if (file === 'other') break

@@ -1,5 +1,5 @@
 import { watch as watchPath } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { FolderWatch } from '../../src/protocol/folder-watch.js'
@@ -41,6 +41,21 @@ it('wakes without events where there are none, and listens as soon as it can', a
   await watch.wait()
   expect(watch.isDeaf).toBe(false)
   expect(watch.takeHeard()).toBe(Number.POSITIVE_INFINITY)
+})
+
+it('listens again when the folder was removed and made anew', async () => {
+  const folder = join(temporaryFolder(), 'folder')
+  await mkdir(folder)
+  const watch = watched(folder)
+  await rm(folder, { recursive: true })
+  await expect.poll(() => watch.isDeaf).toBe(true)
+  await mkdir(folder)
+  watch.takeHeard()
+  await expect.poll(() => watch.wait().then(() => watch.isDeaf)).toBe(false)
+  expect(watch.takeHeard()).toBe(Number.POSITIVE_INFINITY)
+  await writeFile(join(folder, '5'), '')
+  await eventOf(watch)
+  expect(watch.takeHeard()).toBe(5)
 })
 
 it('is deaf when names are found again and again that it has not heard of', async () => {

@@ -53,7 +53,7 @@ export async function* followLogs(
       const isTaken = await follow.takeNext()
       if (!isTaken) yield* follow.tellNext()
       if (follow.isListingDue()) yield* follow.tellAll()
-      if (!isTaken) await follow.wait()
+      if (!isTaken && !signal.aborted) await follow.wait()
     }
   } finally {
     signal.removeEventListener('abort', onEnd)
@@ -93,7 +93,8 @@ class FolderFollow {
   async takeNext(): Promise<boolean> {
     const listInMs = Math.max(0, this.#listDueMs - performance.now())
     const request = { storePath: this.#folder.storePath, after: this.#after, listInMs }
-    const taken = await this.#options.take?.({ ...request, doubtedFrameNo: this.#doubtedFrameNo })
+    const { take, signal } = this.#options
+    const taken = await take?.({ ...request, doubtedFrameNo: this.#doubtedFrameNo }, signal)
     // Where the finder would have to go on, only a listing tells.
     if (taken === undefined && this.#isTaking) this.#listDueMs = Number.NEGATIVE_INFINITY
     this.#isTaking = taken !== undefined

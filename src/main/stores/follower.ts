@@ -49,7 +49,7 @@ export interface Followed {
   ): Promise<AppliedLogs>
   /** Has its thread look for the next logs in a folder, and apply them as they come; undefined: it does not, now. */
   followNext(request: NextLogsRequest, told: (logs: AppliedLogs) => void): Promise<NextLogsEnd | undefined>
-  /** Ends that. */
+  /** Ends that, and what is kept for it. */
   stopNext(): void
   /** Makes it what a newer snapshot holds. */
   replace(snapshot: Snapshot): Promise<unknown>
@@ -198,7 +198,7 @@ export class Follower {
     const arrivals = new Arrivals(
       this.store.follow(this.#followed.position().nextFrameNo, {
         signal: ending.signal,
-        take: (request) => this.#take(request, ending.signal, () => arrivals.noteAlive()),
+        take: (request, ended) => this.#take(request, ended, () => arrivals.noteAlive()),
       }),
       (stored) => this.#noteKnown(stored.startFrameNo + 1),
     )
@@ -217,6 +217,8 @@ export class Follower {
       signal.removeEventListener('abort', end)
       ending.abort()
       arrivals.end()
+      // Also what the thread keeps to go on with.
+      this.#followed.stopNext()
     }
   }
 

@@ -75,10 +75,12 @@ export interface FollowLogsOptions {
   readonly signal: AbortSignal
   /**
    * Has a replica's thread look for the logs that come next in a folder of this machine, and apply them as they come, until
-   * it does not find its way; undefined: it does not do that, now. What it has taken needs not be told; a store that keeps no
-   * such folder tells of all.
+   * it does not find its way, or its own signal aborts; undefined: it does not do that, now. What it has taken needs not be
+   * told; a store that keeps no such folder tells of all.
    */
-  readonly take?: ((request: NextLogsRequest) => Promise<NextLogsEnd | undefined>) | undefined
+  readonly take?:
+    | ((request: NextLogsRequest, signal: AbortSignal) => Promise<NextLogsEnd | undefined>)
+    | undefined
 }
 
 export interface Store {

@@ -88,8 +88,7 @@ export class AppliedFrames implements Followed {
     if (frameCount <= 0 || !isTraced(replicateChannel)) return
     // Somebody listens since: these are traced when they are done, the next ones when they begin.
     this.stopNext()
-    const trace = () => ({ startFrameNo, frameCount, path: this.#database.path })
-    void traced(replicateChannel, trace, () => Promise.resolve(logs.position))
+    void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(logs.position))
   }
 
   async replace(snapshot: Snapshot): Promise<void> {

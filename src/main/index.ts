@@ -38,12 +38,4 @@ export type { FollowStats } from './stores/follower.js'
 export { type PruneResult, prune } from './stores/prune.js'
 export type { PruneOptions } from './stores/prune-options.js'
 export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
-export type {
-  AppendedLog,
-  AppendOptions,
-  CallLimits,
-  FollowLogsOptions,
-  Store,
-  StoredLog,
-  StoredSnapshot,
-} from './stores/store.js'
+export type * from './stores/store.js'

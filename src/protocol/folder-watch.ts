@@ -19,11 +19,13 @@ export class FolderWatch {
   #isEnded = false
   readonly #startWatch: typeof watch
   readonly #path: string
+  readonly #ownName: string | undefined
   readonly #numberOf: (name: string) => number | undefined
 
   constructor(startWatch: typeof watch, path: string, numberOf: (name: string) => number | undefined) {
     this.#startWatch = startWatch
     this.#path = path
+    this.#ownName = path.split(/[\\/]/).at(-1)
     this.#numberOf = numberOf
     this.#startWatching()
   }
@@ -81,7 +83,7 @@ export class FolderWatch {
 
   #onEvent(name: string | null): void {
     // That of the folder itself: it was removed, or moved, and with it what is watched. (A file of that name costs a look.)
-    if (name === this.#path.split(/[\\/]/).at(-1)) this.#stopWatching()
+    if (name === this.#ownName) this.#stopWatching()
     // Without a name it could be any.
     const number = name === null ? Number.POSITIVE_INFINITY : this.#numberOf(name)
     if (number === undefined) return

@@ -46,8 +46,10 @@ export class NextLog {
     nextFrameNo: FrameNo,
     { mayBeginFile = true } = {},
   ): LogFile | 'other' | undefined {
-    const own = { path: join(storePath, 'logs', logName(nextFrameNo)), byteOffset: 0 }
-    for (const place of [this.#after, after, mayBeginFile ? own : undefined]) {
+    const own = mayBeginFile
+      ? { path: join(storePath, 'logs', logName(nextFrameNo)), byteOffset: 0 }
+      : undefined
+    for (const place of [this.#after, after, own]) {
       const found = place === undefined ? undefined : this.#logFrom(place, nextFrameNo)
       if (found === 'other') return 'other'
       if (found === undefined) continue

@@ -35,21 +35,22 @@ export class NextLogs {
     let place: NextLogsPlace = from
     let listDueMs = performance.now() + listInMs
     let heard = -1
-    /** It was not an event that woke it: there may be names that none has told of. */
-    let isUntold = true
-    let isWaitOver = false
+    /** What has led to this look: but for an event, there may be names that none has told of. */
+    let reason: 'begin' | 'event' | 'poll' = 'begin'
     for (;;) {
       if (this.#isStopped) return this.#end('stopped')
       heard = Math.max(heard, this.#watch.takeHeard())
-      const nameMax = isUntold || this.#watch.isDeaf ? Number.POSITIVE_INFINITY : heard
+      const nameMax = reason === 'event' && !this.#watch.isDeaf ? heard : Number.POSITIVE_INFINITY
       const { appliedCount, isMore, isDoubtful } = this.#applyPresent(place, nameMax)
       // Others may have put another file in its place.
       if (appliedCount === 0) this.#nextLog.release()
       else {
         // What comes now is behind what was taken.
         place = { ...place, after: undefined }
-        if (isUntold && isWaitOver) this.#watch.foundUntold()
-        isWaitOver = false
+        if (reason === 'poll') {
+          this.#watch.foundUntold()
+          reason = 'begin'
+        }
         // What comes where it should need not be looked for elsewhere.
         if (!this.#watch.isDeaf) listDueMs = Math.max(listDueMs, performance.now() + folderQuietMs)
       }
@@ -61,8 +62,7 @@ export class NextLogs {
       if (isDoubtful && nextFrameNo !== doubtedFrameNo) return this.#end('doubtful')
       if (heard >= nextFrameNo || performance.now() >= listDueMs) return this.#end('unfound')
       heard = -1
-      isUntold = !(await this.#watch.wait())
-      isWaitOver = true
+      reason = (await this.#watch.wait()) ? 'event' : 'poll'
     }
   }
 

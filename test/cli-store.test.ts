@@ -13,6 +13,7 @@ import { proveStore, type StoreProofSubject } from '../dist/cli/store-proof.js'
 import { TransactionLedger } from '../dist/cli/transaction-ledger.js'
 import { CommandLine, main, until } from './support/command-line.js'
 import { NatsServer } from './support/nats-server.js'
+import { openNatsStore } from './support/nats-store.js'
 import { accessKeyId, S3Server, secretAccessKey } from './support/s3-server.js'
 import { serverOptions } from './support/s3-store.js'
 
@@ -84,6 +85,8 @@ describe('mylibsql load --store file:', () => {
   it('exits with 1 when a log is gone from the store', async () => {
     const { child, output, code } = commandLine.start(
       ...['load', '--seconds', '60', '--store', `file:${storeDir()}`, '--followers', '1', '--json'],
+      // So few bytes that there is no second snapshot, behind which nobody needs the first log.
+      ...['--rate', '1000'],
     )
     // The follower has read the first log when there are many more of them, some of them in one file.
     const store = new FileStore(storeDir())
@@ -121,9 +124,13 @@ describe('mylibsql load --store nats:', () => {
     const url = `nats://127.0.0.1:${server.port}/load`
     const { code, out, err } = await commandLine.run(
       ...['load', '--seconds', '1', '--rate', '300', '--store', url, '--checkpoint-ms', '20', '--json'],
+      ...['--compression', 'brotli'],
     )
     expect(code, err).toBe(0)
-    const { checks, followers, store } = JSON.parse(out)
+    const { checks, followers, store, logBytes } = JSON.parse(out)
+    const kept = await openNatsStore(server, { name: 'load' })
+    const storedBytes = (await kept.logs()).reduce((sum, { byteLength }) => sum + byteLength, 0)
+    expect(storedBytes).toBeLessThan(logBytes / 2)
     expect(failed(checks)).toEqual([])
     expect(followers).toHaveLength(2)
     expect(store).toBe(url)
@@ -158,6 +165,12 @@ describe('mylibsql load --store s3:', () => {
 describe('wrong calls exit with 2 and a sentence', () => {
   const cases: [string, string[], RegExp][] = [
     ['followers without a store', ['--followers', '3'], /--followers needs --store/],
+    ['compression without a store', ['--compression', 'brotli'], /--compression needs --store/],
+    [
+      'a compression that is not known',
+      ['--store', 'file:x', '--compression', 'zip'],
+      /Allowed choices are none/,
+    ],
     ['store and folder', ['--store', 'file:x', '--dir', 'y'], /--dir and --store exclude each other/],
     ['no store', ['--store', main], /'--store <url>' argument '.*' is invalid. It must be file:DIR, nats:/],
     ['no name', ['--store', 'nats://localhost:4222'], /It must be file:DIR, nats:/],

@@ -1,7 +1,7 @@
 /** The options of `mylibsql load`, checked: what is wrong with one is said in a sentence that names it. */
 import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { storeUrl } from './store-url.js'
+import { type Compression, storeUrl } from './store-url.js'
 
 export const followersDefault = 2
 
@@ -19,6 +19,8 @@ export interface LoadOptions {
   readonly dir?: string
   /** URL of the store that the primary archives to. */
   readonly store?: string
+  /** Of what is stored there; undefined: the default. */
+  readonly compression?: Compression
   /** Replicas that follow the store; undefined: the default. */
   readonly followers?: number
   readonly db?: string
@@ -55,6 +57,12 @@ export function addLoadOptions(command: Command): Command {
       '--store <url>',
       'archive to this store, and follow it, instead of log files: file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX',
     ).argParser(storeUrl),
+    new Option('--compression <method>', 'of what is stored (with --store, default: none)').choices([
+      'none',
+      'deflate',
+      'brotli',
+      'zstd',
+    ]),
     new Option(
       '--followers <n>',
       `replicas that follow the store, a process each (with --store, default: ${followersDefault})`,
@@ -79,8 +87,11 @@ export function checkTogether(options: LoadOptions): LoadOptions {
     throw new UsageError('--query needs --script: the built-in load has a query of its own, which it checks')
   }
   if (options.store === undefined) {
-    if (options.followers === undefined) return options
-    throw new UsageError('--followers needs --store: what they follow is a store')
+    if (options.followers !== undefined)
+      throw new UsageError('--followers needs --store: what they follow is a store')
+    if (options.compression !== undefined)
+      throw new UsageError('--compression needs --store: log files are written as they are')
+    return options
   }
   if (options.dir !== undefined) {
     throw new UsageError(

@@ -25,7 +25,8 @@ import type { LoadPrimary } from './workload.js'
 
 /** Throws UsageError, what preparing the database throws, and what the store does. */
 export async function storeLoad(setting: LoadSetting, url: string): Promise<Outcome> {
-  const store = await openStore(url, { isMade: true })
+  const { compression } = setting.options
+  const store = await openStore(url, { isMade: true, ...(compression && { compression }) })
   try {
     await checkEmpty(store)
     return await runOn(setting, store, url)

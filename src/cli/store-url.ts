@@ -2,35 +2,45 @@
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { InvalidArgumentError } from 'commander'
-import { FileStore, type Store } from '../main/index.js'
+import { FileStore, type FileStoreOptions, type Store } from '../main/index.js'
+
+export type Compression = NonNullable<FileStoreOptions['compression']>
+
+interface OpenOptions {
+  /** One that is not there is made, a bucket apart. */
+  readonly isMade: boolean
+  /** Of what is stored; what is there is read whatever it is. Default: 'none'. */
+  readonly compression?: Compression
+}
 
 interface StoreKind {
   readonly pattern: RegExp
-  open(match: RegExpExecArray, isMade: boolean): Promise<Store>
+  open(match: RegExpExecArray, options: Required<OpenOptions>): Promise<Store>
 }
 
 const kinds: readonly StoreKind[] = [
   {
     // As in every file URL, localhost may stand before the path; another host is refused: see hintOf.
     pattern: /^file:(?:\/\/localhost(?=\/))?(?<dir>.+)$/s,
-    open: async ({ groups }, isMade) => {
+    open: async ({ groups }, { isMade, compression }) => {
       const dir = resolve(groups!.dir!)
       // Only a folder that is there can be listed, if only to see that nothing is in it.
       if (isMade) await mkdir(dir, { recursive: true })
-      return new FileStore(dir, { create: isMade })
+      return new FileStore(dir, { create: isMade, compression })
     },
   },
   {
     pattern: /^nats:\/\/(?<server>[^/@\s]+)\/(?<name>[\w-]{1,32})$/,
-    open: async ({ groups }, isMade) => {
+    open: async ({ groups }, { isMade, compression }) => {
       const packages = '@nats-io/transport-node @nats-io/jetstream @nats-io/obj'
       const { NatsStore } = await import('../main/stores/nats.js').catch(needs(packages))
-      return NatsStore.open({ servers: groups!.server!, name: groups!.name!, create: isMade })
+      const { server, name } = groups!
+      return NatsStore.open({ servers: server!, name: name!, create: isMade, compression })
     },
   },
   {
     pattern: /^s3:\/\/(?<bucket>[^/\s]{3,})\/(?<prefix>[^\s]+)$/,
-    open: async ({ groups }) => {
+    open: async ({ groups }, { compression }) => {
       const { S3Store } = await import('../main/stores/s3.js').catch(
         needs('@aws-sdk/client-s3 @aws-sdk/lib-storage'),
       )
@@ -42,6 +52,7 @@ const kinds: readonly StoreKind[] = [
         prefix: prefix!,
         ...(endpoint && { endpoint }),
         pollMs: s3PollMs,
+        compression,
       })
     },
   },
@@ -77,11 +88,11 @@ export function storeUrl(url: string): string {
   )
 }
 
-/** Of one that `storeUrl` has let pass. `isMade`: one that is not there is made, a bucket apart. */
-export async function openStore(url: string, { isMade }: { readonly isMade: boolean }): Promise<Store> {
+/** Of one that `storeUrl` has let pass. */
+export async function openStore(url: string, { isMade, compression = 'none' }: OpenOptions): Promise<Store> {
   for (const { pattern, open } of kinds) {
     const match = pattern.exec(url)
-    if (match !== null) return open(match, isMade)
+    if (match !== null) return open(match, { isMade, compression })
   }
   throw new Error(`${url} is no store`)
 }

@@ -86,6 +86,8 @@ export const tailPauseMs = 1_000
 /** Logs of a store that a replica's thread applies in one step, at most, while nothing else can use it. */
 export const stepLogsMax = 64
 export const stepBytesMax = 8 * 1024 * 1024
+/** Of a compressed log that it takes into memory whole, unpacked; larger ones are unpacked into a file before. */
+export const unpackedLogBytesMax = 32 * 1024 * 1024
 
 /** A folder of logs is listed when none has come for so long where the next one should. */
 export const folderQuietMs = 1_000

@@ -222,8 +222,9 @@ export interface Control {
   snapshot(path: string, temporaryPath: string): Promise<SnapshotFile>
   applyLog(file: LogFile): Promise<Position>
   /**
-   * Applies logs of a store, files of it or bytes that came from there, one behind the other, up to the first one that is not beyond doubt: that does
-   * not begin where the replica stands, is older than `epochMin`, damaged, compressed, not there any more.
+   * Applies logs of a store, files of it or bytes that came from there, one behind the other, up to the first one that is
+   * not beyond doubt: that does not begin where the replica stands, is older than `epochMin`, merged, damaged, compressed
+   * and large, or not there any more.
    */
   applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
   /** Looks for the logs that come next in a FileStore, and applies them, likewise, as they come ('applied' tells of them). */

@@ -11,6 +11,7 @@ import { placedHeader, segmentRecordBytes } from '../protocol/segment-format.js'
 import type { NextLogsPlace } from '../protocol/wire.js'
 import { openToRead } from './file-io.js'
 import { logAt } from './segment-scan.js'
+import { readUnpackedLog } from './unpacked-log.js'
 
 interface Place {
   readonly path: string
@@ -39,7 +40,7 @@ export class NextLog {
 
   /**
    * The log that begins with this frame, as far as its place and its name tell; undefined: there is none yet. 'other': there
-   * is a file of that name, which is no plain log. `mayBeginFile` false: there is no file of that name.
+   * is a file of that name, which somebody has to look at more closely. `mayBeginFile` false: there is no file of that name.
    */
   find(
     { storePath, after }: NextLogsPlace,
@@ -88,7 +89,7 @@ export class NextLog {
     try {
       const file = this.#opened(path)
       const header = file && logAt(file.fd, byteOffset, file.byteLength)
-      if (header === undefined) return byteOffset === 0 ? 'other' : undefined
+      if (header === undefined) return byteOffset === 0 ? compressedLog(file) : undefined
       const logBytes = logByteLength(header)
       const isAlone = byteOffset === 0 && logBytes === file!.byteLength
       const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
@@ -105,6 +106,17 @@ export class NextLog {
     this.release()
     this.#open = file
     return file
+  }
+}
+
+/** What is no plain log may be a compressed one. */
+function compressedLog(opened: OpenFile | undefined): FoundLog | 'other' {
+  try {
+    const file = opened && readUnpackedLog(opened.fd, opened.byteLength)
+    // One that is applied in another way is for others.
+    return file?.header.version === 3 && file.header.flags === 0 ? { file, after: undefined } : 'other'
+  } catch {
+    return 'other'
   }
 }
 

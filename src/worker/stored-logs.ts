@@ -1,9 +1,17 @@
 /** Logs of a store, as a replica's thread takes them without anybody having looked at them before: files, or bytes that came. */
 import { closeSync, fstatSync } from 'node:fs'
-import { decodeLogHeader, type LogFile, type LogLocation, logHeaderBytesV3 } from '../protocol/log-format.js'
+import {
+  decodeLogHeader,
+  type LogFile,
+  type LogHeader,
+  type LogLocation,
+  logHeaderBytesV3,
+} from '../protocol/log-format.js'
+import { isCompressedObject } from '../protocol/object-format.js'
 import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js'
 import type { Position } from '../protocol/wire.js'
 import { openToRead, readUpTo } from './file-io.js'
+import { readUnpackedLog, unpackedLog } from './unpacked-log.js'
 
 /** What comes next, as far as a header tells. */
 interface Expected extends Position {
@@ -18,38 +26,44 @@ interface Expected extends Position {
  */
 export function undoubtedLog(location: LogLocation, expected: Expected): LogFile | undefined {
   try {
-    const header = 'path' in location ? readHeader(location) : headerOf(location.bytes)
-    const isNext =
-      header !== undefined &&
-      header.version === 3 &&
-      header.flags === 0 &&
-      header.frameCount > 0 &&
-      header.pageSize === expected.pageSize &&
-      header.startFrameNo === expected.nextFrameNo &&
-      header.startChecksum === expected.checksum &&
-      header.epoch >= expected.epochMin
-    return isNext ? { location, header } : undefined
+    const file = 'path' in location ? logInFile(location) : logIn(location.bytes)
+    return file !== undefined && isNext(file.header, expected) ? file : undefined
   } catch {
     return undefined
   }
 }
 
-function headerOf(bytes: Uint8Array): LogFile['header'] {
-  return decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, bytes.byteLength)
+function isNext(header: LogHeader, expected: Expected): boolean {
+  return (
+    header.version === 3 &&
+    header.flags === 0 &&
+    header.frameCount > 0 &&
+    header.pageSize === expected.pageSize &&
+    header.startFrameNo === expected.nextFrameNo &&
+    header.startChecksum === expected.checksum &&
+    header.epoch >= expected.epochMin
+  )
 }
 
-function readHeader({
-  path,
-  byteOffset,
-}: Extract<LogLocation, { path: string }>): LogFile['header'] | undefined {
+function logIn(bytes: Uint8Array): LogFile | undefined {
+  if (isCompressedObject(bytes)) return unpackedLog(bytes)
+  const header = decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, bytes.byteLength)
+  return { location: { bytes }, header }
+}
+
+function logInFile(location: Extract<LogLocation, { path: string }>): LogFile | undefined {
+  const { path, byteOffset } = location
   const fd = openToRead(path)
   try {
     const facts = fstatSync(fd)
     if (!facts.isFile()) return undefined
     const bytes = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
-    if (byteOffset === undefined) return decodeLogHeader(bytes, { path }, facts.size)
-    const header = decodeSegmentHeader(bytes)
-    return header && placedHeader(header, byteOffset)
+    if (byteOffset !== undefined) {
+      const header = decodeSegmentHeader(bytes)
+      return header && { location, header: placedHeader(header, byteOffset) }
+    }
+    if (isCompressedObject(bytes)) return readUnpackedLog(fd, facts.size)
+    return { location, header: decodeLogHeader(bytes, { path }, facts.size) }
   } finally {
     closeSync(fd)
   }

@@ -2,8 +2,9 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FileStore, type FileStoreOptions, type Log, Replica, type StoredLog } from 'mylibsql'
+import { FileStore, type FileStoreOptions, Log, Replica, type StoredLog } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
+import { decodeObjectHeader, encodeObjectHeader } from '../../src/protocol/object-format.js'
 import { undoubtedLog } from '../../src/worker/stored-logs.js'
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { deferred } from '../support/deferred.js'
@@ -64,13 +65,21 @@ describe('a replica of a FileStore', () => {
     expect(follow).toMatchObject({ lagFrames: 0, lagMs: expect.any(Number), delayMs: expect.any(Number) })
   })
 
-  it('has compressed ones read', async () => {
-    const { source, store, write } = await startHistory(openStore({ compression: 'deflate' }))
-    const replica = closedAfterTest(await Replica.follow(store))
-    await replica.waitFor((await write()).lastFrameNo)
-    await expectSameBytes(source.primary, replica)
-    expect(store.readPaths.length).toBeGreaterThan(0)
-  })
+  it.each(['deflate', 'brotli'] as const)(
+    'takes small logs compressed with %s as well',
+    async (compression) => {
+      const { source, store, write } = await startHistory(openStore({ compression }))
+      for (let n = 0; n < 3; n++) await write()
+      const replica = closedAfterTest(await Replica.follow(store))
+      expect(replica.lastFrameNo).toBe(source.primary.lastFrameNo)
+      await followsLive(store, replica, write)
+      const readCount = store.readPaths.length
+      for (let n = 0; n < 50; n++) await write({ transactions: 1 })
+      await replica.waitFor(source.primary.lastFrameNo)
+      await expectSameBytes(source.primary, replica)
+      expect(store.readPaths.length).toBeLessThan(readCount + 10)
+    },
+  )
 
   it('applies nothing of a damaged one, and names it', async () => {
     const { source, store, write, snapshot } = await startHistory(openStore())
@@ -97,8 +106,8 @@ describe('a replica of a FileStore', () => {
 })
 
 describe('a log is beyond doubt', () => {
-  async function storedLog() {
-    const { source, store, write } = await startHistory(openStore())
+  async function storedLog(options: FileStoreOptions = {}) {
+    const { source, store, write } = await startHistory(openStore(options))
     const log = await write()
     const { path } = store.logLocation((await store.logs()).at(-1)!)
     const { startFrameNo: nextFrameNo, startChecksum: checksum, pageSize } = log
@@ -118,6 +127,49 @@ describe('a log is beyond doubt', () => {
     expect(undoubtedLog({ bytes: bytes.subarray(0, bytes.length - 1) }, expected)).toBeUndefined()
     expect(undoubtedLog({ bytes: bytes.subarray(0, 50) }, expected)).toBeUndefined()
   })
+
+  it.each(['deflate', 'brotli'] as const)('also when it is compressed with %s', async (compression) => {
+    const { path, expected } = await storedLog({ compression })
+    const object = new Uint8Array(readFileSync(path))
+    for (const location of [{ path }, { bytes: object }]) {
+      const file = undoubtedLog(location, expected)
+      expect(file?.header).toMatchObject({ startFrameNo: expected.nextFrameNo, epoch: 1 })
+      const bytes = file !== undefined && 'bytes' in file.location ? file.location.bytes : new Uint8Array()
+      expect(bytes.length).toBeGreaterThan(object.length)
+      const log = await Log.from(bytes)
+      expect(log.startChecksum).toBe(expected.checksum)
+    }
+  })
+
+  it.each(['deflate', 'brotli'] as const)(
+    'not when what is compressed with %s is not what it says',
+    async (compression) => {
+      const { path, expected } = await storedLog({ compression })
+      const object = readFileSync(path)
+      const { method, rawBytes } = decodeObjectHeader(object, {})!
+      const claiming = (bytes: number, as = method) =>
+        Buffer.concat([encodeObjectHeader({ method: as, rawBytes: bytes }), object.subarray(40)])
+      const spoilt = [
+        object.subarray(0, -1),
+        object.subarray(0, 40),
+        object.subarray(0, 20),
+        claiming(rawBytes + 1),
+        claiming(rawBytes - 1),
+        claiming(0),
+        claiming(rawBytes, compression === 'brotli' ? 'deflate' : 'brotli'),
+        // Nothing so large is taken into memory.
+        claiming(33 * 1024 * 1024),
+        claiming(2 ** 50),
+      ]
+      for (const bytes of spoilt) {
+        writeFileSync(path, bytes)
+        expect(undoubtedLog({ path }, expected)).toBeUndefined()
+        expect(undoubtedLog({ bytes }, expected)).toBeUndefined()
+      }
+      writeFileSync(path, object)
+      expect(undoubtedLog({ path }, expected)).toBeDefined()
+    },
+  )
 
   it('not at another position, of another history, page size, or of an older epoch', async () => {
     const { path, expected } = await storedLog()

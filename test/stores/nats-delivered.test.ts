@@ -52,13 +52,19 @@ describe('a log that was delivered', () => {
     expect(third!.take()).toHaveLength(1)
   })
 
-  it('is plain only when it begins like a log', () => {
+  it('is at hand when it came whole, and would not take too much memory', () => {
     const bodies = new DeliveredBodies()
     bodies.keep(1, body(1))
-    bodies.keep(2, encodeObjectHeader({ method: 'deflate', rawBytes: 100 }))
-    expect(log(bodies, 1).isPlain).toBe(true)
-    expect(log(bodies, 2).isPlain).toBe(false)
-    expect(log(bodies, 3).isPlain).toBe(false)
+    bodies.keep(2, encodeObjectHeader({ method: 'deflate', rawBytes: 32 * mebibyte }))
+    bodies.keep(3, encodeObjectHeader({ method: 'deflate', rawBytes: 32 * mebibyte + 1 }))
+    bodies.keep(4, encodeObjectHeader({ method: 'deflate', rawBytes: 100 }).fill(0, 16, 17))
+    expect([1, 2, 3, 4, 5].map((sequence) => log(bodies, sequence).isAtHand)).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ])
   })
 })
 

@@ -91,9 +91,9 @@ it('tells a primary that has nothing to store of the one that has taken over', a
 })
 
 it.each([
-  ['plain', 'none', 0],
-  ['compressed', 'deflate', 14],
-] as const)('has no log sent to a replica twice: %s ones', async (_name, compression, readCount) => {
+  ['plain', 'none'],
+  ['compressed', 'brotli'],
+] as const)('has no log sent to a replica twice: %s ones', async (_name, compression) => {
   const name = storeName()
   const store = await openNatsStore(server, { name, compression })
   await store.putSnapshot(await Snapshot.blank())
@@ -118,7 +118,7 @@ it.each([
   read.mockClear()
   // Messages hold 64 KiB here: one, several, and more than is kept in memory.
   for (let n = 0; n < 14; n++) await write(n, n % 7 === 0 ? 1_500_000 : n % 2 === 0 ? 200_000 : 10)
-  expect(read).toHaveBeenCalledTimes(readCount)
+  expect(read).not.toHaveBeenCalled()
   expect(asked).not.toHaveBeenCalled()
   await expectSameBytes(primary, replica)
 })

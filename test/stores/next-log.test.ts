@@ -89,13 +89,17 @@ describe('the next log', () => {
     expect(new NextLog().find({ storePath: dir, after: undefined }, 99)).toBeUndefined()
   })
 
-  it('is another one where a file of its name is compressed, damaged in its header, or no file', async () => {
+  it('is unpacked where it is compressed, and another one where that, its header, or the file is not what it should be', async () => {
     const { logs } = await storeWithSegment(1)
     const store = closedAfterTest(new FileStore(temporaryFolder(), { compression: 'deflate' }))
     await store.append(logs[0]!, await store.claimEpoch('test'))
     const { path } = store.logLocation((await store.logs())[0]!)
     const storePath = dirname(dirname(path))
     const find = (frameNo: number) => new NextLog().find({ storePath, after: undefined }, frameNo)
+    const { startFrameNo, endChecksum } = logs[0]!
+    const unpacked = { location: { bytes: expect.any(Uint8Array) }, header: { startFrameNo, endChecksum } }
+    expect(find(0)).toMatchObject(unpacked)
+    truncateSync(path, readFileSync(path).length - 1)
     expect(find(0)).toBe('other')
     writeFileSync(path, 'no log')
     expect(find(0)).toBe('other')

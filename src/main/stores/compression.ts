@@ -1,8 +1,9 @@
 /**
- * Compression of what stores keep (protocol/object-format.ts), as chunks that flow through: nothing is held whole. zlib
- * works in libuv's threads.
+ * Compression of what stores keep (protocol/object-format.ts). Small logs at once, everything else as chunks that flow
+ * through: nothing large is held whole. zlib works in libuv's threads.
  */
 import { pipeline } from 'node:stream/promises'
+import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Where } from '../../protocol/log-format.js'
@@ -10,22 +11,41 @@ import {
   type Compression,
   decodeObjectHeader,
   encodeObjectHeader,
+  type ObjectHeader,
   objectHeaderBytes,
 } from '../../protocol/object-format.js'
 import { oneOf, wrong } from '../arguments.js'
 
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 type Transform = NodeJS.ReadWriteStream & AsyncIterable<Uint8Array>
+type CompressBytes = (bytes: Uint8Array, options: object) => Promise<Uint8Array>
+
+/** `quick`: somebody waits for it. `thorough`: it is written once, and stays. */
+export type Effort = 'quick' | 'thorough'
 
 /** Newer releases of Node have it; the types of Node 20 do not know it. */
 interface ZstdOfNode {
-  readonly createZstdCompress?: () => Transform
-  readonly createZstdDecompress?: () => Transform
+  readonly createZstdCompress?: (options: object) => Transform
+  readonly createZstdDecompress?: (options: object) => Transform
+  readonly zstdCompress?: (...args: never[]) => void
+  readonly constants: { readonly ZSTD_c_compressionLevel?: number }
 }
-const { createZstdCompress, createZstdDecompress } = zlib as ZstdOfNode
+const { createZstdCompress, createZstdDecompress, zstdCompress, constants: zstd } = zlib as ZstdOfNode
+const { BROTLI_PARAM_QUALITY, BROTLI_PARAM_LGWIN } = zlib.constants
 
-/** Brotli's own default, 11, is for files that are compressed once and sent a thousand times. */
-const brotliQuality = 4
+/**
+ * On pages of a database, the first levels give nine tenths of what the higher ones do, in a tenth of the time. Brotli's own
+ * default, 11, is for files that are compressed once and sent a thousand times.
+ */
+const levels: Record<Compression, Record<Effort, number>> = {
+  deflate: { quick: 1, thorough: 6 },
+  brotli: { quick: 1, thorough: 4 },
+  zstd: { quick: 1, thorough: 3 },
+}
+/** Of what is compressed at once: the memory for a larger one is had from the system each time, which takes longer than to compress. */
+const smallWindowBits = 18
+/** Bytes that come out of a stream at a time: to go back to the event loop takes about as long as 64 KiB of them. */
+const streamChunkBytes = 1024 * 1024
 
 export function checkCompression(value: unknown, name: string): Compression | 'none' {
   const method = oneOf('none', 'deflate', 'brotli', 'zstd')(value, name)
@@ -40,13 +60,25 @@ export async function* compressed(
   chunks: Chunks,
   rawBytes: number,
   method: Compression | 'none',
+  effort: Effort,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (method === 'none') {
     yield* chunks
     return
   }
   yield encodeObjectHeader({ method, rawBytes })
-  yield* through(chunks, compressor(method))
+  yield* through(chunks, compressor(method, effort))
+}
+
+/** The same of what is small, at once. What does not become smaller by it is left as it is. */
+export async function compressedBytes(
+  bytes: Uint8Array,
+  method: Compression | 'none',
+): Promise<readonly Uint8Array[]> {
+  if (method === 'none') return [bytes]
+  const small = await compressAtOnce[method](bytes, compressorOptions(method, 'quick', smallWindowBits))
+  if (objectHeaderBytes + small.length >= bytes.length) return [bytes]
+  return [encodeObjectHeader({ method, rawBytes: bytes.length }), small]
 }
 
 /**
@@ -64,7 +96,7 @@ export async function* decompressed(
     const header = decodeObjectHeader(first, where)
     const rest = joined(first.subarray(header === undefined ? 0 : objectHeaderBytes), source)
     if (header === undefined) yield* rest
-    else yield* checked(through(rest, decompressor(header.method, where)), header.rawBytes, where)
+    else yield* checked(through(rest, decompressor(header, where)), header.rawBytes, where)
   } finally {
     await source.return?.()
   }
@@ -110,16 +142,33 @@ async function* through(chunks: Chunks, transform: Transform): AsyncGenerator<Ui
   await fed
 }
 
-function compressor(method: Compression): Transform {
-  if (method === 'zstd' && createZstdCompress !== undefined) return createZstdCompress()
-  const params = { [zlib.constants.BROTLI_PARAM_QUALITY]: brotliQuality }
-  return method === 'brotli' ? zlib.createBrotliCompress({ params }) : zlib.createDeflate()
+const compressAtOnce: Record<Compression, CompressBytes> = {
+  deflate: promisify(zlib.deflate) as CompressBytes,
+  brotli: promisify(zlib.brotliCompress) as CompressBytes,
+  // checkCompression() lets nobody have it where there is none.
+  zstd: promisify(zstdCompress ?? zlib.deflate) as CompressBytes,
 }
 
-function decompressor(method: Compression, where: Where): Transform {
-  if (method === 'brotli') return zlib.createBrotliDecompress()
-  if (method === 'deflate') return zlib.createInflate()
-  if (createZstdDecompress !== undefined) return createZstdDecompress()
+function compressor(method: Compression, effort: Effort): Transform {
+  const options = { ...compressorOptions(method, effort), chunkSize: streamChunkBytes }
+  if (method === 'zstd' && createZstdCompress !== undefined) return createZstdCompress(options)
+  return method === 'brotli' ? zlib.createBrotliCompress(options) : zlib.createDeflate(options)
+}
+
+function compressorOptions(method: Compression, effort: Effort, windowBits?: number): object {
+  const level = levels[method][effort]
+  if (method === 'deflate') return { level }
+  if (method === 'zstd') return { params: { [zstd.ZSTD_c_compressionLevel ?? 0]: level } }
+  const window = windowBits === undefined ? {} : { [BROTLI_PARAM_LGWIN]: windowBits }
+  return { params: { [BROTLI_PARAM_QUALITY]: level, ...window } }
+}
+
+function decompressor({ method, rawBytes }: ObjectHeader, where: Where): Transform {
+  // One more than there is to come: with room left, nobody has to ask whether there is more.
+  const options = { chunkSize: Math.max(64, Math.min(streamChunkBytes, rawBytes + 1)) }
+  if (method === 'brotli') return zlib.createBrotliDecompress(options)
+  if (method === 'deflate') return zlib.createInflate(options)
+  if (createZstdDecompress !== undefined) return createZstdDecompress(options)
   const message = `${where.path ?? 'The object'} is compressed with zstd, which Node ${process.versions.node} does not have`
   throw new MylibsqlError('ERR_VERSION', message, { ...where })
 }

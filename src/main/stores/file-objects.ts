@@ -8,7 +8,8 @@ import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
-import { compressed, decompressed, gathered } from './compression.js'
+import { decompressed, gathered } from './compression.js'
+import { logObject } from './log-object.js'
 import type { ObjectFacts } from './store-folder.js'
 import { namedAs } from './stored-log.js'
 
@@ -103,17 +104,15 @@ export async function writeTemporary(path: string, chunks: AsyncIterable<Uint8Ar
  */
 export async function writeLogObject(
   path: string,
-  { location, header }: LogFile,
+  file: LogFile,
   headerBytes: Uint8Array,
   method: Compression | 'none',
 ): Promise<FileHandle> {
-  const byteLength = logByteLength(header)
+  const { location, header } = file
+  if (method !== 'none') return writeChunks(path, logObject(file, headerBytes, method))
   if ('bytes' in location) {
-    const chunks = [headerBytes, location.bytes.subarray(headerBytes.length, byteLength)]
-    return writeChunks(path, method === 'none' ? chunks : compressed(chunks, byteLength, method))
-  }
-  if (method !== 'none') {
-    return writeChunks(path, compressed(withHeader(headerBytes, location.path), byteLength, method))
+    const records = location.bytes.subarray(headerBytes.length, logByteLength(header))
+    return writeChunks(path, [headerBytes, records])
   }
   await copyFile(location.path, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
   const handle = await open(path, 'r+')
@@ -173,13 +172,4 @@ export function readError(error: unknown, path: string): unknown {
 
 export function notFound(path: string, cause?: unknown): MylibsqlError {
   return new MylibsqlError('ERR_NOT_FOUND', `${path} is not there (any more)`, { path }, { cause })
-}
-
-async function* withHeader(headerBytes: Uint8Array, path: string): AsyncGenerator<Uint8Array> {
-  let toSkip = headerBytes.length
-  yield headerBytes
-  for await (const chunk of chunksOf(path)) {
-    if (toSkip < chunk.length) yield chunk.subarray(toSkip)
-    toSkip = Math.max(0, toSkip - chunk.length)
-  }
 }

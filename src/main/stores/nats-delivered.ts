@@ -2,6 +2,7 @@
  * Bodies of messages that came to a follower together with their headers, until the logs in them are wanted: then nobody
  * has to ask for them once more. As many as there is room for; the others are read when it is their turn.
  */
+import { unpackedLogBytesMax } from '../../protocol/limits.js'
 import { decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
 import { type LogMessage, sequencesOf } from './nats-message.js'
 
@@ -44,11 +45,13 @@ export class DeliveredLog {
     this.#bodies = bodies
   }
 
-  /** Not compressed. */
-  get isPlain(): boolean {
+  /** A replica's thread can take it as it is. */
+  get isAtHand(): boolean {
     const first = this.#bodies.get(this.#sequences[0]!)
     try {
-      return first !== undefined && decodeObjectHeader(first.subarray(0, objectHeaderBytes), {}) === undefined
+      if (first === undefined) return false
+      const header = decodeObjectHeader(first.subarray(0, objectHeaderBytes), {})
+      return header === undefined || header.rawBytes <= unpackedLogBytesMax
     } catch {
       return false
     }

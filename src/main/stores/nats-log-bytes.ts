@@ -3,16 +3,17 @@ import { createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
-import { type LogFile, logByteLength } from '../../protocol/log-format.js'
+import type { LogFile } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
-import { compressed, decompressed, gathered } from './compression.js'
+import { decompressed, gathered } from './compression.js'
+import { logObject } from './log-object.js'
 import { decodeMessage, type LogMessage, sequencesOf } from './nats-message.js'
 import type { NatsStream } from './nats-stream.js'
 import type { StoredLog } from './store.js'
-import { namedAs, stampedHeader, storedChunks } from './stored-log.js'
+import { namedAs, stampedHeader } from './stored-log.js'
 
 export interface LogPart {
   readonly bytes: Uint8Array
@@ -29,9 +30,7 @@ export async function* partsOf(
   method: Compression | 'none',
   partBytesMax: number,
 ): AsyncGenerator<LogPart, void, undefined> {
-  const header = stampedHeader(file.header, epoch)
-  const rawBytes = logByteLength(file.header)
-  yield* pieces(compressed(storedChunks(file, header), rawBytes, method), partBytesMax)
+  yield* pieces(logObject(file, stampedHeader(file.header, epoch), method), partBytesMax)
 }
 
 async function* pieces(chunks: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<LogPart> {

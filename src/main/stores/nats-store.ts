@@ -158,7 +158,7 @@ export class NatsStore implements Store {
 
   logLocation(stored: StoredLog): { readonly bytes: Uint8Array } | undefined {
     const delivered = this.#delivered.get(stored)
-    if (delivered?.isPlain !== true) return undefined
+    if (delivered?.isAtHand !== true) return undefined
     const bodies = delivered.take()
     return bodies && { bytes: compact(bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)) }
   }

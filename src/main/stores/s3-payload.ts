@@ -5,9 +5,9 @@ import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
-import { compressed, gathered } from './compression.js'
+import { gathered } from './compression.js'
 import { chunksOf, writeTemporary } from './file-objects.js'
-import { storedChunks } from './stored-log.js'
+import { logObject } from './log-object.js'
 
 export interface Payload {
   readonly byteLength: number
@@ -32,7 +32,7 @@ export async function withLogPayload<T>(
   use: (payload: Payload) => Promise<T>,
 ): Promise<T> {
   const rawBytes = logByteLength(file.header)
-  const chunks = compressed(storedChunks(file, headerBytes), rawBytes, method)
+  const chunks = logObject(file, headerBytes, method)
   if (rawBytes <= logMemoryBytesMax) return use(bytesPayload(await gathered(chunks)))
   const path = await temporaryPath('.log')
   try {

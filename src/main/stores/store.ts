@@ -116,8 +116,8 @@ export interface Store {
 
   /**
    * Where the bytes of a log are at hand: in a file of this machine, or in memory, because they came when `follow` told of
-   * it; those are given out once, in a buffer of their own. A replica's thread takes a plain log from there by itself,
-   * without a read. Anything else, and what is damaged, is left to `readLog`.
+   * it; those are given out once, in a buffer of their own. As it is stored, maybe compressed: a replica's thread takes a log
+   * from there by itself, without a read. What is merged, large or damaged is left to `readLog`.
    */
   logLocation?(stored: StoredLog): LogLocation | undefined
 

@@ -1,9 +1,8 @@
 /** What every store does with logs and snapshots that it is given or has found. */
 import { MylibsqlError } from '../../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
-import { encodeLogHeader, type LogFile, type LogHeader, logHeaderBytesV3 } from '../../protocol/log-format.js'
+import { encodeLogHeader, type LogHeader, logHeaderBytesV3 } from '../../protocol/log-format.js'
 import type { Log } from '../log.js'
-import { LogReader } from '../log-reader.js'
 import type { Snapshot } from '../snapshot.js'
 import type { StoredLog } from './store.js'
 
@@ -27,20 +26,6 @@ export function framesIn(
     Math.floor((byteLength - logHeaderBytesV3) / (frameHeaderBytes + pageSize))
   const frameCount = logs.reduce((sum, stored) => sum + frameCountOf(stored), 0)
   return { startFrameNo: logs[0]!.startFrameNo, frameCount }
-}
-
-/** The bytes of a log under another header. */
-export async function* storedChunks(
-  file: LogFile,
-  headerBytes: Uint8Array,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = await LogReader.open(file)
-  try {
-    yield headerBytes
-    yield* reader.chunks()
-  } finally {
-    await reader.close()
-  }
 }
 
 /**

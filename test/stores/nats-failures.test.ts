@@ -273,6 +273,17 @@ describe('what is not ours', () => {
     await expectCode(NatsStore.open({ servers: server.url, name }), 'ERR_NOT_FOUND')
   })
 
+  it('makes one store where several make it at once', async () => {
+    for (let n = 0; n < 20; n++) {
+      const name = storeName()
+      const stores = await Promise.all(Array.from({ length: 5 }, () => openNatsStore(server, { name })))
+      const epochs = await Promise.all(stores.map((store) => store.claimEpoch('test')))
+      expect(epochs.sort()).toEqual([1, 2, 3, 4, 5])
+      const stored = await stores[0]!.putSnapshot(await Snapshot.blank())
+      for (const store of stores) expect((await store.snapshots()).map(({ id }) => id)).toEqual([stored.id])
+    }
+  })
+
   it('leaves the stream of another program alone, and one that would drop messages', async () => {
     const { js } = await rawClient(server)
     const manager = await js.jetstreamManager()

@@ -8,7 +8,12 @@ import {
 } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 
-const apiCodes = { streamNotFound: 10059, wrongLastSequence: [10071, 10164], noReplicasWithoutCluster: 10074 }
+const apiCodes = {
+  streamNotFound: 10059,
+  nameOrSubjectsTaken: [10058, 10065],
+  wrongLastSequence: [10071, 10164],
+  noReplicasWithoutCluster: 10074,
+}
 
 /** ERR_STORE, with what was said as its cause; errors of the library stay what they are. */
 export function storeError(url: string, action: string, cause: unknown): MylibsqlError {
@@ -29,6 +34,11 @@ export function isOvertaken(error: unknown): boolean {
 
 export function isStreamMissing(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.code === apiCodes.streamNotFound
+}
+
+/** There is a stream of that name, or one with its subjects. */
+export function isTaken(error: unknown): boolean {
+  return error instanceof JetStreamApiError && apiCodes.nameOrSubjectsTaken.includes(error.code)
 }
 
 /** A message or an object that is not there. */

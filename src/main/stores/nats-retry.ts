@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
-import { isFinal, storeError } from './nats-failure.js'
+import { isFinal, isTaken, storeError } from './nats-failure.js'
 import type { CallLimits } from './store.js'
 
 /** Undefined: at once again. */
@@ -20,6 +20,7 @@ interface Bounds {
 export const requestMsMax = 2000
 const requestMsMin = 100
 const waitMs = { first: 10, max: 500 }
+const takenLooks = { count: 10, pauseMs: 100 }
 
 /** Rejects with ERR_STORE when the time is over, with what will not change by asking again, with the signal's reason. */
 export async function retried<T>(
@@ -41,6 +42,21 @@ export async function retried<T>(
       if (isFinal(error) || performance.now() + nextWaitMs > endMs) throw storeError(url, action, error)
       await abortable(delay(nextWaitMs), limits)
       nextWaitMs = Math.min(2 * nextWaitMs, waitMs.max)
+    }
+  }
+}
+
+/**
+ * Several make the same thing at once: to some of them the server says that there is one, and may know nothing of it yet. So
+ * it is looked for until it is there, for a second; when it is not, `failure` is what the server has said.
+ */
+export async function madeByOthers<T>(failure: unknown, look: () => Promise<T>): Promise<T> {
+  for (let left = takenLooks.count; ; left--) {
+    try {
+      return await look()
+    } catch {
+      if (!isTaken(failure) || left === 0) throw failure
+      await delay(takenLooks.pauseMs)
     }
   }
 }

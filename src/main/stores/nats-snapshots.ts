@@ -14,7 +14,7 @@ import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { compressed, decompressed } from './compression.js'
 import { messagesOf } from './nats-consumer.js'
-import { inTime } from './nats-retry.js'
+import { inTime, madeByOthers } from './nats-retry.js'
 import { type NatsStream, notFound, type StreamRequest } from './nats-stream.js'
 import type { StoredSnapshot } from './store.js'
 import { namedAs } from './stored-log.js'
@@ -45,7 +45,9 @@ export class NatsSnapshots {
       if (!/object store not found/.test(String(error))) throw error
       if (!request.create) throw notFound(`There is no object store ${bucket}`)
       const options = { storage: StorageType.File, replicas: request.replicas ?? 1 }
-      return manager.create(bucket, { ...options, description: 'mylibsql snapshots' })
+      return manager
+        .create(bucket, { ...options, description: 'mylibsql snapshots' })
+        .catch((error: unknown) => madeByOthers(error, () => manager.open(bucket)))
     })
     return new NatsSnapshots(stream, bucket, objects, timeoutMs)
   }

@@ -20,7 +20,7 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import { followedMessages, messagesOf } from './nats-consumer.js'
 import { isMissing, isOvertaken, isStreamMissing } from './nats-failure.js'
 import { encodeMessage, type StreamMessage, subjectsOf } from './nats-message.js'
-import { requestMsMax } from './nats-retry.js'
+import { madeByOthers, requestMsMax } from './nats-retry.js'
 
 export interface StreamRequest {
   readonly name: string
@@ -45,7 +45,7 @@ const description = 'mylibsql store, format 1'
 
 /**
  * Of several who make a stream at once each may be told another moment at which it was made, and only one of them stays: a
- * stream that is as young as that is looked at once more, after a while.
+ * stream that is as young as that is looked at once more, after a while, and is the one that is there when it is first used.
  */
 const settling = { ageMs: 1_000, pauseMs: 100 }
 
@@ -58,7 +58,9 @@ export class NatsStream {
   readonly #requestMs: number
   readonly #timeoutMs: number
   /** A stream of the same name that was made later is another one. */
-  readonly #created: string
+  #created: string
+  /** Nothing in it is known yet, and it was being made when it was opened: which one stays is seen then. */
+  #mayBeAnother: boolean
 
   private constructor(
     connection: NatsConnection,
@@ -66,7 +68,7 @@ export class NatsStream {
     js: JetStreamClient,
     jsm: JetStreamManager,
     timeoutMs: number,
-    created: string,
+    { created, isSettled }: { readonly created: string; readonly isSettled: boolean },
   ) {
     this.#connection = connection
     this.name = name
@@ -76,6 +78,7 @@ export class NatsStream {
     this.#timeoutMs = timeoutMs
     this.#requestMs = Math.min(requestMsMax, timeoutMs)
     this.#created = created
+    this.#mayBeAnother = !isSettled
   }
 
   /** Throws ERR_NOT_FOUND, ERR_STORE when it is not ours, or not as it was asked for; what NATS says. */
@@ -94,29 +97,26 @@ export class NatsStream {
     })
     const info =
       found ??
-      (await jsm.streams.add(newStream(name, replicas ?? 1)).catch((error: unknown) =>
-        // Several make it at once: to some of them the server says that there is another one with these subjects.
-        jsm.streams.info(name).catch(() => {
-          throw error
-        }),
-      ))
+      (await jsm.streams
+        .add(newStream(name, replicas ?? 1))
+        .catch((error: unknown) => madeByOthers(error, () => jsm.streams.info(name))))
     checkConfig(info.config, request)
-    const isSettled = found !== undefined && Date.now() - Date.parse(info.created) > settling.ageMs
+    const createdMs = Date.parse(info.created)
+    // While it is being made, that is the year 1.
+    const isSettled = found !== undefined && createdMs > 0 && Date.now() - createdMs > settling.ageMs
     const settled = isSettled ? info : await delay(settling.pauseMs).then(() => jsm.streams.info(name))
-    return new NatsStream(
-      connection,
-      name,
-      jetstream(connection, { timeout }),
-      jsm,
-      timeoutMs,
-      settled.created,
-    )
+    return new NatsStream(connection, name, jetstream(connection, { timeout }), jsm, timeoutMs, {
+      created: settled.created,
+      isSettled,
+    })
   }
 
   /** Throws ERR_STORE when the stream is another one than it was. */
   async extent(): Promise<StreamExtent> {
     const { state, created } = await this.jsm.streams.info(this.name)
-    if (created !== this.#created) throw this.changed('it was deleted and made anew')
+    if (created !== this.#created && !this.#mayBeAnother) throw this.changed('it was deleted and made anew')
+    this.#created = created
+    if (state.last_seq > 0) this.#mayBeAnother = false
     return {
       firstSequence: state.first_seq,
       lastSequence: state.last_seq,
@@ -146,7 +146,9 @@ export class NatsStream {
     }
     try {
       const options = { headers: encodeMessage(message), expect, timeout: timeoutMs }
-      return (await this.js.publish(subject, body, options)).seq
+      const { seq } = await this.js.publish(subject, body, options)
+      this.#mayBeAnother = false
+      return seq
     } catch (error) {
       if (isOvertaken(error)) return undefined
       throw error

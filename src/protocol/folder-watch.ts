@@ -1,7 +1,7 @@
 /** Waiting for names in a folder, on whichever thread: who waits brings Node's `watch`. */
 import type { FSWatcher, watch } from 'node:fs'
 
-/** Between two looks while fs.watch works, ... */
+/** Between two looks while fs.watch works, or there is no folder yet, ... */
 const heardPollMs = 100
 /** ... and where it does not (network and virtual file systems, too many watches). */
 const deafPollMs = 20
@@ -16,6 +16,7 @@ export class FolderWatch {
   #heard = -1
   #hasEvent = false
   #untoldFinds = 0
+  #isFolderMissing = false
   #isEnded = false
   readonly #startWatch: typeof watch
   readonly #path: string
@@ -58,7 +59,7 @@ export class FolderWatch {
       let timer: NodeJS.Timeout | undefined
       await new Promise<void>((resolve) => {
         this.#wake = resolve
-        timer = setTimeout(resolve, this.isDeaf ? deafPollMs : heardPollMs)
+        timer = setTimeout(resolve, this.isDeaf && !this.#isFolderMissing ? deafPollMs : heardPollMs)
       })
       clearTimeout(timer)
       this.#wake = () => {}
@@ -98,8 +99,10 @@ export class FolderWatch {
       this.#watcher.on('error', () => this.#stopWatching())
       // What came before the watch did.
       this.#heard = Number.POSITIVE_INFINITY
-    } catch {
-      // There is no such folder yet, or there are too many watches: polling does.
+      this.#isFolderMissing = false
+    } catch (error) {
+      // There are too many watches, or there is no such folder yet: polling does.
+      this.#isFolderMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     }
   }
 

@@ -42,8 +42,8 @@ const levels: Record<Compression, Record<Effort, number>> = {
   brotli: { quick: 1, thorough: 4 },
   zstd: { quick: 1, thorough: 3 },
 }
-/** Of what is compressed at once: the memory for a larger one is had from the system each time, which takes longer than to compress. */
-const smallWindowBits = 18
+/** Of what is small: the memory for a larger window is had from the system each time, which takes longer than to compress. */
+const smallWindow = { bits: 18, bytesMax: 1024 * 1024 }
 /** Bytes that come out of a stream at a time: to go back to the event loop takes about as long as 64 KiB of them. */
 const streamChunkBytes = 1024 * 1024
 
@@ -70,13 +70,14 @@ export async function* compressed(
   yield* through(chunks, compressor(method, effort))
 }
 
-/** The same of what is small, at once. What does not become smaller by it is left as it is. */
+/** The same of what is in memory, at once. What does not become smaller by it is left as it is. */
 export async function compressedBytes(
   bytes: Uint8Array,
   method: Compression | 'none',
 ): Promise<readonly Uint8Array[]> {
   if (method === 'none') return [bytes]
-  const small = await compressAtOnce[method](bytes, compressorOptions(method, 'quick', smallWindowBits))
+  const windowBits = bytes.length <= smallWindow.bytesMax ? smallWindow.bits : undefined
+  const small = await compressAtOnce[method](bytes, compressorOptions(method, 'quick', windowBits))
   if (objectHeaderBytes + small.length >= bytes.length) return [bytes]
   return [encodeObjectHeader({ method, rawBytes: bytes.length }), small]
 }

@@ -1,12 +1,11 @@
 /** A log as the object that a store keeps: under another header, compressed if that is wanted. */
-import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { LogReader } from '../log-reader.js'
 import { compressed, compressedBytes } from './compression.js'
 
-/** Of a log that is compressed at once. */
-const bytesMax = 2 * logMemoryBytesMax
+/** Of a log that is compressed at once: where many wait for a processor, each step of a stream is one more wait. */
+const bytesMax = 16 * 1024 * 1024
 
 /** The bytes of the object, in pieces. A log that is not merged is waited for; a merged one is written once, and stays. */
 export async function* logObject(
@@ -14,15 +13,22 @@ export async function* logObject(
   headerBytes: Uint8Array,
   method: Compression | 'none',
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { header, location } = file
-  const rawBytes = logByteLength(header)
-  const isMerged = header.merged !== undefined
-  if (method !== 'none' && 'bytes' in location && rawBytes <= bytesMax && !isMerged) {
-    const records = location.bytes.subarray(headerBytes.length, rawBytes)
-    yield* await compressedBytes(Buffer.concat([headerBytes, records]), method)
-    return
+  const rawBytes = logByteLength(file.header)
+  const isMerged = file.header.merged !== undefined
+  if (method !== 'none' && rawBytes <= bytesMax && !isMerged)
+    yield* await compressedBytes(await plainBytes(file, headerBytes), method)
+  else yield* compressed(plainChunks(file, headerBytes), rawBytes, method, isMerged ? 'thorough' : 'quick')
+}
+
+async function plainBytes(file: LogFile, headerBytes: Uint8Array): Promise<Uint8Array> {
+  const reader = await LogReader.open(file)
+  try {
+    const bytes = await reader.bytes()
+    bytes.set(headerBytes)
+    return bytes
+  } finally {
+    await reader.close()
   }
-  yield* compressed(plainChunks(file, headerBytes), rawBytes, method, isMerged ? 'thorough' : 'quick')
 }
 
 async function* plainChunks(

@@ -60,7 +60,7 @@ export async function* compressed(
   chunks: Chunks,
   rawBytes: number,
   method: Compression | 'none',
-  effort: Effort,
+  effort: Effort = 'thorough',
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (method === 'none') {
     yield* chunks

@@ -166,10 +166,7 @@ export class FileStore implements Store {
         this.#folder.replace('snapshots', name, async (temporary) => {
           if (this.#compression !== 'none') {
             const chunks = chunksOf(file.path, { signal })
-            return writeChunks(
-              temporary,
-              compressed(chunks, snapshot.byteLength, this.#compression, 'thorough'),
-            )
+            return writeChunks(temporary, compressed(chunks, snapshot.byteLength, this.#compression))
           }
           // Checks the pages on the way.
           await runTask({ kind: 'copySnapshot', file, path: temporary })

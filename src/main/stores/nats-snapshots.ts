@@ -78,7 +78,7 @@ export class NatsSnapshots {
         ...(signal === undefined ? {} : { signal }),
       })
       try {
-        const bytes = compressed(file, snapshot.byteLength, method, 'thorough')
+        const bytes = compressed(file, snapshot.byteLength, method)
         const web = Readable.toWeb(Readable.from(bytes, { objectMode: false, highWaterMark: chunkBytes }))
         const meta = { name, options: { max_chunk_size: chunkBytes } }
         return toStored(await this.#objects.put(meta, web as ReadableStream<Uint8Array>))

@@ -206,12 +206,7 @@ export class S3Store implements Store {
     await this.#checkReplaced(key, snapshot, limits)
     const { byteLength } = snapshot
     await snapshot.use(({ path }) =>
-      bucket.upload(
-        key,
-        () => compressed(chunksOf(path), byteLength, compression, 'thorough'),
-        byteLength,
-        limits,
-      ),
+      bucket.upload(key, () => compressed(chunksOf(path), byteLength, compression), byteLength, limits),
     )
     return toSnapshot(await this.#found(key, limits), snapshot.lastFrameNo)
   }

@@ -98,8 +98,9 @@ export class Traffic {
     let dueAtMs = performance.now()
     while (!control.isStopped) {
       // Late once, it goes on from there: no burst to catch up.
-      dueAtMs = Math.max(dueAtMs + options.checkpointMs, performance.now())
-      await this.#pause(dueAtMs - performance.now())
+      const nowMs = performance.now()
+      dueAtMs = Math.max(dueAtMs + options.checkpointMs, nowMs)
+      await this.#pause(dueAtMs - nowMs)
       if (!control.isStopped) await this.#checkpoint()
     }
   }

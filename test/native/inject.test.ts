@@ -113,6 +113,7 @@ describe('inject and the wal-index', () => {
     const random = randomFrom(seed)
     const pair = new Pair(temporaryDirectory(), { pageSize: 1024 })
     commitFrames(pair, 1)
+    pair.ship()
     for (let step = 0; step < 150; step++) {
       const side = random() < 0.5 ? pair.primary : pair.replica
       const choice = random()

@@ -1,9 +1,11 @@
 /** What happens to a NatsStore when its server, or the way there, fails; and what it does not touch. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
-import { Snapshot } from 'mylibsql'
+import { Log, Primary, Snapshot } from 'mylibsql'
 import { NatsStore } from 'mylibsql/nats'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { NatsStream } from '../../dist/main/stores/nats-stream.js'
+import { closedAfterTest } from '../support/database.js'
 import { DeafProxy } from '../support/deaf-proxy.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { NatsServer } from '../support/nats-server.js'
@@ -64,6 +66,39 @@ describe('logs larger than a message', () => {
     await other.claimEpoch('two')
     expect((await manager.streams.info(name)).state.messages).toBe(before - 3 + 1)
     await (await other.readLog(stored)).verify()
+  })
+
+  it('are whole though somebody claims an epoch while a merged one takes the place of others', async () => {
+    const name = storeName()
+    const store = await openNatsStore(server, { name })
+    await store.putSnapshot(await Snapshot.blank())
+    const primary = closedAfterTest(await Primary.open({ store, checkpoint: { intervalMs: 60_000 } }))
+    await primary.run('CREATE TABLE t (a)')
+    for (let n = 0; n < 3; n++) {
+      await primary.run('INSERT INTO t VALUES (randomblob(70000))')
+      await primary.checkpoint()
+    }
+    const other = await openNatsStore(server, { name })
+    const logs = await Promise.all((await other.logs()).slice(0, 2).map((stored) => other.readLog(stored)))
+    const merged = await Log.merge(logs)
+    const { publish } = NatsStream.prototype
+    let claimed: Promise<number> | undefined
+    const spy = vi.spyOn(NatsStream.prototype, 'publish').mockImplementation(async function (
+      this: NatsStream,
+      ...args
+    ) {
+      // Between its parts and the message that makes a log of them.
+      if (args[0].kind === 'replacement') {
+        claimed ??= store.claimEpoch('failover')
+        await claimed
+      }
+      return publish.apply(this, args)
+    })
+    onTestFinished(() => spy.mockRestore())
+    const stored = await other.replaceLog(merged)
+    expect(await claimed).toBe(2)
+    const read = await (await openNatsStore(server, { name })).readLog(stored)
+    expect(read).toMatchObject({ isMerged: true, endChecksum: merged.endChecksum, epoch: 1 })
   })
 
   it('are whole though others write in between, and names a part that is missing', async () => {

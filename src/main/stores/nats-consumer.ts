@@ -15,6 +15,8 @@ const messagesAhead = { headers: 1000, bodies: 16 }
 const heartbeatMs = 1000
 const expiresMs = 10_000
 const retryMs = 100
+/** So long without a message that is there, and it is asked whether there are more. */
+const quietMs = 100
 
 export interface MessageQuery {
   readonly from: number
@@ -42,10 +44,17 @@ export async function* messagesOf(
     const ahead = isListing ? messagesAhead.headers : messagesAhead.bodies
     const messages = await consumer.consume({ max_messages: ahead })
     const iterator = messages[Symbol.asyncIterator]()
+    let lastSequence = from - 1
+    const isAllRead = async () => {
+      const { num_pending, delivered } = await consumer.info()
+      return num_pending === 0 && delivered.stream_seq <= lastSequence
+    }
     try {
       for (;;) {
-        const next = await inTime(iterator.next(), timeoutMs, `Reading the stream ${streamName}`)
+        const next = await nextOf(iterator, isAllRead, timeoutMs, `Reading the stream ${streamName}`)
+        if (next === undefined) return
         if (next.done === true) throw new MylibsqlError('ERR_STORE', 'The connection was closed')
+        lastSequence = next.value.seq
         yield next.value
         if (next.value.info.pending === 0) return
       }
@@ -54,6 +63,37 @@ export async function* messagesOf(
     }
   } finally {
     consumer.delete().catch(() => {})
+  }
+}
+
+/** Undefined: there is none any more. What was still to come may have been removed since, and nobody tells of that. */
+async function nextOf(
+  iterator: AsyncIterator<JsMsg>,
+  isAllRead: () => Promise<boolean>,
+  timeoutMs: number,
+  what: string,
+): Promise<IteratorResult<JsMsg> | undefined> {
+  const next = iterator.next()
+  const endMs = performance.now() + timeoutMs
+  for (;;) {
+    const arrived = await within(next, quietMs)
+    if (arrived !== undefined) return arrived
+    if (await inTime(isAllRead(), timeoutMs, what)) return undefined
+    if (performance.now() >= endMs) throw new Error(`${what}: no answer within ${timeoutMs} ms`)
+  }
+}
+
+/** Undefined: it takes longer. */
+async function within<T>(operation: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs)
+  })
+  try {
+    return await Promise.race([operation, late])
+  } finally {
+    clearTimeout(timer)
+    operation.catch(() => {})
   }
 }
 

@@ -12,6 +12,11 @@ export interface IndexedLog {
   readonly stored: StoredLog
 }
 
+/** Sequence numbers: its own first. */
+export function messagesOfLog({ message, stored }: IndexedLog): number[] {
+  return [Number(stored.id), ...sequencesOf(message.parts)]
+}
+
 export class StreamIndex {
   /** The last message that was read, or written. */
   #lastSequence = 0

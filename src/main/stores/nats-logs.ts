@@ -14,15 +14,16 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { type LogFile, logByteLength, logNextFrameNo } from '../../protocol/log-format.js'
+import type { LogFile } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import type { Log } from '../log.js'
 import { OperationGate } from '../operation-gate.js'
 import { checkReplaces } from './log-positions.js'
-import { type IndexedLog, StreamIndex } from './nats-index.js'
+import { type IndexedLog, messagesOfLog, StreamIndex } from './nats-index.js'
 import { partsOf, readLog } from './nats-log-bytes.js'
 import {
   decodeMessage,
+  factsOfLog,
   isSameLog,
   type LogMessage,
   rangesOf,
@@ -32,6 +33,7 @@ import {
 } from './nats-message.js'
 import { type Attempt, type Outages, retried } from './nats-retry.js'
 import type { NatsStream } from './nats-stream.js'
+import { PartUploads } from './nats-uploads.js'
 import type { CallLimits, StoredLog } from './store.js'
 
 export interface NatsLogsOptions {
@@ -48,7 +50,6 @@ const laggingMs = 10
 /** Messages of others that may be removed while the stream is read before the reader starts over once more. */
 const rereadsMax = 3
 const deletesAtOnce = 16
-const uploadsAtOnce = 4
 
 export class NatsLogs {
   readonly #url: string
@@ -196,54 +197,66 @@ export class NatsLogs {
     find: (message: LogMessage) => IndexedLog | undefined | Promise<IndexedLog | undefined>,
   ): Promise<StoredLog> {
     return log.use(async (file) => {
-      const described = { ...describe(file), kind, epoch }
-      const uploads: Promise<number>[] = []
-      let byteLength = 0
-      /** What is there in its place, as of the message after which it may be written. */
-      const look = async () => {
-        await this.#catchUp()
-        const there = await find({ ...described, byteLength, parts: [] })
-        return { there, lastSequence: this.#index.lastSequence }
-      }
-      try {
-        for await (const { bytes, isLast } of partsOf(file, epoch, this.#compression, this.#partBytesMax)) {
-          byteLength += bytes.length
-          if (!isLast) {
-            // Before the first one: not to upload what is refused in the end.
-            const { there } = uploads.length > 0 ? {} : await this.settled('read', limits, look)
-            if (there !== undefined) return there.stored
-            if (uploads.length >= uploadsAtOnce) await uploads.at(-uploadsAtOnce)
-            const upload = this.#storePart(bytes, epoch, limits)
-            // Told when it is this one's turn.
-            upload.catch(() => {})
-            uploads.push(upload)
-            continue
-          }
-          const parts = await Promise.all(uploads)
-          const message = { ...described, byteLength, parts: this.#ranges(parts) }
-          const { stored, message: found } = await this.settled(
-            'store a log in',
-            limits,
-            async (attemptMs) => {
-              const { there, lastSequence } = await look()
-              if (there !== undefined) return there
-              limits?.signal?.throwIfAborted()
-              await this.#write(message, bytes, lastSequence, attemptMs)
-              return undefined
-            },
-          )
-          if (String(found.parts) !== String(message.parts)) this.#discard(parts)
-          return stored
-        }
-        throw new MylibsqlError('ERR_STORE', `${this.#url}: a log without bytes`)
-      } catch (error) {
-        const ended = await Promise.allSettled(uploads)
-        // Only what was refused for certain: an answer that was lost may have been that the log is stored.
-        if (error instanceof MylibsqlError && error.code === 'ERR_FENCED')
-          this.#discard(ended.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])))
-        throw error
+      const described = { ...factsOfLog(file), kind, epoch }
+      for (;;) {
+        const stored = await this.#storeOnce(file, described, limits, find)
+        if (stored !== undefined) return stored
       }
     })
+  }
+
+  /** Undefined: whoever has claimed an epoch meanwhile has removed parts of it, or will. */
+  async #storeOnce(
+    file: LogFile,
+    described: Omit<LogMessage, 'byteLength' | 'parts'>,
+    limits: CallLimits | undefined,
+    find: (message: LogMessage) => IndexedLog | undefined | Promise<IndexedLog | undefined>,
+  ): Promise<StoredLog | undefined> {
+    let byteLength = 0
+    /** Parts of an older one than the newest are removed by whoever comes; a replacement keeps the epoch of its log. */
+    let partEpoch = described.epoch
+    const uploads = new PartUploads((bytes) => this.#storePart(bytes, partEpoch, limits))
+    /** What is there in its place, as of the message after which it may be written. */
+    const look = async () => {
+      await this.#catchUp()
+      const there = await find({ ...described, byteLength, parts: [] })
+      return { there, lastSequence: this.#index.lastSequence }
+    }
+    try {
+      const all = partsOf(file, described.epoch, this.#compression, this.#partBytesMax)
+      for await (const { bytes, isLast } of all) {
+        byteLength += bytes.length
+        if (!isLast) {
+          // Before the first one: not to upload what is refused in the end.
+          if (uploads.count === 0) {
+            const { there } = await this.settled('read', limits, look)
+            if (there !== undefined) return there.stored
+            partEpoch = Math.max(partEpoch, this.#index.epoch)
+          }
+          await uploads.add(bytes)
+          continue
+        }
+        const parts = await uploads.sequences()
+        const message = { ...described, byteLength, parts: this.#ranges(parts) }
+        const outcome = await this.settled('store a log in', limits, async (attemptMs) => {
+          const { there, lastSequence } = await look()
+          if (there !== undefined) return there
+          if (parts.length > 0 && this.#index.epoch > partEpoch) return 'outdated' as const
+          limits?.signal?.throwIfAborted()
+          await this.#write(message, bytes, lastSequence, attemptMs)
+          return undefined
+        })
+        if (outcome === 'outdated' || String(outcome.message.parts) !== String(message.parts))
+          this.#discard(parts)
+        return outcome === 'outdated' ? undefined : outcome.stored
+      }
+      throw new MylibsqlError('ERR_STORE', `${this.#url}: a log without bytes`)
+    } catch (error) {
+      const stored = await uploads.stored()
+      // Only what was refused for certain: an answer that was lost may have been that the log is stored.
+      if (error instanceof MylibsqlError && error.code === 'ERR_FENCED') this.#discard(stored)
+      throw error
+    }
   }
 
   /** Parts that no log will claim. Nobody waits: they take space, nothing else. */
@@ -378,17 +391,6 @@ export class NatsLogs {
     const had = this.#index.lastSequence
     return new Error(`messages were lost: its last one was ${had} and is ${lastSequence} now`)
   }
-}
-
-function messagesOfLog({ message, stored }: IndexedLog): number[] {
-  return [Number(stored.id), ...sequencesOf(message.parts)]
-}
-
-function describe({ header }: LogFile): Omit<LogMessage, 'kind' | 'epoch' | 'byteLength' | 'parts'> {
-  const { startFrameNo, startChecksum, endChecksum = startChecksum } = header
-  const nextFrameNo = logNextFrameNo(header)
-  const rawByteLength = logByteLength(header)
-  return { startFrameNo, nextFrameNo, startChecksum, endChecksum, rawByteLength, storedAtMs: Date.now() }
 }
 
 function notThere(url: string, frameNo: FrameNo): MylibsqlError {

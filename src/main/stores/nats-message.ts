@@ -17,7 +17,7 @@
  */
 import { headers as emptyHeaders, type MsgHdrs } from '@nats-io/transport-node'
 import type { FrameNo } from '../../protocol/frame.js'
-import { timeMaxMs } from '../../protocol/log-format.js'
+import { type LogFile, logByteLength, logNextFrameNo, timeMaxMs } from '../../protocol/log-format.js'
 import type { StoredLog } from './store.js'
 
 /** First and last sequence number. */
@@ -114,6 +114,14 @@ export function decodeMessage(headers: MsgHdrs | undefined): StreamMessage | und
     rawByteLength,
     parts,
   }
+}
+
+/** What of a log's message its header says. */
+export function factsOfLog({ header }: LogFile): Omit<LogMessage, 'kind' | 'epoch' | 'byteLength' | 'parts'> {
+  const { startFrameNo, startChecksum, endChecksum = startChecksum } = header
+  const nextFrameNo = logNextFrameNo(header)
+  const rawByteLength = logByteLength(header)
+  return { startFrameNo, nextFrameNo, startChecksum, endChecksum, rawByteLength, storedAtMs: Date.now() }
 }
 
 /** A log as the others see it. */

@@ -1,5 +1,6 @@
 /** The options of `mylibsql load`, checked: what is wrong with one is said in a sentence that names it. */
 import { existsSync } from 'node:fs'
+import * as zlib from 'node:zlib'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Compression, storeUrl } from './store-url.js'
 
@@ -57,12 +58,9 @@ export function addLoadOptions(command: Command): Command {
       '--store <url>',
       'archive to this store, and follow it, instead of log files: file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX',
     ).argParser(storeUrl),
-    new Option('--compression <method>', 'of what is stored (with --store, default: none)').choices([
-      'none',
-      'deflate',
-      'brotli',
-      'zstd',
-    ]),
+    new Option('--compression <method>', 'of what is stored (with --store, default: none)').choices(
+      compressions,
+    ),
     new Option(
       '--followers <n>',
       `replicas that follow the store, a process each (with --store, default: ${followersDefault})`,
@@ -100,6 +98,14 @@ export function checkTogether(options: LoadOptions): LoadOptions {
   }
   return options
 }
+
+/** Newer releases of Node have zstd. */
+const compressions: Compression[] = [
+  'none',
+  'deflate',
+  'brotli',
+  ...('createZstdCompress' in zlib ? ['zstd' as const] : []),
+]
 
 function option(flags: string, text: string, value: number, parse: (text: string) => number): Option {
   return new Option(flags, text).default(value).argParser(parse)

@@ -7,8 +7,8 @@ import type { Log } from './log.js'
 import type { OpenDatabase } from './open-database.js'
 import type { Snapshot } from './snapshot.js'
 import type { Followed } from './stores/follower.js'
+import { framesAtHand } from './stores/frames-at-hand.js'
 import type { StoredLog } from './stores/store.js'
-import { framesIn } from './stores/stored-log.js'
 import { temporaryPath } from './temporary-files.js'
 import { isTraced, replicateChannel, traced } from './tracing.js'
 
@@ -55,11 +55,19 @@ export class AppliedFrames implements Followed {
     locations: readonly LogLocation[],
     epochMin: number,
   ): Promise<AppliedLogs> {
-    const trace = () => ({ ...framesIn(logs, this.pageSize), path: this.#database.path })
+    const isListenedTo = isTraced(replicateChannel)
+    const frames = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
     const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
     const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
-    const applied = await traced(replicateChannel, trace, apply)
+    if (frames !== undefined) {
+      const applied = await traced(replicateChannel, () => ({ ...frames, path: this.#database.path }), apply)
+      this.#advance(applied.position)
+      return applied
+    }
+    const { nextFrameNo } = this.#position
+    const applied = await apply()
     this.#advance(applied.position)
+    if (isListenedTo) this.#traceApplied(nextFrameNo, applied.position)
     return applied
   }
 
@@ -81,14 +89,13 @@ export class AppliedFrames implements Followed {
   /** Takes the messages of the thread's data port. */
   receive({ kind, logs }: FromReplica): void {
     if (kind !== 'applied') return
-    const startFrameNo = this.#position.nextFrameNo
-    const frameCount = logs.position.nextFrameNo - startFrameNo
+    const { nextFrameNo } = this.#position
     this.#advance(logs.position)
     this.#told(logs)
-    if (frameCount <= 0 || !isTraced(replicateChannel)) return
+    if (!isTraced(replicateChannel) || logs.position.nextFrameNo <= nextFrameNo) return
     // Somebody listens since: these are traced when they are done, the next ones when they begin.
     this.stopNext()
-    void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(logs.position))
+    this.#traceApplied(nextFrameNo, logs.position)
   }
 
   async replace(snapshot: Snapshot): Promise<void> {
@@ -125,6 +132,12 @@ export class AppliedFrames implements Followed {
   ): Promise<FrameNo | undefined> {
     const trace = () => ({ ...frames, path: this.#database.path })
     return this.#advance(await traced(replicateChannel, trace, apply))
+  }
+
+  /** Of what is applied already: its trace begins and ends at once. */
+  #traceApplied(startFrameNo: FrameNo, position: Position): void {
+    const frameCount = position.nextFrameNo - startFrameNo
+    if (frameCount > 0) void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(position))
   }
 
   #advance(position: Position): FrameNo | undefined {

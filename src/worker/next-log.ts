@@ -89,7 +89,7 @@ export class NextLog {
     try {
       const file = this.#opened(path)
       const header = file && logAt(file.fd, byteOffset, file.byteLength)
-      if (header === undefined) return byteOffset === 0 ? compressedLog(file) : undefined
+      if (header === undefined) return byteOffset === 0 ? unpacked(file) : undefined
       const logBytes = logByteLength(header)
       const isAlone = byteOffset === 0 && logBytes === file!.byteLength
       const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
@@ -110,11 +110,10 @@ export class NextLog {
 }
 
 /** What is no plain log may be a compressed one. */
-function compressedLog(opened: OpenFile | undefined): FoundLog | 'other' {
+function unpacked(opened: OpenFile | undefined): FoundLog | 'other' {
   try {
     const file = opened && readUnpackedLog(opened.fd, opened.byteLength)
-    // One that is applied in another way is for others.
-    return file?.header.version === 3 && file.header.flags === 0 ? { file, after: undefined } : 'other'
+    return file === undefined ? 'other' : { file, after: undefined }
   } catch {
     return 'other'
   }

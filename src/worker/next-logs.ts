@@ -97,6 +97,8 @@ export class NextLogs {
       if (file === 'other') break
       // Looked at after the log was seen: one of an older epoch may have come too late.
       isDoubtful = !isOfNewestEpoch(place.storePath, file.header) || !this.#applier.isApplied(file)
+      // One that does not go on from here would be found again.
+      isDoubtful ||= this.#applier.position().nextFrameNo === nextFrameNo
       if (isDoubtful) break
       this.#nextLog.taken()
       last = file.header

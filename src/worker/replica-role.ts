@@ -5,8 +5,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, type LogLocation, logHeader } from '../protocol/log-format.js'
+import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import {
+  type LogFile,
+  type LogHeader,
+  type LogLocation,
+  logByteLength,
+  logHeader,
+} from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
@@ -65,16 +71,23 @@ export class ReplicaRole {
     return this.#advance(next)
   }
 
-  /** Never throws: whoever looks closer at the log that was not applied finds out why. */
-  applyStoredLogs(locations: readonly LogLocation[], epochMin: number): AppliedLogs {
+  /** In steps, between which the thread does other things. Never throws: whoever looks closer at the log that was not applied finds out why. */
+  async applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs> {
     const { pageSize } = this.#database
     let last: LogHeader | undefined
     let appliedCount = 0
+    let stepBytes = 0
     for (const location of locations) {
+      if (stepBytes >= stepBytesMax) {
+        await setImmediate()
+        stepBytes = 0
+      }
+      if (this.#isClosed) break
       const file = undoubtedLog(location, { ...this.#position, pageSize, epochMin })
       if (file === undefined || !this.#isApplied(file)) break
       last = file.header
       appliedCount += 1
+      stepBytes += logByteLength(last)
     }
     const { epoch = 0, createdAtMs } = last ?? {}
     return { position: this.#position, appliedCount, epoch, createdAtMs }

@@ -11,7 +11,7 @@ import { isCompressedObject } from '../protocol/object-format.js'
 import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js'
 import type { Position } from '../protocol/wire.js'
 import { openToRead, readUpTo } from './file-io.js'
-import { readUnpackedLog, unpackedLog } from './unpacked-log.js'
+import { isTakenAtOnce, readUnpackedLog, unpackedLog } from './unpacked-log.js'
 
 /** What comes next, as far as a header tells. */
 interface Expected extends Position {
@@ -35,9 +35,7 @@ export function undoubtedLog(location: LogLocation, expected: Expected): LogFile
 
 function isNext(header: LogHeader, expected: Expected): boolean {
   return (
-    header.version === 3 &&
-    header.flags === 0 &&
-    header.frameCount > 0 &&
+    isTakenAtOnce(header) &&
     header.pageSize === expected.pageSize &&
     header.startFrameNo === expected.nextFrameNo &&
     header.startChecksum === expected.checksum &&

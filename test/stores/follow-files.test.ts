@@ -1,9 +1,12 @@
 /** A replica's thread takes the logs of a FileStore out of their files by itself, as long as there is no doubt about them. */
 import { execFileSync } from 'node:child_process'
+import { tracingChannel } from 'node:diagnostics_channel'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { deflateSync } from 'node:zlib'
 import { FileStore, type FileStoreOptions, Log, Replica, type StoredLog } from 'mylibsql'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { encodeLogHeader, logHeader } from '../../src/protocol/log-format.js'
 import { decodeObjectHeader, encodeObjectHeader } from '../../src/protocol/object-format.js'
 import { undoubtedLog } from '../../src/worker/stored-logs.js'
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
@@ -78,6 +81,19 @@ describe('a replica of a FileStore', () => {
       await replica.waitFor(source.primary.lastFrameNo)
       await expectSameBytes(source.primary, replica)
       expect(store.readPaths.length).toBeLessThan(readCount + 10)
+      const told: { startFrameNo: number; frameCount: number }[] = []
+      const channel = tracingChannel<object>('mylibsql.replicate')
+      const subscribers = { start: (trace: object) => void told.push(trace as (typeof told)[number]) }
+      channel.subscribe(subscribers as Parameters<typeof channel.subscribe>[0])
+      onTestFinished(() => void channel.unsubscribe(subscribers as Parameters<typeof channel.unsubscribe>[0]))
+      const first = source.primary.lastFrameNo! + 1
+      for (let n = 0; n < 5; n++) await replica.waitFor((await write()).lastFrameNo)
+      const counted = () =>
+        told.reduce(
+          (next, { startFrameNo, frameCount }) => (startFrameNo === next ? next + frameCount : Number.NaN),
+          first,
+        )
+      await expect.poll(counted).toBe(source.primary.lastFrameNo! + 1)
     },
   )
 
@@ -157,6 +173,9 @@ describe('a log is beyond doubt', () => {
         claiming(rawBytes - 1),
         claiming(0),
         claiming(rawBytes, compression === 'brotli' ? 'deflate' : 'brotli'),
+        // What follows on the stream is part of nothing.
+        Buffer.concat([object, Buffer.alloc(7)]),
+        Buffer.concat([object, object.subarray(40)]),
         // Nothing so large is taken into memory.
         claiming(33 * 1024 * 1024),
         claiming(2 ** 50),
@@ -170,6 +189,16 @@ describe('a log is beyond doubt', () => {
       expect(undoubtedLog({ path }, expected)).toBeDefined()
     },
   )
+
+  it('not when it is compressed and empty', async () => {
+    const { expected } = await storedLog()
+    const { nextFrameNo: startFrameNo, checksum, pageSize } = expected
+    const chain = { startChecksum: checksum, endChecksum: checksum }
+    const raw = encodeLogHeader(logHeader({ startFrameNo, frameCount: 0, pageSize, ...chain, epoch: 1 }))
+    const header = encodeObjectHeader({ method: 'deflate', rawBytes: raw.length })
+    const bytes = Buffer.concat([header, deflateSync(raw)])
+    expect(undoubtedLog({ bytes }, expected)).toBeUndefined()
+  })
 
   it('not at another position, of another history, page size, or of an older epoch', async () => {
     const { path, expected } = await storedLog()

@@ -17,7 +17,11 @@ import {
 import { oneOf, wrong } from '../arguments.js'
 
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
-type Transform = NodeJS.ReadWriteStream & AsyncIterable<Uint8Array>
+type Transform = NodeJS.ReadWriteStream &
+  AsyncIterable<Uint8Array> & {
+    /** Of its input, those that it has taken. */
+    readonly bytesWritten: number
+  }
 type CompressBytes = (bytes: Uint8Array, options: object) => Promise<Uint8Array>
 
 /** `quick`: somebody waits for it. `thorough`: it is written once, and stays. */
@@ -73,9 +77,8 @@ export async function* compressed(
 /** The same of what is in memory, at once. What does not become smaller by it is left as it is. */
 export async function compressedBytes(
   bytes: Uint8Array,
-  method: Compression | 'none',
+  method: Compression,
 ): Promise<readonly Uint8Array[]> {
-  if (method === 'none') return [bytes]
   const windowBits = bytes.length <= smallWindow.bytesMax ? smallWindow.bits : undefined
   const small = await compressAtOnce[method](bytes, compressorOptions(method, 'quick', windowBits))
   if (objectHeaderBytes + small.length >= bytes.length) return [bytes]
@@ -97,7 +100,7 @@ export async function* decompressed(
     const header = decodeObjectHeader(first, where)
     const rest = joined(first.subarray(header === undefined ? 0 : objectHeaderBytes), source)
     if (header === undefined) yield* rest
-    else yield* checked(through(rest, decompressor(header, where)), header.rawBytes, where)
+    else yield* unpacked(rest, header, where)
   } finally {
     await source.return?.()
   }
@@ -110,16 +113,22 @@ export async function gathered(chunks: Chunks): Promise<Uint8Array> {
   return list.length === 1 ? list[0]! : Buffer.concat(list)
 }
 
-/** Ends an object whose bytes are more or fewer than it says, before somebody runs out of memory over it. */
-async function* checked(chunks: Chunks, rawBytes: number, where: Where): AsyncGenerator<Uint8Array> {
+/** The content of a compressed object. Ends it when it is longer than it says, before somebody runs out of memory over it. */
+async function* unpacked(chunks: Chunks, header: ObjectHeader, where: Where): AsyncGenerator<Uint8Array> {
+  const { rawBytes } = header
   let byteCount = 0
   const damaged = (reason: string, cause?: unknown) => {
     const message = `${where.path ?? 'The object'}: the object is damaged: ${reason}`
     const details = { ...where, expected: rawBytes, actual: byteCount }
     return new MylibsqlError('ERR_CORRUPT', message, details, { cause })
   }
+  const transform = decompressor(header, where)
+  const source = counted(chunks)
+  const fed = pipeline(source.chunks, transform)
+  // Told below.
+  fed.catch(() => {})
   try {
-    for await (const chunk of chunks) {
+    for await (const chunk of transform) {
       byteCount += chunk.length
       if (byteCount > rawBytes) throw damaged(`it holds more than the ${rawBytes} bytes that its header says`)
       yield chunk
@@ -131,8 +140,26 @@ async function* checked(chunks: Chunks, rawBytes: number, where: Where): AsyncGe
     )
     throw isDamage ? damaged((error as Error).message, error) : error
   }
+  // Its end was reached: where the source has more, or had, that is not part of it.
+  const isAllFed = await fed.then(
+    () => true,
+    () => false,
+  )
+  if (!isAllFed || transform.bytesWritten !== source.byteCount())
+    throw damaged('other bytes follow on the compressed ones')
   if (byteCount < rawBytes)
     throw damaged(`it holds ${byteCount} of the ${rawBytes} bytes that its header says`)
+}
+
+function counted(chunks: Chunks): { chunks: AsyncIterable<Uint8Array>; byteCount: () => number } {
+  let byteCount = 0
+  const counting = async function* () {
+    for await (const chunk of chunks) {
+      byteCount += chunk.length
+      yield chunk
+    }
+  }
+  return { chunks: counting(), byteCount: () => byteCount }
 }
 
 async function* through(chunks: Chunks, transform: Transform): AsyncGenerator<Uint8Array> {
@@ -146,13 +173,17 @@ async function* through(chunks: Chunks, transform: Transform): AsyncGenerator<Ui
 const compressAtOnce: Record<Compression, CompressBytes> = {
   deflate: promisify(zlib.deflate) as CompressBytes,
   brotli: promisify(zlib.brotliCompress) as CompressBytes,
-  // checkCompression() lets nobody have it where there is none.
-  zstd: promisify(zstdCompress ?? zlib.deflate) as CompressBytes,
+  zstd: promisify(zstdCompress ?? withoutZstd) as CompressBytes,
+}
+
+/** checkCompression() lets nobody ask for it where there is none. */
+function withoutZstd(): never {
+  throw new TypeError(`Node ${process.versions.node} has no zstd`)
 }
 
 function compressor(method: Compression, effort: Effort): Transform {
   const options = { ...compressorOptions(method, effort), chunkSize: streamChunkBytes }
-  if (method === 'zstd' && createZstdCompress !== undefined) return createZstdCompress(options)
+  if (method === 'zstd') return (createZstdCompress ?? withoutZstd)(options)
   return method === 'brotli' ? zlib.createBrotliCompress(options) : zlib.createDeflate(options)
 }
 

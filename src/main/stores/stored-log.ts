@@ -1,10 +1,8 @@
 /** What every store does with logs and snapshots that it is given or has found. */
 import { MylibsqlError } from '../../protocol/errors.js'
-import { type FrameNo, frameHeaderBytes } from '../../protocol/frame.js'
-import { encodeLogHeader, type LogHeader, logHeaderBytesV3 } from '../../protocol/log-format.js'
+import { encodeLogHeader, type LogHeader } from '../../protocol/log-format.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
-import type { StoredLog } from './store.js'
 
 /**
  * The header under which a log is stored: its own, with the epoch. Its frames are stored as they are.
@@ -15,17 +13,6 @@ export function stampedHeader(header: LogHeader, epoch: number): Uint8Array {
   if (header.version !== 3) throw new TypeError('A store takes logs of version 3, this one is of version 2')
   if (header.frameCount === 0) throw new TypeError('A store takes logs that hold frames, this one is empty')
   return encodeLogHeader({ ...header, epoch })
-}
-
-/** The frames in plain logs of which each begins where the one before ends, as their sizes tell. */
-export function framesIn(
-  logs: readonly StoredLog[],
-  pageSize: number,
-): { startFrameNo: FrameNo; frameCount: number } {
-  const frameCountOf = ({ byteLength }: StoredLog) =>
-    Math.floor((byteLength - logHeaderBytesV3) / (frameHeaderBytes + pageSize))
-  const frameCount = logs.reduce((sum, stored) => sum + frameCountOf(stored), 0)
-  return { startFrameNo: logs[0]!.startFrameNo, frameCount }
 }
 
 /**

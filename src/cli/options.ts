@@ -6,6 +6,14 @@ import { type Compression, storeUrl } from './store-url.js'
 
 export const followersDefault = 2
 
+/** Newer releases of Node have zstd. */
+const compressions: Compression[] = [
+  'none',
+  'deflate',
+  'brotli',
+  ...('createZstdCompress' in zlib ? ['zstd' as const] : []),
+]
+
 export interface LoadOptions {
   readonly seconds: number
   /** Branches; each has 10 tellers and 100,000 accounts. */
@@ -98,14 +106,6 @@ export function checkTogether(options: LoadOptions): LoadOptions {
   }
   return options
 }
-
-/** Newer releases of Node have zstd. */
-const compressions: Compression[] = [
-  'none',
-  'deflate',
-  'brotli',
-  ...('createZstdCompress' in zlib ? ['zstd' as const] : []),
-]
 
 function option(flags: string, text: string, value: number, parse: (text: string) => number): Option {
   return new Option(flags, text).default(value).argParser(parse)

@@ -59,15 +59,11 @@ export class AppliedFrames implements Followed {
     const frames = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
     const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
     const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
-    if (frames !== undefined) {
-      const applied = await traced(replicateChannel, () => ({ ...frames, path: this.#database.path }), apply)
-      this.#advance(applied.position)
-      return applied
-    }
     const { nextFrameNo } = this.#position
-    const applied = await apply()
+    const trace = () => ({ ...frames!, path: this.#database.path })
+    const applied = await (frames === undefined ? apply() : traced(replicateChannel, trace, apply))
     this.#advance(applied.position)
-    if (isListenedTo) this.#traceApplied(nextFrameNo, applied.position)
+    if (isListenedTo && frames === undefined) this.#traceApplied(nextFrameNo, applied.position)
     return applied
   }
 

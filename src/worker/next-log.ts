@@ -32,7 +32,8 @@ interface OpenFile {
 }
 
 export class NextLog {
-  #found: FoundLog | undefined
+  /** Behind the one that was found last. */
+  #afterFound: Place | undefined
   /** Behind the last one that was taken. */
   #after: Place | undefined
   /** The segment that the last one was found in: there the next one is most likely. */
@@ -54,7 +55,7 @@ export class NextLog {
       const found = place === undefined ? undefined : this.#logFrom(place, nextFrameNo)
       if (found === 'other') return 'other'
       if (found === undefined) continue
-      this.#found = found
+      this.#afterFound = found.after
       return found.file
     }
     return undefined
@@ -62,7 +63,7 @@ export class NextLog {
 
   /** The one that was found last is applied. */
   taken(): void {
-    this.#after = this.#found?.after
+    this.#after = this.#afterFound
   }
 
   /** Closes the file that it keeps open. */

@@ -52,50 +52,49 @@ async function damagedInPlace(log: Log): Promise<Uint8Array> {
 }
 
 describe('a replica of a FileStore', () => {
-  it('takes plain logs from their files, those that are there and those that come', async () => {
-    const { source, store, write } = await startHistory(openStore())
+  /** One that takes logs by itself. */
+  async function startReplica(options: FileStoreOptions) {
+    const { source, store, write } = await startHistory(openStore(options))
     for (let n = 0; n < 3; n++) await write()
     const replica = closedAfterTest(await Replica.follow(store))
     expect(replica.lastFrameNo).toBe(source.primary.lastFrameNo)
     await followsLive(store, replica, write)
-    const readCount = store.readPaths.length
-    for (let n = 0; n < 100; n++) await write({ transactions: 1 })
-    await replica.waitFor(source.primary.lastFrameNo)
-    await expectSameBytes(source.primary, replica)
-    // A few are read where it has to catch up again: when a busy machine makes a pause between two.
-    expect(store.readPaths.length).toBeLessThan(readCount + 10)
-    const { follow } = await replica.stats()
-    expect(follow).toMatchObject({ lagFrames: 0, lagMs: expect.any(Number), delayMs: expect.any(Number) })
-  })
+    return { source, store, write, replica }
+  }
 
-  it.each(['deflate', 'brotli'] as const)(
-    'takes small logs compressed with %s as well',
+  const compressions = ['none', 'deflate', 'brotli'] as const
+
+  it.each(compressions)(
+    'takes logs from their files, those that are there and those that come: compression %s',
     async (compression) => {
-      const { source, store, write } = await startHistory(openStore({ compression }))
-      for (let n = 0; n < 3; n++) await write()
-      const replica = closedAfterTest(await Replica.follow(store))
-      expect(replica.lastFrameNo).toBe(source.primary.lastFrameNo)
-      await followsLive(store, replica, write)
+      const { source, store, write, replica } = await startReplica({ compression })
       const readCount = store.readPaths.length
-      for (let n = 0; n < 50; n++) await write({ transactions: 1 })
+      for (let n = 0; n < 100; n++) await write({ transactions: 1 })
       await replica.waitFor(source.primary.lastFrameNo)
       await expectSameBytes(source.primary, replica)
+      // A few are read where it has to catch up again: when a busy machine makes a pause between two.
       expect(store.readPaths.length).toBeLessThan(readCount + 10)
-      const told: { startFrameNo: number; frameCount: number }[] = []
-      const channel = tracingChannel<object>('mylibsql.replicate')
-      const subscribers = { start: (trace: object) => void told.push(trace as (typeof told)[number]) }
-      channel.subscribe(subscribers as Parameters<typeof channel.subscribe>[0])
-      onTestFinished(() => void channel.unsubscribe(subscribers as Parameters<typeof channel.unsubscribe>[0]))
-      const first = source.primary.lastFrameNo! + 1
-      for (let n = 0; n < 5; n++) await replica.waitFor((await write()).lastFrameNo)
-      const counted = () =>
-        told.reduce(
-          (next, { startFrameNo, frameCount }) => (startFrameNo === next ? next + frameCount : Number.NaN),
-          first,
-        )
-      await expect.poll(counted).toBe(source.primary.lastFrameNo! + 1)
+      const { follow } = await replica.stats()
+      expect(follow).toMatchObject({ lagFrames: 0, lagMs: expect.any(Number), delayMs: expect.any(Number) })
     },
   )
+
+  it.each(compressions)('tells traces how many frames there are: compression %s', async (compression) => {
+    const { source, write, replica } = await startReplica({ compression })
+    const told: { startFrameNo: number; frameCount: number }[] = []
+    const channel = tracingChannel<object>('mylibsql.replicate')
+    const subscribers = { start: (trace: object) => void told.push(trace as (typeof told)[number]) }
+    channel.subscribe(subscribers as Parameters<typeof channel.subscribe>[0])
+    onTestFinished(() => void channel.unsubscribe(subscribers as Parameters<typeof channel.unsubscribe>[0]))
+    const first = source.primary.lastFrameNo! + 1
+    for (let n = 0; n < 5; n++) await replica.waitFor((await write()).lastFrameNo)
+    const counted = () =>
+      told.reduce(
+        (next, { startFrameNo, frameCount }) => (startFrameNo === next ? next + frameCount : Number.NaN),
+        first,
+      )
+    await expect.poll(counted).toBe(source.primary.lastFrameNo! + 1)
+  })
 
   it('applies nothing of a damaged one, and names it', async () => {
     const { source, store, write, snapshot } = await startHistory(openStore())

@@ -123,8 +123,14 @@ async function* unpacked(chunks: Chunks, header: ObjectHeader, where: Where): As
     return new MylibsqlError('ERR_CORRUPT', message, details, { cause })
   }
   const transform = decompressor(header, where)
-  const source = counted(chunks)
-  const fed = pipeline(source.chunks, transform)
+  let fedBytes = 0
+  const counted = async function* () {
+    for await (const chunk of chunks) {
+      fedBytes += chunk.length
+      yield chunk
+    }
+  }
+  const fed = pipeline(counted(), transform)
   // Told below.
   fed.catch(() => {})
   try {
@@ -145,21 +151,10 @@ async function* unpacked(chunks: Chunks, header: ObjectHeader, where: Where): As
     () => true,
     () => false,
   )
-  if (!isAllFed || transform.bytesWritten !== source.byteCount())
+  if (!isAllFed || transform.bytesWritten !== fedBytes)
     throw damaged('other bytes follow on the compressed ones')
   if (byteCount < rawBytes)
     throw damaged(`it holds ${byteCount} of the ${rawBytes} bytes that its header says`)
-}
-
-function counted(chunks: Chunks): { chunks: AsyncIterable<Uint8Array>; byteCount: () => number } {
-  let byteCount = 0
-  const counting = async function* () {
-    for await (const chunk of chunks) {
-      byteCount += chunk.length
-      yield chunk
-    }
-  }
-  return { chunks: counting(), byteCount: () => byteCount }
 }
 
 async function* through(chunks: Chunks, transform: Transform): AsyncGenerator<Uint8Array> {

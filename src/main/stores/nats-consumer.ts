@@ -7,7 +7,7 @@ import type { JetStreamClient, JsMsg } from '@nats-io/jetstream'
 import { type NatsConnection, QueuedIteratorImpl } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { isFinal } from './nats-failure.js'
-import { inTime } from './nats-retry.js'
+import { inTime, late, within } from './nats-retry.js'
 
 /** Messages that are asked for ahead of the reader. */
 const messagesAhead = { headers: 1000, bodies: 16 }
@@ -77,23 +77,9 @@ async function nextOf(
   const endMs = performance.now() + timeoutMs
   for (;;) {
     const arrived = await within(next, quietMs)
-    if (arrived !== undefined) return arrived
+    if (arrived !== late) return arrived
     if (await inTime(isAllRead(), timeoutMs, what)) return undefined
     if (performance.now() >= endMs) throw new Error(`${what}: no answer within ${timeoutMs} ms`)
-  }
-}
-
-/** Undefined: it takes longer. */
-async function within<T>(operation: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), timeoutMs)
-  })
-  try {
-    return await Promise.race([operation, late])
-  } finally {
-    clearTimeout(timer)
-    operation.catch(() => {})
   }
 }
 

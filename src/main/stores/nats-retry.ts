@@ -107,12 +107,22 @@ export async function abortable<T>(operation: Promise<T>, limits: CallLimits | u
 
 /** Rejects when it takes longer; with no MylibsqlError, so that it may be tried again. */
 export async function inTime<T>(operation: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  const result = await within(operation, timeoutMs)
+  if (result === late) throw new Error(`${what}: no answer within ${timeoutMs} ms`)
+  return result
+}
+
+/** It takes longer. */
+export const late = Symbol('late')
+
+/** What comes of it in that time; what comes later is passed over, unless somebody else waits for it. */
+export async function within<T>(operation: Promise<T>, timeoutMs: number): Promise<T | typeof late> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: no answer within ${timeoutMs} ms`)), timeoutMs)
+  const timeout = new Promise<typeof late>((resolve) => {
+    timer = setTimeout(() => resolve(late), timeoutMs)
   })
   try {
-    return await Promise.race([operation, late])
+    return await Promise.race([operation, timeout])
   } finally {
     clearTimeout(timer)
     operation.catch(() => {})

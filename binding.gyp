@@ -22,6 +22,7 @@
         "native/interrupts.cc",
         "native/js_args.cc",
         "native/js_error.cc",
+        "native/lz4.cc",
         "native/page_versions.cc",
         "native/piece_writer.cc",
         "native/pin.cc",

@@ -13,6 +13,7 @@
 #include "interrupts.h"
 #include "js_args.h"
 #include "js_error.h"
+#include "lz4.h"
 #include "pin.h"
 #include "wal_connection.h"
 #include "wal_format.h"
@@ -107,6 +108,22 @@ Napi::Value copyWholeFile(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), checksum);
 }
 
+Napi::Value packLz4(const Napi::CallbackInfo& info) {
+  const ByteSpan source = bytesOf(info[0], "source");
+  const ByteSpan target = bytesOf(info[1], "target");
+  if (source.length > UINT32_MAX || target.length < lz4BytesMax(source.length)) {
+    throw Napi::TypeError::New(info.Env(), "target must have room for what does not become smaller");
+  }
+  const size_t length = lz4Compress(source.data, source.length, target.data);
+  return Napi::Number::New(info.Env(), static_cast<double>(length));
+}
+
+Napi::Value unpackLz4(const Napi::CallbackInfo& info) {
+  const ByteSpan source = bytesOf(info[0], "source");
+  const ByteSpan target = bytesOf(info[1], "target");
+  return Napi::Boolean::New(info.Env(), lz4Decompress(source.data, source.length, target.data, target.length));
+}
+
 Napi::Value lastConnectionId(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Connection> connection = lastLoadedConnection();
   // One that JavaScript still holds may be closed.
@@ -136,6 +153,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("rewriteFrames", Napi::Function::New<rewriteRun>(env, "rewriteFrames"));
   exports.Set("applyFrames", Napi::Function::New<applyRun>(env, "applyFrames"));
   exports.Set("copyFile", Napi::Function::New<copyWholeFile>(env, "copyFile"));
+  exports.Set("packLz4", Napi::Function::New<packLz4>(env, "packLz4"));
+  exports.Set("unpackLz4", Napi::Function::New<unpackLz4>(env, "unpackLz4"));
   return exports;
 }
 

@@ -9,6 +9,7 @@ export const followersDefault = 2
 /** Newer releases of Node have zstd. */
 const compressions: Compression[] = [
   'none',
+  'lz4',
   'deflate',
   'brotli',
   ...('createZstdCompress' in zlib ? ['zstd' as const] : []),

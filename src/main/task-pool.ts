@@ -95,8 +95,11 @@ export function runTask<K extends TaskKind>(
 }
 
 /** The same in a thread for the folders of stores. */
-export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
-  return run(storeTasks, task, [])
+export function runStoreTask<K extends TaskKind>(
+  task: TaskOf<K>,
+  transferList: TransferList = [],
+): Promise<TaskResult<K>> {
+  return run(storeTasks, task, transferList)
 }
 
 /**

@@ -89,6 +89,12 @@ export const stepBytesMax = 8 * 1024 * 1024
 /** Of a compressed log that it takes into memory whole, unpacked; larger ones are unpacked into a file before. */
 export const unpackedLogBytesMax = 32 * 1024 * 1024
 
+/**
+ * Of a log that is compressed at once, in memory: where many wait for a processor, each step of a stream is one more wait.
+ * Larger ones flow through.
+ */
+export const packedLogBytesMax = 16 * 1024 * 1024
+
 /** A folder of logs is listed when none has come for so long where the next one should. */
 export const folderQuietMs = 1_000
 

@@ -5,7 +5,7 @@
  *     offset  size  field
  *          0     8  magic "MYLIBOBJ"
  *          8     4  version = 1
- *         12     4  method: 1 deflate (RFC 1950), 2 brotli (RFC 7932), 3 zstd (RFC 8878)
+ *         12     4  method: 1 deflate (RFC 1950), 2 brotli (RFC 7932), 3 zstd (RFC 8878), 4 LZ4 (lz4-frame.ts)
  *         16     8  raw_bytes: of what was compressed
  *         24     8  reserved = 0
  *         32     8  header_checksum of bytes 0..32
@@ -19,7 +19,7 @@ import { crc64 } from './crc64.js'
 import { MylibsqlError } from './errors.js'
 import type { Where } from './log-format.js'
 
-export type Compression = 'deflate' | 'brotli' | 'zstd'
+export type Compression = 'deflate' | 'brotli' | 'zstd' | 'lz4'
 
 export interface ObjectHeader {
   readonly method: Compression
@@ -30,7 +30,7 @@ export interface ObjectHeader {
 export const objectHeaderBytes = 40
 
 const magic = new TextEncoder().encode('MYLIBOBJ')
-const methods: readonly Compression[] = ['deflate', 'brotli', 'zstd']
+const methods: readonly Compression[] = ['deflate', 'brotli', 'zstd', 'lz4']
 const headerChecksumOffset = 32
 
 export function encodeObjectHeader({ method, rawBytes }: ObjectHeader): Uint8Array {
@@ -67,7 +67,7 @@ export function decodeObjectHeader(bytes: Uint8Array, where: Where): ObjectHeade
   const version = view.getUint32(8, true)
   const method = methods[view.getUint32(12, true) - 1]
   if (version !== 1 || method === undefined) {
-    const message = `${name}: an object of version ${version}, compressed with method ${view.getUint32(12, true)}; this release reads version 1, methods 1 to 3`
+    const message = `${name}: an object of version ${version}, compressed with method ${view.getUint32(12, true)}; this release reads version 1, methods 1 to ${methods.length}`
     throw new MylibsqlError('ERR_VERSION', message, { ...where, byteOffset: 8, expected: 1, actual: version })
   }
   const rawBytes = view.getBigUint64(16, true)

@@ -49,6 +49,15 @@ export interface ListedLog {
   readonly isOpen: boolean
 }
 
+/** A log as it is to be stored, but for compression. */
+export interface PlainLog {
+  /** The whole log, or its header. */
+  readonly bytes: Uint8Array
+  /** Then the rest is here, behind another header of that size. */
+  readonly recordsPath?: string
+  readonly byteLength: number
+}
+
 interface TaskTable {
   /** `verify` false: the header and the last record only. */
   openLog: { arguments: { path: string; verify: boolean }; result: OpenedLog }
@@ -108,6 +117,12 @@ interface TaskTable {
     arguments: { source: string; path: string; progress: MessagePort | undefined }
     result: SnapshotFile
   }
+  /** Its object, packed with LZ4; undefined: it would not be smaller. */
+  packLog: { arguments: { log: PlainLog }; result: Uint8Array | undefined }
+  /** The LZ4 block of these bytes; undefined: it would not be smaller. */
+  packLz4: { arguments: { bytes: Uint8Array }; result: Uint8Array | undefined }
+  /** What a block holds; undefined: it is no block of exactly so many bytes. */
+  unpackLz4: { arguments: { block: Uint8Array; rawBytes: number }; result: Uint8Array | undefined }
   /** Takes the lock on a descriptor that the caller opened: descriptors are per process. Errors name `path`. */
   lockFile: { arguments: { fd: number; path: string }; result: boolean }
   /**
@@ -116,7 +131,9 @@ interface TaskTable {
    */
   storeFile: {
     arguments: {
-      bytes: Uint8Array
+      log: PlainLog
+      /** Packed with LZ4, where that makes it smaller. */
+      packs: boolean
       fileBytes: number
       temporaryPath: string
       isMade: boolean

@@ -183,6 +183,10 @@ export interface NativeAddon {
    * processor can take, the plain definition last. For tests that compare them.
    */
   walChecksums(bytes: Uint8Array, bigEndianWords: boolean, first: number, second: number): [number, number][]
+  /** Bytes of the LZ4 block that it wrote to `target`, which has room for `lz4BytesMax` of protocol/lz4-frame.ts. */
+  packLz4(source: Uint8Array, target: Uint8Array): number
+  /** Fills `target`. False: it is no LZ4 block of exactly so many bytes. */
+  unpackLz4(source: Uint8Array, target: Uint8Array): boolean
   /** Takes an exclusive advisory lock on an open file without waiting; released when the file is closed. */
   tryLock(fd: number): boolean
   /** Checks a run of frame records; `pageNos` takes the page numbers of all. Allocates no more than a fixed chunk, whatever the numbers claim. */

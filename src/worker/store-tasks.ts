@@ -5,15 +5,19 @@
 import { closeSync, fdatasyncSync, fstatSync, linkSync, openSync, readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { newestEpoch } from '../protocol/epoch-name.js'
+import { MylibsqlError } from '../protocol/errors.js'
 import { segmentPadding } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
-import type { StoredFile, TaskOf } from '../protocol/tasks.js'
-import { discardFile, syncPath, writeAll, writeZeros } from './file-io.js'
+import type { PlainLog, StoredFile, TaskOf } from '../protocol/tasks.js'
+import { discardFile, openToRead, readUpTo, syncPath, writeAll, writeZeros } from './file-io.js'
+import { packedObject } from './lz4.js'
 
 /** Undefined when there is a file of that name: it stays. Throws ERR_STORE. */
 export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
-  const { bytes, fileBytes, temporaryPath, isMade, path, epochsPath } = task
+  const { fileBytes, temporaryPath, isMade, path, epochsPath } = task
   try {
+    const plain = plainLogBytes(task.log)
+    const bytes = (task.packs ? packedObject(plain) : undefined) ?? plain
     const fd = openSync(temporaryPath, isMade ? 'r+' : 'wx', 0o644)
     try {
       if (!isMade && fileBytes > bytes.length) writeZeros(fd, fileBytes)
@@ -34,6 +38,23 @@ export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
     }
   } catch (error) {
     throw storeError(error, 'write', path)
+  }
+}
+
+/** Throws ERR_CORRUPT when its file ends before. */
+export function plainLogBytes({ bytes, recordsPath, byteLength }: PlainLog): Uint8Array {
+  if (recordsPath === undefined) return bytes
+  const fd = openToRead(recordsPath)
+  try {
+    const all = readUpTo(fd, 0, byteLength)
+    if (all.length < byteLength) {
+      const message = `${recordsPath} ends after ${all.length} bytes of a log of ${byteLength}`
+      throw new MylibsqlError('ERR_CORRUPT', message, { path: recordsPath })
+    }
+    all.set(bytes)
+    return all
+  } finally {
+    closeSync(fd)
   }
 }
 

@@ -9,12 +9,13 @@ import { importDatabase } from './database-import.js'
 import { mergeLogs } from './log-merge.js'
 import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, openLogs, writeLog } from './log-tasks.js'
+import { packedObject, packLz4, unpackLz4 } from './lz4.js'
 import { native } from './native.js'
 import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
 import { cutSegments, endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { listLogs } from './store-listing.js'
-import { storeFile, tidyStore } from './store-tasks.js'
+import { plainLogBytes, storeFile, tidyStore } from './store-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
 export default async function task(task: Task): Promise<Outcome<unknown>> {
@@ -55,6 +56,12 @@ function run(task: Task): unknown {
       return blankSnapshot(task)
     case 'importDatabase':
       return importDatabase(task)
+    case 'packLog':
+      return packedObject(plainLogBytes(task.log))
+    case 'packLz4':
+      return packLz4(task.bytes)
+    case 'unpackLz4':
+      return unpackLz4(task.block, task.rawBytes)
     case 'lockFile':
       return lockFile(task)
     case 'storeFile':

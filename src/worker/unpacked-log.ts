@@ -7,6 +7,7 @@ import { unpackedLogBytesMax } from '../protocol/limits.js'
 import { decodeLogHeader, type LogFile, type LogHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
 import { type Compression, decodeObjectHeader, objectHeaderBytes } from '../protocol/object-format.js'
 import { readUpTo } from './file-io.js'
+import { unpackLz4Frame } from './lz4.js'
 
 interface Decompressed {
   readonly buffer: Uint8Array
@@ -25,11 +26,15 @@ const { inflateSync, brotliDecompressSync, zstdDecompressSync } = zlib as unknow
   readonly brotliDecompressSync: Decompress
   readonly zstdDecompressSync?: Decompress
 }
-const decompress: Record<Compression, Decompress | undefined> = {
+const decompress: Record<Exclude<Compression, 'lz4'>, Decompress | undefined> = {
   deflate: inflateSync,
   brotli: brotliDecompressSync,
   zstd: zstdDecompressSync,
 }
+
+/** Memory for what is unpacked: to have it from the system each time takes as long as to fill it, three times over. */
+const keptBytesMax = 8 * 1024 * 1024
+let kept: Uint8Array | undefined
 
 /** The plain log in a file; undefined: it is not compressed, or has to be looked at more closely. Throws what is wrong with it. */
 export function readUnpackedLog(fd: number, byteLength: number): LogFile | undefined {
@@ -39,17 +44,37 @@ export function readUnpackedLog(fd: number, byteLength: number): LogFile | undef
   return header !== undefined && isSmall ? unpackedLog(readUpTo(fd, 0, byteLength)) : undefined
 }
 
-/** The same of an object in memory. */
+/** The same of an object in memory. What it holds is there until the next one is unpacked. */
 export function unpackedLog(object: Uint8Array): LogFile | undefined {
   const { method, rawBytes } = decodeObjectHeader(object.subarray(0, objectHeaderBytes), {}) ?? {}
   if (method === undefined || rawBytes === undefined || rawBytes > unpackedLogBytesMax) return undefined
   const packed = object.subarray(objectHeaderBytes)
-  // One more than there is to come: with room left, nobody has to ask whether there is more.
-  const limits = { maxOutputLength: Math.max(1, rawBytes), chunkSize: Math.max(64, rawBytes + 1) }
-  const { buffer: bytes, engine } = decompress[method]?.(packed, { ...limits, info: true }) ?? {}
-  if (bytes?.length !== rawBytes || engine?.bytesWritten !== packed.length) return undefined
+  const bytes = method === 'lz4' ? lz4Content(packed, rawBytes) : zlibContent(packed, method, rawBytes)
+  if (bytes === undefined) return undefined
   const header = decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, rawBytes)
   return isTakenAtOnce(header) ? { location: { bytes }, header } : undefined
+}
+
+function zlibContent(
+  packed: Uint8Array,
+  method: Exclude<Compression, 'lz4'>,
+  rawBytes: number,
+): Uint8Array | undefined {
+  // One more than there is to come: with room left, nobody has to ask whether there is more.
+  const limits = { maxOutputLength: Math.max(1, rawBytes), chunkSize: Math.max(64, rawBytes + 1) }
+  const { buffer, engine } = decompress[method]?.(packed, { ...limits, info: true }) ?? {}
+  return buffer?.length === rawBytes && engine?.bytesWritten === packed.length ? buffer : undefined
+}
+
+function lz4Content(packed: Uint8Array, rawBytes: number): Uint8Array | undefined {
+  const bytes = rawBytes <= keptBytesMax ? keptBytes(rawBytes) : new Uint8Array(rawBytes)
+  return unpackLz4Frame(packed, bytes) ? bytes : undefined
+}
+
+function keptBytes(byteLength: number): Uint8Array {
+  if (kept === undefined || kept.length < byteLength)
+    kept = new Uint8Array(Math.min(2 * byteLength, keptBytesMax))
+  return kept.subarray(0, byteLength)
 }
 
 /** A log that goes into the WAL as it is, and moves the history on. */

@@ -23,7 +23,7 @@ describe('the header of a compressed object', () => {
   it('is read as written by hand, and written the same', () => {
     expect(decode(header())).toEqual({ method: 'brotli', rawBytes: 123_456 })
     expect(encodeObjectHeader({ method: 'brotli', rawBytes: 123_456 })).toEqual(header())
-    for (const [index, method] of (['deflate', 'brotli', 'zstd'] as const).entries()) {
+    for (const [index, method] of (['deflate', 'brotli', 'zstd', 'lz4'] as const).entries()) {
       const bytes = header((each) => setU32(each, 12, index + 1))
       expect(decode(bytes)?.method).toBe(method)
       expect(encodeObjectHeader({ method, rawBytes: 123_456 })).toEqual(bytes)
@@ -45,7 +45,7 @@ describe('the header of a compressed object', () => {
 
   it('is refused when it is of a later release', () => {
     expect(() => decode(header((bytes) => setU32(bytes, 8, 2)))).toThrow(withCode('ERR_VERSION'))
-    for (const method of [0, 4, 0xffff_ffff]) {
+    for (const method of [0, 5, 0xffff_ffff]) {
       expect(() => decode(header((bytes) => setU32(bytes, 12, method)))).toThrow(withCode('ERR_VERSION'))
     }
   })

@@ -25,7 +25,7 @@ import { faultyEnvironment } from '../support/faults.js'
 import { temporaryFolder } from '../support/folder.js'
 import { chain, describeStore, followed, logAt } from './contract.js'
 
-for (const compression of ['none', 'deflate', 'brotli'] as const) {
+for (const compression of ['none', 'lz4', 'deflate', 'brotli'] as const) {
   describeStore(`FileStore, compression ${compression}`, async () => {
     const dir = temporaryFolder()
     const open = () => new FileStore(dir, { compression })
@@ -533,11 +533,11 @@ describe('the lock', () => {
 describe('compression', () => {
   it('is a property of each object: any mix is read', async () => {
     const dir = temporaryFolder()
-    const stores = (['none', 'deflate', 'brotli'] as const).map((compression) =>
+    const stores = (['none', 'lz4', 'deflate', 'brotli'] as const).map((compression) =>
       openStore(dir, { compression }),
     )
     const logs = await chain(6)
-    for (const [index, log] of logs.entries()) await stores[index % 3]!.append(log, 1)
+    for (const [index, log] of logs.entries()) await stores[index % 4]!.append(log, 1)
     const snapshot = await Snapshot.blank()
     const sizes: number[] = []
     for (const store of stores) {
@@ -549,13 +549,14 @@ describe('compression', () => {
     }
     expect(sizes[1]!).toBeLessThan(sizes[0]! / 4)
     expect(sizes[2]!).toBeLessThan(sizes[0]! / 4)
+    expect(sizes[3]!).toBeLessThan(sizes[0]! / 4)
     const stored = await stores[0]!.logs()
     expect(stored[1]!.byteLength).toBeLessThan(stored[0]!.byteLength)
     for (const [index, each] of stored.entries()) {
       const log = await stores[2]!.readLog(each)
       expect(log.endChecksum).toBe(logs[index]!.endChecksum)
       // A retry by a primary that compresses otherwise.
-      expect(await stores[(index + 1) % 3]!.append(logs[index]!, 1)).toEqual(each)
+      expect(await stores[(index + 1) % 4]!.append(logs[index]!, 1)).toEqual(each)
     }
     expect((await followed(stores[0]!, 0, 6)).map(({ id }) => id)).toEqual(stored.map(({ id }) => id))
   })
@@ -569,41 +570,44 @@ describe('compression', () => {
     expect((await Snapshot.open(id)).lastFrameNo).toBeUndefined()
   })
 
-  it.each(['deflate', 'brotli'] as const)('does not trust what %s objects say', async (compression) => {
-    const store = openStore(temporaryFolder(), { compression })
-    const { id } = await store.append(await logAt(0, { frameCount: 20 }), 1)
-    const bytes = await readFile(id)
-    const payload = bytes.subarray(40)
-    const rawBytes = 112 + 20 * (24 + 512)
-    const spoilt = {
-      'fewer bytes than it says': Buffer.concat([
-        encodeObjectHeader({ method: compression, rawBytes: rawBytes + 1 }),
-        payload,
-      ]),
-      'more bytes than it says': Buffer.concat([
-        encodeObjectHeader({ method: compression, rawBytes: 112 }),
-        payload,
-      ]),
-      'another method': Buffer.concat([
-        encodeObjectHeader({ method: compression === 'deflate' ? 'brotli' : 'deflate', rawBytes }),
-        payload,
-      ]),
-      'a stream that is cut short': bytes.subarray(0, -10),
-      'a few bytes behind the stream': Buffer.concat([bytes, Buffer.alloc(7)]),
-      'a second stream behind it': Buffer.concat([bytes, payload]),
-      'as much as comes in several pieces': Buffer.concat([bytes, Buffer.alloc(10_000_000, 1)]),
-      'no stream': bytes.subarray(0, 40),
-      'a header that is cut short': bytes.subarray(0, 20),
-      'gigabytes that are not there': encodeObjectHeader({ method: compression, rawBytes: 2 ** 40 }),
-    }
-    for (const [what, changed] of Object.entries(spoilt)) {
-      await writeFile(id, changed)
-      const error = await expectCode(store.readLog((await store.logs())[0]!), 'ERR_CORRUPT')
-      expect(error.message, what).toContain(id)
-    }
-    await writeFile(id, bytes)
-    expect((await store.readLog((await store.logs())[0]!)).frameCount).toBe(20)
-  })
+  it.each(['lz4', 'deflate', 'brotli'] as const)(
+    'does not trust what %s objects say',
+    async (compression) => {
+      const store = openStore(temporaryFolder(), { compression })
+      const { id } = await store.append(await logAt(0, { frameCount: 20 }), 1)
+      const bytes = await readFile(id)
+      const payload = bytes.subarray(40)
+      const rawBytes = 112 + 20 * (24 + 512)
+      const spoilt = {
+        'fewer bytes than it says': Buffer.concat([
+          encodeObjectHeader({ method: compression, rawBytes: rawBytes + 1 }),
+          payload,
+        ]),
+        'more bytes than it says': Buffer.concat([
+          encodeObjectHeader({ method: compression, rawBytes: 112 }),
+          payload,
+        ]),
+        'another method': Buffer.concat([
+          encodeObjectHeader({ method: compression === 'deflate' ? 'brotli' : 'deflate', rawBytes }),
+          payload,
+        ]),
+        'a stream that is cut short': bytes.subarray(0, -10),
+        'a few bytes behind the stream': Buffer.concat([bytes, Buffer.alloc(7)]),
+        'a second stream behind it': Buffer.concat([bytes, payload]),
+        'as much as comes in several pieces': Buffer.concat([bytes, Buffer.alloc(10_000_000, 1)]),
+        'no stream': bytes.subarray(0, 40),
+        'a header that is cut short': bytes.subarray(0, 20),
+        'gigabytes that are not there': encodeObjectHeader({ method: compression, rawBytes: 2 ** 40 }),
+      }
+      for (const [what, changed] of Object.entries(spoilt)) {
+        await writeFile(id, changed)
+        const error = await expectCode(store.readLog((await store.logs())[0]!), 'ERR_CORRUPT')
+        expect(error.message, what).toContain(id)
+      }
+      await writeFile(id, bytes)
+      expect((await store.readLog((await store.logs())[0]!)).frameCount).toBe(20)
+    },
+  )
 
   it('knows its methods', () => {
     const dir = '/nowhere'

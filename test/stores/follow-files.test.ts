@@ -62,7 +62,7 @@ describe('a replica of a FileStore', () => {
     return { source, store, write, replica }
   }
 
-  const compressions = ['none', 'deflate', 'brotli'] as const
+  const compressions = ['none', 'lz4', 'deflate', 'brotli'] as const
 
   it.each(compressions)(
     'takes logs from their files, those that are there and those that come: compression %s',
@@ -143,20 +143,23 @@ describe('a log is beyond doubt', () => {
     expect(undoubtedLog({ bytes: bytes.subarray(0, 50) }, expected)).toBeUndefined()
   })
 
-  it.each(['deflate', 'brotli'] as const)('also when it is compressed with %s', async (compression) => {
-    const { path, expected } = await storedLog({ compression })
-    const object = new Uint8Array(readFileSync(path))
-    for (const location of [{ path }, { bytes: object }]) {
-      const file = undoubtedLog(location, expected)
-      expect(file?.header).toMatchObject({ startFrameNo: expected.nextFrameNo, epoch: 1 })
-      const bytes = file !== undefined && 'bytes' in file.location ? file.location.bytes : new Uint8Array()
-      expect(bytes.length).toBeGreaterThan(object.length)
-      const log = await Log.from(bytes)
-      expect(log.startChecksum).toBe(expected.checksum)
-    }
-  })
+  it.each(['lz4', 'deflate', 'brotli'] as const)(
+    'also when it is compressed with %s',
+    async (compression) => {
+      const { path, expected } = await storedLog({ compression })
+      const object = new Uint8Array(readFileSync(path))
+      for (const location of [{ path }, { bytes: object }]) {
+        const file = undoubtedLog(location, expected)
+        expect(file?.header).toMatchObject({ startFrameNo: expected.nextFrameNo, epoch: 1 })
+        const bytes = file !== undefined && 'bytes' in file.location ? file.location.bytes : new Uint8Array()
+        expect(bytes.length).toBeGreaterThan(object.length)
+        const log = await Log.from(bytes)
+        expect(log.startChecksum).toBe(expected.checksum)
+      }
+    },
+  )
 
-  it.each(['deflate', 'brotli'] as const)(
+  it.each(['lz4', 'deflate', 'brotli'] as const)(
     'not when what is compressed with %s is not what it says',
     async (compression) => {
       const { path, expected } = await storedLog({ compression })

@@ -93,6 +93,7 @@ it('tells a primary that has nothing to store of the one that has taken over', a
 it.each([
   ['plain', 'none'],
   ['compressed', 'brotli'],
+  ['packed', 'lz4'],
 ] as const)('has no log sent to a replica twice: %s ones', async (_name, compression) => {
   const name = storeName()
   const store = await openNatsStore(server, { name, compression })

@@ -1,6 +1,6 @@
 /**
  * Compression of what stores keep (protocol/object-format.ts). Small logs at once, everything else as chunks that flow
- * through: nothing large is held whole. zlib works in libuv's threads.
+ * through: nothing large is held whole. zlib works in libuv's threads, LZ4 in task threads.
  */
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
@@ -15,8 +15,10 @@ import {
   objectHeaderBytes,
 } from '../../protocol/object-format.js'
 import { oneOf, wrong } from '../arguments.js'
+import { ChunkReader, type Chunks } from './chunk-reader.js'
+import { lz4Content, lz4Frame } from './lz4-stream.js'
 
-type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+type ZlibMethod = Exclude<Compression, 'lz4'>
 type Transform = NodeJS.ReadWriteStream &
   AsyncIterable<Uint8Array> & {
     /** Of its input, those that it has taken. */
@@ -41,7 +43,7 @@ const { BROTLI_PARAM_QUALITY, BROTLI_PARAM_LGWIN } = zlib.constants
  * On pages of a database, the first levels give nine tenths of what the higher ones do, in a tenth of the time. Brotli's own
  * default, 11, is for files that are compressed once and sent a thousand times.
  */
-const levels: Record<Compression, Record<Effort, number>> = {
+const levels: Record<ZlibMethod, Record<Effort, number>> = {
   deflate: { quick: 1, thorough: 6 },
   brotli: { quick: 1, thorough: 4 },
   zstd: { quick: 1, thorough: 3 },
@@ -52,9 +54,13 @@ const smallWindow = { bits: 18, bytesMax: 1024 * 1024 }
 const streamChunkBytes = 1024 * 1024
 
 export function checkCompression(value: unknown, name: string): Compression | 'none' {
-  const method = oneOf('none', 'deflate', 'brotli', 'zstd')(value, name)
+  const method = oneOf('none', 'deflate', 'brotli', 'zstd', 'lz4')(value, name)
   if (method === 'zstd' && createZstdCompress === undefined) {
-    throw wrong(name, `'none', 'deflate' or 'brotli': Node ${process.versions.node} has no zstd`, value)
+    throw wrong(
+      name,
+      `'none', 'deflate', 'brotli' or 'lz4': Node ${process.versions.node} has no zstd`,
+      value,
+    )
   }
   return method
 }
@@ -71,14 +77,11 @@ export async function* compressed(
     return
   }
   yield encodeObjectHeader({ method, rawBytes })
-  yield* through(chunks, compressor(method, effort))
+  yield* method === 'lz4' ? lz4Frame(chunks) : through(chunks, compressor(method, effort))
 }
 
 /** The same of what is in memory, at once. What does not become smaller by it is left as it is. */
-export async function compressedBytes(
-  bytes: Uint8Array,
-  method: Compression,
-): Promise<readonly Uint8Array[]> {
+export async function compressedBytes(bytes: Uint8Array, method: ZlibMethod): Promise<readonly Uint8Array[]> {
   const windowBits = bytes.length <= smallWindow.bytesMax ? smallWindow.bits : undefined
   const small = await compressAtOnce[method](bytes, compressorOptions(method, 'quick', windowBits))
   if (objectHeaderBytes + small.length >= bytes.length) return [bytes]
@@ -94,15 +97,16 @@ export async function* decompressed(
   chunks: Chunks,
   where: Where,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const source = iterator(chunks)
+  const source = new ChunkReader(chunks)
   try {
-    const first = await takeHeader(source)
+    const first = await source.take(objectHeaderBytes)
     const header = decodeObjectHeader(first, where)
-    const rest = joined(first.subarray(header === undefined ? 0 : objectHeaderBytes), source)
-    if (header === undefined) yield* rest
-    else yield* unpacked(rest, header, where)
+    if (header === undefined) {
+      if (first.length > 0) yield first
+      yield* source.chunks()
+    } else yield* unpacked(source.chunks(), header, where)
   } finally {
-    await source.return?.()
+    await source.close()
   }
 }
 
@@ -122,7 +126,11 @@ async function* unpacked(chunks: Chunks, header: ObjectHeader, where: Where): As
     const details = { ...where, expected: rawBytes, actual: byteCount }
     return new MylibsqlError('ERR_CORRUPT', message, details, { cause })
   }
-  const transform = decompressor(header, where)
+  if (header.method === 'lz4') {
+    yield* lz4Content(chunks, rawBytes, damaged)
+    return
+  }
+  const transform = decompressor(header.method, rawBytes, where)
   let fedBytes = 0
   const counted = async function* () {
     for await (const chunk of chunks) {
@@ -165,7 +173,7 @@ async function* through(chunks: Chunks, transform: Transform): AsyncGenerator<Ui
   await fed
 }
 
-const compressAtOnce: Record<Compression, CompressBytes> = {
+const compressAtOnce: Record<ZlibMethod, CompressBytes> = {
   deflate: promisify(zlib.deflate) as CompressBytes,
   brotli: promisify(zlib.brotliCompress) as CompressBytes,
   zstd: promisify(zstdCompress ?? withoutZstd) as CompressBytes,
@@ -176,13 +184,13 @@ function withoutZstd(): never {
   throw new TypeError(`Node ${process.versions.node} has no zstd`)
 }
 
-function compressor(method: Compression, effort: Effort): Transform {
+function compressor(method: ZlibMethod, effort: Effort): Transform {
   const options = { ...compressorOptions(method, effort), chunkSize: streamChunkBytes }
   if (method === 'zstd') return (createZstdCompress ?? withoutZstd)(options)
   return method === 'brotli' ? zlib.createBrotliCompress(options) : zlib.createDeflate(options)
 }
 
-function compressorOptions(method: Compression, effort: Effort, windowBits?: number): object {
+function compressorOptions(method: ZlibMethod, effort: Effort, windowBits?: number): object {
   const level = levels[method][effort]
   if (method === 'deflate') return { level }
   if (method === 'zstd') return { params: { [zstd.ZSTD_c_compressionLevel ?? 0]: level } }
@@ -190,7 +198,7 @@ function compressorOptions(method: Compression, effort: Effort, windowBits?: num
   return { params: { [BROTLI_PARAM_QUALITY]: level, ...window } }
 }
 
-function decompressor({ method, rawBytes }: ObjectHeader, where: Where): Transform {
+function decompressor(method: ZlibMethod, rawBytes: number, where: Where): Transform {
   // One more than there is to come: with room left, nobody has to ask whether there is more.
   const options = { chunkSize: Math.max(64, Math.min(streamChunkBytes, rawBytes + 1)) }
   if (method === 'brotli') return zlib.createBrotliDecompress(options)
@@ -198,31 +206,4 @@ function decompressor({ method, rawBytes }: ObjectHeader, where: Where): Transfo
   if (createZstdDecompress !== undefined) return createZstdDecompress(options)
   const message = `${where.path ?? 'The object'} is compressed with zstd, which Node ${process.versions.node} does not have`
   throw new MylibsqlError('ERR_VERSION', message, { ...where })
-}
-
-function iterator(chunks: Chunks): AsyncIterator<Uint8Array> | Iterator<Uint8Array> {
-  return Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]()
-}
-
-/** At least the bytes of a header, fewer at the end. */
-async function takeHeader(source: AsyncIterator<Uint8Array> | Iterator<Uint8Array>): Promise<Uint8Array> {
-  let bytes: Uint8Array = new Uint8Array(0)
-  while (bytes.length < objectHeaderBytes) {
-    const { done, value } = await source.next()
-    if (done === true) break
-    bytes = bytes.length === 0 ? value : Buffer.concat([bytes, value])
-  }
-  return bytes
-}
-
-async function* joined(
-  first: Uint8Array,
-  rest: AsyncIterator<Uint8Array> | Iterator<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  if (first.length > 0) yield first
-  for (;;) {
-    const { done, value } = await rest.next()
-    if (done === true) return
-    yield value
-  }
 }

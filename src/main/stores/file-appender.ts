@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import {
   logMemoryBytesMax,
+  packedLogBytesMax,
   segmentBytesMax,
   segmentBytesMin,
   segmentLogBytesMax,
@@ -32,6 +33,13 @@ export interface AppendedFacts extends ObjectFacts {
   /** As of after the log was there. */
   readonly newestEpoch: number
   readonly tail?: SegmentTail
+}
+
+interface AppendOptions {
+  readonly tailOf?: number | undefined
+  readonly packs?: boolean
+  /** Those of a log of which only the header is given, and its size. */
+  readonly records?: { readonly recordsPath: string; readonly byteLength: number }
 }
 
 interface SpareFile {
@@ -61,32 +69,35 @@ export class FileAppender {
    * To be asked for each log; starts a thread when others may follow. `isNext`: the caller has stored the one before just
    * now, here or by himself.
    */
-  takes({ location, header }: LogFile, isNext: boolean): boolean {
+  takes({ location, header }: LogFile, isNext: boolean, packs: boolean): boolean {
     const nowMs = performance.now()
     const isSoon = isNext || nowMs - this.#lastMs < pauseMaxMs
     const byteLength = logByteLength(header)
     this.#lastMs = nowMs
     if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
     else this.#startOver()
-    return isSoon && 'bytes' in location && byteLength <= bytesMax && warmUpStoreThread()
+    const isFit = packs ? byteLength <= packedLogBytesMax : 'bytes' in location && byteLength <= bytesMax
+    return isSoon && isFit && warmUpStoreThread()
   }
 
   /**
-   * Of a log in memory, under another header; with `tailOf`, once logs go on coming, as the first one of a segment of that
-   * epoch. Undefined when there is one of that name: it stays. Throws ERR_STORE.
+   * What a log is stored as; `packs`: once it is packed, with records that are in a file if need be. With `tailOf`, once logs
+   * go on coming, as the first one of a segment of that epoch: a plain one. Undefined when there is one of that name: it
+   * stays. Throws ERR_STORE, ERR_CORRUPT.
    */
   async append(
     name: string,
-    headerBytes: Uint8Array,
-    { location, header }: LogFile,
-    tailOf: number | undefined,
+    object: readonly Uint8Array[],
+    { tailOf, packs = false, records }: AppendOptions,
   ): Promise<AppendedFacts | undefined> {
     const isSegment = tailOf !== undefined && this.#smallCount >= segmentAfterLogs
-    if (!('bytes' in location)) throw new TypeError('The log is not in memory')
     await this.#folder.prepare()
-    const bytes = this.#outboxOf(logByteLength(header))
-    bytes.set(headerBytes)
-    bytes.set(location.bytes.subarray(headerBytes.length, bytes.length), headerBytes.length)
+    const bytes = this.#outboxOf(object.reduce((sum, piece) => sum + piece.length, 0))
+    let at = 0
+    for (const piece of object) {
+      bytes.set(piece, at)
+      at += piece.length
+    }
     await this.#tidying
     const fileBytes = isSegment ? this.#segmentBytesFor(bytes.length) : 0
     const spare = this.#takeSpare(fileBytes)
@@ -96,7 +107,8 @@ export class FileAppender {
     try {
       const isMade = spare !== undefined
       const file = {
-        bytes,
+        log: { bytes, byteLength: bytes.length, ...records },
+        packs,
         fileBytes: spare?.byteLength ?? fileBytes,
         temporaryPath,
         isMade,

@@ -1,11 +1,17 @@
 /** A log as the object that a store keeps: under another header, compressed if that is wanted. */
+import { packedLogBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { LogReader } from '../log-reader.js'
 import { compressed, compressedBytes } from './compression.js'
+import { packedLog } from './lz4-stream.js'
 
-/** Of a log that is compressed at once: where many wait for a processor, each step of a stream is one more wait. */
-const bytesMax = 16 * 1024 * 1024
+/** A log under another header, as a thread gets it. */
+interface PlainParts {
+  readonly pieces: readonly Uint8Array[]
+  /** Where the rest is, behind the header in `pieces`. */
+  readonly records?: { readonly recordsPath: string; readonly byteLength: number }
+}
 
 /** The bytes of the object, in pieces. A log that is not merged is waited for; a merged one is written once, and stays. */
 export async function* logObject(
@@ -15,9 +21,33 @@ export async function* logObject(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const rawBytes = logByteLength(file.header)
   const isMerged = file.header.merged !== undefined
-  if (method !== 'none' && rawBytes <= bytesMax && !isMerged)
-    yield* await compressedBytes(await plainBytes(file, headerBytes), method)
-  else yield* compressed(plainChunks(file, headerBytes), rawBytes, method, isMerged ? 'thorough' : 'quick')
+  if (method === 'none' || rawBytes > packedLogBytesMax || isMerged)
+    yield* compressed(plainChunks(file, headerBytes), rawBytes, method, isMerged ? 'thorough' : 'quick')
+  else if (method === 'lz4') yield* packedObject(file, headerBytes)
+  else yield* await compressedBytes(await plainBytes(file, headerBytes), method)
+}
+
+/** Undefined: its records have to be read before. */
+export function plainParts({ location, header }: LogFile, headerBytes: Uint8Array): PlainParts | undefined {
+  // Inside another file it begins elsewhere.
+  if (header.headerBytes !== headerBytes.length) return undefined
+  const byteLength = logByteLength(header)
+  if ('path' in location)
+    return { pieces: [headerBytes], records: { recordsPath: location.path, byteLength } }
+  return { pieces: [headerBytes, location.bytes.subarray(headerBytes.length, byteLength)] }
+}
+
+async function* packedObject(
+  file: LogFile,
+  headerBytes: Uint8Array,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { pieces, records } = plainParts(file, headerBytes) ?? {
+    pieces: [await plainBytes(file, headerBytes)],
+  }
+  const bytes = Buffer.concat(pieces)
+  const object = await packedLog({ bytes, byteLength: bytes.length, ...records })
+  if (object !== undefined) yield object
+  else yield* plainChunks(file, headerBytes)
 }
 
 async function plainBytes(file: LogFile, headerBytes: Uint8Array): Promise<Uint8Array> {

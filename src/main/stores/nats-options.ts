@@ -27,7 +27,7 @@ export interface NatsStoreOptions extends Omit<NodeConnectionOptions, 'servers' 
   readonly replicas?: 1 | 3
   /** Make the stream and the bucket when they are not there. Default: false. */
   readonly create?: boolean
-  /** Of logs and snapshots that are stored from now on; what is there is read whatever it is. Default: 'none'. */
+  /** Of logs and snapshots that are stored from now on; what is there is read whatever it is. See FileStore. Default: 'none'. */
   readonly compression?: Compression | 'none'
   /** How long a call tries before it rejects with ERR_STORE, in milliseconds. Default: 10_000. */
   readonly timeoutMs?: number

@@ -6,6 +6,7 @@ import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '
 import { Log } from '../log.js'
 import { compact } from '../log-input.js'
 import { Snapshot } from '../snapshot.js'
+import { warmUpStoreThread } from '../task-pool.js'
 import { whenEither } from './either-signal.js'
 import { DeliveredBodies, DeliveredLog } from './nats-delivered.js'
 import { storeError } from './nats-failure.js'
@@ -122,6 +123,8 @@ export class NatsStore implements Store {
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
     limits?.signal?.throwIfAborted()
+    // Logs come soon: the first one need not wait for its start.
+    if (this.#parts.compression === 'lz4') warmUpStoreThread()
     return this.#parts.logs.claimEpoch(holder, limits)
   }
 

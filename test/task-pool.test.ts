@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
@@ -52,6 +53,30 @@ it('rejects what was queued when no thread can start, and tries again later', as
     isSabotaged = false
     console.log((await Snapshot.blank()).pageCount)`)
   expect(text).toBe(`${'ERR_WORKER_EXITED sabotage\n'.repeat(5)}1\n`)
+})
+
+it('compresses while all threads of stores stand still', async () => {
+  const text = await run(`
+    const { execFileSync } = await import('node:child_process')
+    const { closeSync, mkdtempSync, openSync, rmSync } = await import('node:fs')
+    const { runStoreTask } = await import('./dist/main/task-pool.js')
+    const { compressed, decompressed, gathered } = await import('./dist/main/stores/compression.js')
+    const { packedLog } = await import('./dist/main/stores/lz4-stream.js')
+    const folder = mkdtempSync('${tmpdir()}/mylibsql-test-')
+    const pipes = [1, 2, 3, 4].map((n) => folder + '/' + n)
+    execFileSync('mkfifo', pipes)
+    let endedCount = 0
+    // To open a pipe takes until somebody writes to it.
+    const opened = pipes.map((path) => runStoreTask({ kind: 'openLog', path, verify: false }).catch(pass).then(() => endedCount++))
+    const bytes = Buffer.alloc(5000)
+    const packed = await packedLog({ bytes, byteLength: 5000 })
+    const streamed = await gathered(compressed([bytes], 5000, 'lz4'))
+    console.log(Buffer.compare(packed, streamed), (await gathered(decompressed([streamed], {}))).length, endedCount)
+    for (const path of pipes) closeSync(openSync(path, 'r+'))
+    await Promise.race([Promise.all(opened), new Promise((resolve) => setTimeout(resolve, 20_000))])
+    rmSync(folder, { recursive: true })
+    process.exit()`)
+  expect(text).toBe('0 5000 0\n')
 })
 
 it('runs on two threads at most', async () => {

@@ -1,7 +1,8 @@
 /**
  * The task threads: at most two for the whole process, started when first needed and gone some seconds after
  * the last task. An idle one never keeps the process alive; a running one does, until it has answered. FileStores have
- * threads of their own, likewise: they must not wait behind what takes seconds.
+ * threads of their own, likewise: they must not wait behind what takes seconds. So has compression, which must not wait for
+ * a disk that hangs.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'
@@ -82,6 +83,7 @@ class TaskPool {
 
 const tasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
 const storeTasks = new TaskPool(storeThreadsMax)
+const packTasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
 
 /**
  * Runs a task in a task thread. Rejects with what the task threw (class, code and cause), with
@@ -95,11 +97,16 @@ export function runTask<K extends TaskKind>(
 }
 
 /** The same in a thread for the folders of stores. */
-export function runStoreTask<K extends TaskKind>(
+export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
+  return run(storeTasks, task, [])
+}
+
+/** The same in a thread for compression. */
+export function runPackTask<K extends TaskKind>(
   task: TaskOf<K>,
   transferList: TransferList = [],
 ): Promise<TaskResult<K>> {
-  return run(storeTasks, task, transferList)
+  return run(packTasks, task, transferList)
 }
 
 /**
@@ -108,6 +115,11 @@ export function runStoreTask<K extends TaskKind>(
  */
 export function warmUpStoreThread(): boolean {
   return storeTasks.warmUp()
+}
+
+/** The first of the tasks that come soon need not wait until a thread for compression has started. */
+export function warmUpPackThread(): void {
+  packTasks.warmUp()
 }
 
 async function run<K extends TaskKind>(

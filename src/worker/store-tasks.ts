@@ -9,7 +9,7 @@ import { MylibsqlError } from '../protocol/errors.js'
 import { segmentPadding } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
 import type { PlainLog, StoredFile, TaskOf } from '../protocol/tasks.js'
-import { discardFile, openToRead, readUpTo, syncPath, writeAll, writeZeros } from './file-io.js'
+import { discardFile, readUpTo, syncPath, withFile, writeAll, writeZeros } from './file-io.js'
 import { packedObject } from './lz4.js'
 
 /** Undefined when there is a file of that name: it stays. Throws ERR_STORE. */
@@ -41,21 +41,19 @@ export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
   }
 }
 
-/** Throws ERR_CORRUPT when its file ends before. */
+/** Throws ERR_IO, ERR_CORRUPT when its file ends before. */
 export function plainLogBytes({ bytes, recordsPath, byteLength }: PlainLog): Uint8Array {
   if (recordsPath === undefined) return bytes
-  const fd = openToRead(recordsPath)
-  try {
+  return withFile(recordsPath, 'r', (fd) => {
     const all = readUpTo(fd, 0, byteLength)
     if (all.length < byteLength) {
-      const message = `${recordsPath} ends after ${all.length} bytes of a log of ${byteLength}`
-      throw new MylibsqlError('ERR_CORRUPT', message, { path: recordsPath })
+      const message = `${recordsPath}: the log is damaged: the file ends before it is complete`
+      const details = { path: recordsPath, byteOffset: all.length, expected: byteLength, actual: all.length }
+      throw new MylibsqlError('ERR_CORRUPT', message, details)
     }
     all.set(bytes)
     return all
-  } finally {
-    closeSync(fd)
-  }
+  })
 }
 
 /**

@@ -95,6 +95,12 @@ describe('lz4', () => {
     expect((await expectCode(packedLog(log), 'ERR_CORRUPT')).message).toContain(recordsPath)
   })
 
+  it('tells of a log whose file is not there', async () => {
+    const recordsPath = join(temporaryFolder(), 'a.log')
+    const log = { bytes: new Uint8Array(112), recordsPath, byteLength: 1000 }
+    expect((await expectCode(packedLog(log), 'ERR_IO')).message).toContain(recordsPath)
+  })
+
   it('is a frame that others open', async () => {
     for (const byteLength of [0, 1, 5000, 2 * chunkBytes + 7]) {
       const raw = rawOf(byteLength)

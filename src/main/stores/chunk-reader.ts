@@ -35,6 +35,16 @@ export class ChunkReader {
     return bytes
   }
 
+  /** At least the next so many bytes, fewer at the end; they are still to be taken. */
+  async peek(byteLength: number): Promise<Uint8Array> {
+    while (this.#rest.length < byteLength) {
+      const { done, value } = await this.#source.next()
+      if (done === true) break
+      this.#rest = this.#rest.length === 0 ? value : Buffer.concat([this.#rest, value])
+    }
+    return this.#rest
+  }
+
   /** What nobody has taken, as it comes. */
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     for (;;) {

@@ -99,12 +99,9 @@ export async function* decompressed(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const source = new ChunkReader(chunks)
   try {
-    const first = await source.take(objectHeaderBytes)
-    const header = decodeObjectHeader(first, where)
-    if (header === undefined) {
-      if (first.length > 0) yield first
-      yield* source.chunks()
-    } else yield* unpacked(source.chunks(), header, where)
+    const header = decodeObjectHeader(await source.peek(objectHeaderBytes), where)
+    if (header !== undefined) await source.take(objectHeaderBytes)
+    yield* header === undefined ? source.chunks() : unpacked(source.chunks(), header, where)
   } finally {
     await source.close()
   }
@@ -127,7 +124,10 @@ async function* unpacked(chunks: Chunks, header: ObjectHeader, where: Where): As
     return new MylibsqlError('ERR_CORRUPT', message, details, { cause })
   }
   if (header.method === 'lz4') {
-    yield* lz4Content(chunks, rawBytes, damaged)
+    for await (const chunk of lz4Content(chunks, rawBytes, damaged)) {
+      byteCount += chunk.length
+      yield chunk
+    }
     return
   }
   const transform = decompressor(header.method, rawBytes, where)

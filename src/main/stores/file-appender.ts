@@ -117,7 +117,7 @@ export class FileAppender {
       }
       const made = await runStoreTask({ kind: 'storeFile', ...file })
       // Only now: a thread that hangs may still write from it.
-      this.#outbox = bytes.buffer as SharedArrayBuffer
+      if (bytes.buffer.byteLength <= bytesMax) this.#outbox = bytes.buffer as SharedArrayBuffer
       this.#tidy(temporaryPath, made && { byteLength: isSegment ? this.#segmentBytes : 0 })
       if (made === undefined) return undefined
       const { byteLength, storedAtMs, newestEpoch } = made

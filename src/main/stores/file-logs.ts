@@ -15,12 +15,12 @@ import {
 import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runStoreTask } from '../task-pool.js'
-import { compressedBytes } from './compression.js'
+import { gathered } from './compression.js'
 import { FileAppender } from './file-appender.js'
 import { followLogs } from './file-follow.js'
 import { findObject, notFound, readError, readLogObject, writeLogObject } from './file-objects.js'
 import { firstOfSegment } from './log-finder.js'
-import { plainParts } from './log-object.js'
+import { logObject, plainParts } from './log-object.js'
 import { isSameLog, type LogPlace, placedLog, placeOf } from './log-place.js'
 import { checkReplaces } from './log-positions.js'
 import type { AppendedLog, FollowLogsOptions, StoredLog } from './store.js'
@@ -174,8 +174,8 @@ export class FileLogs {
     const { pieces, records } = parts
     if (packs) return this.#appender.append(name, pieces, { packs, ...(records && { records }) })
     if (compression !== 'none') {
-      const object = await compressedBytes(Buffer.concat(pieces), compression)
-      return this.#appender.append(name, object, {})
+      const object = await gathered(logObject(file, header, compression))
+      return this.#appender.append(name, [object], {})
     }
     // A segment holds plain logs only.
     const tailOf = takesTail && this.#ownEpochs.has(epoch) ? epoch : undefined

@@ -9,7 +9,7 @@ import {
   lz4LengthBytes,
 } from '../../protocol/lz4-frame.js'
 import type { PlainLog } from '../../protocol/tasks.js'
-import { runStoreTask } from '../task-pool.js'
+import { runPackTask } from '../task-pool.js'
 import { ChunkReader, type Chunks } from './chunk-reader.js'
 
 type Bytes = Uint8Array<ArrayBuffer>
@@ -17,7 +17,7 @@ type Damaged = (reason: string) => Error
 
 /** The object of a log that a thread takes at once; undefined: it would not be smaller. */
 export function packedLog(log: PlainLog): Promise<Uint8Array | undefined> {
-  return runStoreTask({ kind: 'packLog', log })
+  return runPackTask({ kind: 'packLog', log })
 }
 
 /** The frame that holds `chunks`. */
@@ -60,7 +60,7 @@ async function* blocksToPack(source: ChunkReader): AsyncGenerator<Bytes, void, u
 }
 
 async function packed(bytes: Bytes): Promise<readonly Uint8Array[]> {
-  const smaller = await runStoreTask({ kind: 'packLz4', bytes })
+  const smaller = await runPackTask({ kind: 'packLz4', bytes })
   const block = smaller ?? bytes
   return [encodeLz4Length({ byteLength: block.length, isPacked: smaller !== undefined }), block]
 }
@@ -91,7 +91,7 @@ async function* blocksToUnpack(
 async function unpacked(block: PackedBlock, damaged: Damaged): Promise<readonly Uint8Array[]> {
   if (!block.isPacked) return [block.bytes]
   const { bytes: packedBytes, rawBytes } = block
-  const bytes = await runStoreTask({ kind: 'unpackLz4', block: packedBytes, rawBytes }, [packedBytes.buffer])
+  const bytes = await runPackTask({ kind: 'unpackLz4', block: packedBytes, rawBytes }, [packedBytes.buffer])
   if (bytes === undefined) throw damaged(`it holds what is no LZ4 block of ${rawBytes} bytes`)
   return [bytes]
 }

@@ -6,7 +6,7 @@ import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '
 import { Log } from '../log.js'
 import { compact } from '../log-input.js'
 import { Snapshot } from '../snapshot.js'
-import { warmUpStoreThread } from '../task-pool.js'
+import { warmUpPackThread } from '../task-pool.js'
 import { whenEither } from './either-signal.js'
 import { DeliveredBodies, DeliveredLog } from './nats-delivered.js'
 import { storeError } from './nats-failure.js'
@@ -124,7 +124,7 @@ export class NatsStore implements Store {
     checkString(holder, 'holder')
     limits?.signal?.throwIfAborted()
     // Logs come soon: the first one need not wait for its start.
-    if (this.#parts.compression === 'lz4') warmUpStoreThread()
+    if (this.#parts.compression === 'lz4') warmUpPackThread()
     return this.#parts.logs.claimEpoch(holder, limits)
   }
 

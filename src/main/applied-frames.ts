@@ -56,10 +56,12 @@ export class AppliedFrames implements Followed {
     epochMin: number,
   ): Promise<AppliedLogs> {
     const isListenedTo = isTraced(replicateChannel)
-    const frames = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
+    const atHand = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
     const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
     const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
     const { nextFrameNo } = this.#position
+    // The thread may have taken them by itself since they were listed: then nothing is about to be applied.
+    const frames = logs[0]?.startFrameNo === nextFrameNo ? atHand : undefined
     const trace = () => ({ ...frames!, path: this.#database.path })
     const applied = await (frames === undefined ? apply() : traced(replicateChannel, trace, apply))
     this.#advance(applied.position)

@@ -18,22 +18,16 @@ constexpr int kHashBits = 12;
 // Of what has no matches, more and more is skipped: one byte more after each 64 that were tried.
 constexpr unsigned kSkipShift = 6;
 
-uint64_t load64(const uint8_t* at) {
-  uint64_t value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
-}
-
-// Of five bytes, on machines that are little-endian: four find matches that are too short to be worth it.
+// Of five bytes: four find matches that are too short to be worth it.
 size_t hashAt(const uint8_t* at) {
   constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15;
-  return static_cast<size_t>(((load64(at) << 24) * kMultiplier) >> (64 - kHashBits));
+  return static_cast<size_t>(((loadLittle64(at) << 24) * kMultiplier) >> (64 - kHashBits));
 }
 
 size_t commonBytes(const uint8_t* a, const uint8_t* b, const uint8_t* aEnd) {
   const uint8_t* const start = a;
   while (aEnd - a >= 8) {
-    if (load64(a) != load64(b)) break;
+    if (loadLittle64(a) != loadLittle64(b)) break;
     a += 8;
     b += 8;
   }

@@ -83,7 +83,7 @@ export class FileAppender {
   /**
    * What a log is stored as; `packs`: once it is packed, with records that are in a file if need be. With `tailOf`, once logs
    * go on coming, as the first one of a segment of that epoch: a plain one. Undefined when there is one of that name: it
-   * stays. Throws ERR_STORE, ERR_CORRUPT.
+   * stays. Throws ERR_STORE; ERR_IO, ERR_CORRUPT of the file of records.
    */
   async append(
     name: string,

@@ -55,6 +55,22 @@ it('rejects what was queued when no thread can start, and tries again later', as
   expect(text).toBe(`${'ERR_WORKER_EXITED sabotage\n'.repeat(5)}1\n`)
 })
 
+it('does not blame what came later for a thread that died before', async () => {
+  const text = await run(`
+    isSabotaged = true
+    const opened = Array.from({ length: 5 }, () => Log.open('x').catch(pass))
+    // When this one hears of the first that has died, both have.
+    let waitMs = 2000
+    for (const thread of threads) thread.prependListener('error', () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, waitMs)
+      waitMs = 0
+    })
+    const first = await opened[0]
+    isSabotaged = false
+    console.log(first.code, threads.length, (await Log.open('y').catch(pass)).code)`)
+  expect(text).toBe('ERR_WORKER_EXITED 2 ERR_IO\n')
+})
+
 it('compresses while all threads of stores stand still', async () => {
   const text = await run(`
     const { execFileSync } = await import('node:child_process')

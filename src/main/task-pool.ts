@@ -18,12 +18,18 @@ const threadsMax = 2
 /** On stores whose disks hang that many can stand still before all of them do. */
 const storeThreadsMax = 4
 
+/** Threads, and what they have not answered yet. */
+interface RunningPool {
+  readonly piscina: Piscina
+  /** Each of them rejects one: Piscina forgets its queue when a thread cannot start. */
+  readonly pending: Set<(cause: unknown) => void>
+}
+
 class TaskPool {
   readonly #threadsMax: number
-  #pool: Piscina | undefined
+  /** When a thread dies, another pool takes its place: those that die after it are none of its threads. */
+  #running: RunningPool | undefined
   #answeredMs = Number.NEGATIVE_INFINITY
-  /** Rejects what is not answered yet: Piscina forgets its queue when a thread cannot start. */
-  readonly #pending = new Set<(cause: unknown) => void>()
 
   constructor(threadsMax: number) {
     this.#threadsMax = threadsMax
@@ -32,7 +38,8 @@ class TaskPool {
   /** True: a thread is there, which has just answered. False: one is being started, or kept, for what comes soon. */
   warmUp(): boolean {
     if (performance.now() - this.#answeredMs < idleTimeoutMs / 2) return true
-    if (this.#pending.size === 0) this.answer({ kind: 'wake' }, []).catch(() => {})
+    const isBusy = this.#running !== undefined && this.#running.pending.size > 0
+    if (!isBusy) this.answer({ kind: 'wake' }, []).catch(() => {})
     return false
   }
 
@@ -43,20 +50,21 @@ class TaskPool {
         const isClone = cause instanceof DOMException && cause.name === 'DataCloneError'
         reject(isClone ? cause : workerExited(task.kind, cause))
       }
-      this.#pending.add(fail)
-      this.#pool ??= this.#start()
-      this.#pool
+      this.#running ??= this.#start()
+      const { piscina, pending } = this.#running
+      pending.add(fail)
+      piscina
         .run(task, { transferList: [...transferList] })
         .then(resolve, fail)
         .finally(() => {
-          this.#pending.delete(fail)
+          pending.delete(fail)
           this.#answeredMs = performance.now()
         })
     })
   }
 
-  #start(): Piscina {
-    const started = new Piscina({
+  #start(): RunningPool {
+    const piscina = new Piscina({
       filename: new URL('../worker/tasks.js', import.meta.url).href,
       minThreads: 0,
       maxThreads: this.#threadsMax,
@@ -66,16 +74,18 @@ class TaskPool {
       atomics: 'disabled',
       recordTiming: false,
     })
+    const started: RunningPool = { piscina, pending: new Set() }
     // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
-    started.on('workerDestroy', () => {
+    piscina.on('workerDestroy', () => {
       setImmediate(() => {
-        if (this.#pool === started && started.queueSize > 0) this.answer({ kind: 'wake' }, []).catch(() => {})
+        if (this.#running === started && piscina.queueSize > 0)
+          this.answer({ kind: 'wake' }, []).catch(() => {})
       })
     })
-    started.on('error', (cause) => {
-      if (this.#pool === started) this.#pool = undefined
-      for (const fail of this.#pending) fail(cause)
-      void started.destroy()
+    piscina.on('error', (cause) => {
+      if (this.#running === started) this.#running = undefined
+      for (const fail of started.pending) fail(cause)
+      void piscina.destroy()
     })
     return started
   }

@@ -2,7 +2,7 @@
  * Compaction in the model: who compacts lists the logs, asks for the epoch, puts a merged log in the place of the first of
  * those that it holds, looks again, and has the others removed. Each step may be the last one.
  */
-import { type Bounds, type Broken, byStart, type State, sent } from './model.js'
+import { type Bounds, type Broken, byStart, isSame, type State, sent } from './model.js'
 import { type Chained, continuation, endOf, type Log, startOf } from './model-chain.js'
 
 export interface Compactor {
@@ -158,8 +158,4 @@ function mayReplace(there: Log, made: Log, broken: Broken | undefined): boolean 
 
 function isInside(log: Log, other: Log): boolean {
   return startOf(other) < startOf(log) && endOf(other) > startOf(log)
-}
-
-function isSame(left: Log | undefined, right: Log): boolean {
-  return JSON.stringify(left) === JSON.stringify(right)
 }

@@ -1,16 +1,18 @@
 /** The search through all states of the model, and what must hold in each of them. */
+import { Contents } from './contents.js'
 import { type Bounds, followedFrom, historyOf, initialState, openedFrom, type State, steps } from './model.js'
 import { type Explored, exploreStates } from './state-search.js'
 
 export function explore(bounds: Bounds): Explored {
   // Of many states that differ in what is under way only.
   const problems = new Map<string, string | undefined>()
+  const contents = new Contents()
   return exploreStates<State>({
     first: initialState(bounds),
     steps: (state) => steps(state, bounds),
     problemOf: ({ epoch, logs, snapshots, acknowledged }) => {
       const stored = { epoch, logs, snapshots, acknowledged }
-      const key = JSON.stringify(stored)
+      const key = contents.textOf(stored)
       if (!problems.has(key)) problems.set(key, problemOf(stored, bounds))
       return problems.get(key)
     },

@@ -7,6 +7,7 @@
  * the epoch, sends a snapshot, ends (whatever it was doing) and begins anew; a message takes place, its answer arriving
  * or not, long after its sender has given it up, too; the store is pruned; somebody compacts it (model-compaction.ts).
  */
+import { Contents } from './contents.js'
 import { type Chained, chainFrom, endOf, type Log, startOf } from './model-chain.js'
 import { type Compactor, compactions, idleCompactor, withoutSnapshots } from './model-compaction.js'
 
@@ -84,6 +85,8 @@ export interface Bounds {
   readonly hasEarlySnapshots?: boolean
   readonly broken?: Broken
 }
+
+const contents = new Contents()
 
 const idle: Primary = {
   phase: 'idle',
@@ -251,8 +254,7 @@ function* arrivals(state: State, message: Message, { broken }: Bounds): Generato
   }
   if ('removed' in message) {
     const { removed } = message
-    const isIt = (log: Log) =>
-      typeof removed === 'number' ? startOf(log) === removed : JSON.stringify(log) === JSON.stringify(removed)
+    const isIt = (log: Log) => (typeof removed === 'number' ? startOf(log) === removed : isSame(log, removed))
     const logs = state.logs.filter((log) => !isIt(log))
     const name = typeof removed === 'number' ? removed : startOf(removed)
     yield [`log ${name} is removed`, { ...state, messages, logs }]
@@ -260,7 +262,7 @@ function* arrivals(state: State, message: Message, { broken }: Bounds): Generato
   }
   const { log, sender, openCount } = message
   const there = state.logs.find(({ before }) => before.length === log.before.length)
-  const isOwn = there !== undefined && JSON.stringify(there) === JSON.stringify(log)
+  const isOwn = isSame(there, log)
   const overwrites = there !== undefined && !isOwn && broken === 'overwrites logs'
   const others = overwrites ? state.logs.filter((other) => other !== there) : state.logs
   const logs = there === undefined || overwrites ? byStart([...others, log]) : state.logs
@@ -324,12 +326,16 @@ function logOf({ history, unsaved, epoch, openCount }: Primary, sender: number):
 }
 
 export function sent({ messages }: State, message: Message, { copyCountMax }: Bounds): readonly Message[] {
-  const text = JSON.stringify(message)
-  const texts = messages.map((other) => JSON.stringify(other))
-  if (texts.filter((other) => other === text).length === copyCountMax) return messages
-  // They are in order.
-  const at = texts.findIndex((other) => other > text)
+  const number = contents.numberOf(message)
+  const numbers = messages.map((other) => contents.numberOf(other))
+  if (numbers.filter((other) => other === number).length === copyCountMax) return messages
+  // They are in order, whichever that is: states that hold the same messages are the same.
+  const at = numbers.findIndex((other) => other > number)
   return at === -1 ? [...messages, message] : messages.toSpliced(at, 0, message)
+}
+
+export function isSame(left: Log | undefined, right: Log): boolean {
+  return left !== undefined && contents.numberOf(left) === contents.numberOf(right)
 }
 
 export function byStart(logs: readonly Log[]): readonly Log[] {

@@ -66,10 +66,11 @@ describe('mylibsql load --store file:', () => {
   })
 
   it('stops at an interrupt, drains, proves and prints tables', async () => {
-    const { child, output, code } = commandLine.start(
+    const started = commandLine.start(
       ...['load', '--seconds', '60', '--store', `file:${storeDir()}`, '--clients', '8'],
     )
-    await until(() => output.err.includes('transactions/s'))
+    const { child, output, code } = started
+    await until(started, () => output.err.includes('transactions/s'))
     child.kill('SIGINT')
     expect(await code, output.err).toBe(0)
     expect(output.out).toMatch(/^TPC-B-like, scale 1: [\d.]+ s \(stopped early\), 8 clients, a checkpoint/)
@@ -83,14 +84,15 @@ describe('mylibsql load --store file:', () => {
   })
 
   it('exits with 1 when a log is gone from the store', async () => {
-    const { child, output, code } = commandLine.start(
+    const started = commandLine.start(
       ...['load', '--seconds', '60', '--store', `file:${storeDir()}`, '--followers', '1', '--json'],
       // So few bytes that there is no second snapshot, behind which nobody needs the first log.
       ...['--rate', '1000'],
     )
+    const { child, output, code } = started
     // The follower has read the first log when there are many more of them, some of them in one file.
     const store = new FileStore(storeDir())
-    await until(async () => (await store.logs().catch(() => [])).length >= 20)
+    await until(started, async () => (await store.logs().catch(() => [])).length >= 20)
     await store.close()
     await rm(join(storeDir(), 'logs', (await logsIn(storeDir()))[0]!))
     child.kill('SIGINT')

@@ -63,8 +63,9 @@ describe('mylibsql load', () => {
 
   it('stops at an interrupt, drains, proves, prints tables and keeps the files in --dir', async () => {
     const dir = join(commandLine.folder, 'logs')
-    const { child, output, code } = start('load', '--seconds', '60', '--dir', dir)
-    await until(() => output.err.includes('transactions/s'))
+    const started = start('load', '--seconds', '60', '--dir', dir)
+    const { child, output, code } = started
+    await until(started, () => output.err.includes('transactions/s'))
     child.kill('SIGINT')
     expect(await code, output.err).toBe(0)
     expect(output.out).toMatch(/^TPC-B-like, scale 1: [\d.]+ s \(stopped early\), 64 clients/)
@@ -78,8 +79,9 @@ describe('mylibsql load', () => {
   })
 
   it('interrupted while it fills the database, leaves at once', async () => {
-    const { child, output, code } = start('load', '--scale', '1000')
-    await until(() => output.err.includes('filling the database'))
+    const started = start('load', '--scale', '1000')
+    const { child, output, code } = started
+    await until(started, () => output.err.includes('filling the database'))
     child.kill('SIGINT')
     expect(await code).toBe(130)
     expect(output.out).toBe('')
@@ -146,9 +148,10 @@ END;`,
   })
 
   it('exits with 1 when a saved log is damaged', async () => {
-    const { child, output, code } = start('load', '--seconds', '60', '--dir', commandLine.folder, '--json')
+    const started = start('load', '--seconds', '60', '--dir', commandLine.folder, '--json')
+    const { child, output, code } = started
     // The replica has read the first log when there are many more of them.
-    await until(async () => (await logsIn(commandLine.folder)).length >= 20)
+    await until(started, async () => (await logsIn(commandLine.folder)).length >= 20)
     const [first] = await logsIn(commandLine.folder)
     const file = await open(join(commandLine.folder, first!), 'r+')
     await file.write(Uint8Array.of(0xff, 0x00, 0xff), 0, 3, 5000)

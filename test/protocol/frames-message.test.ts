@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest'
-import { encodeFrame, frameHeaderBytes } from '../../dist/protocol/frame.js'
+import { encodeFrame, frameHeaderBytes } from '../../src/protocol/frame.js'
 import {
   framesHeaderBytes,
   framesMessage,
   readFramesMessage,
   writeFramesHeader,
-} from '../../dist/protocol/frames-message.js'
+} from '../../src/protocol/frames-message.js'
 
 const pageSize = 512
 const startFrameNo = 2 ** 40 + 7

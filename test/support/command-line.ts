@@ -57,6 +57,10 @@ export class CommandLine {
   }
 }
 
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await delay(20)
+/** Throws when the command has ended before. */
+export async function until({ child, output }: Run, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) {
+    if (child.exitCode !== null) throw new Error(`It has ended with code ${child.exitCode}: ${output.err}`)
+    await delay(20)
+  }
 }

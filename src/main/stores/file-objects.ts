@@ -48,10 +48,12 @@ export async function* chunksOf(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const handle = await open(path, 'r')
   try {
+    // No more than the file has: to get 4 MiB from the system takes longer than to read a small object.
+    const bufferBytes = Math.min(chunkBytes, (await handle.stat()).size + 1)
     let byteCount = 0
     for (;;) {
       signal?.throwIfAborted()
-      const { buffer, bytesRead } = await handle.read({ buffer: Buffer.allocUnsafe(chunkBytes) })
+      const { buffer, bytesRead } = await handle.read({ buffer: Buffer.allocUnsafe(bufferBytes) })
       if (bytesRead === 0) return
       byteCount += bytesRead
       yield buffer.subarray(0, bytesRead)
@@ -128,15 +130,14 @@ export async function writeLogObject(
 /** Reads a log and checks all of it. A large one is copied to a temporary file: the object may be replaced or removed. */
 export async function readLogObject(path: string, signal: AbortSignal | undefined): Promise<Log> {
   try {
-    const { byteLength, isCompressed } = await contentOf(path)
-    const chunks = () => decompressed(chunksOf(path, { signal }), { path })
-    if (byteLength <= logMemoryBytesMax) {
-      // Chunks are far larger than most logs: many followers would make much garbage of them.
-      const bytes = isCompressed ? gathered(chunks()) : readFile(path, signal === undefined ? {} : { signal })
-      return await Log.from(await bytes)
+    const { byteLength, fileBytes, isCompressed } = await contentOf(path)
+    if (Math.max(byteLength, fileBytes) <= logMemoryBytesMax) {
+      const bytes = await readFile(path, signal === undefined ? {} : { signal })
+      return await Log.from(isCompressed ? await gathered(decompressed([bytes], { path })) : bytes)
     }
     const temporary = await temporaryPath('.log')
     try {
+      const chunks = () => decompressed(chunksOf(path, { signal }), { path })
       if (isCompressed) await writeTemporary(temporary, chunks())
       else await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
       const { file } = await runTask({ kind: 'openLog', path: temporary, verify: true })
@@ -151,13 +152,15 @@ export async function readLogObject(path: string, signal: AbortSignal | undefine
 }
 
 /** What the object says of its content, and its size tells. */
-async function contentOf(path: string): Promise<{ byteLength: number; isCompressed: boolean }> {
+async function contentOf(
+  path: string,
+): Promise<{ byteLength: number; fileBytes: number; isCompressed: boolean }> {
   const handle = await open(path, 'r')
   try {
     const { buffer, bytesRead } = await handle.read({ buffer: new Uint8Array(objectHeaderBytes) })
     const header = decodeObjectHeader(buffer.subarray(0, bytesRead), { path })
-    const byteLength = header?.rawBytes ?? (await handle.stat()).size
-    return { byteLength, isCompressed: header !== undefined }
+    const { size: fileBytes } = await handle.stat()
+    return { byteLength: header?.rawBytes ?? fileBytes, fileBytes, isCompressed: header !== undefined }
   } finally {
     await handle.close()
   }

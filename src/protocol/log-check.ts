@@ -51,6 +51,12 @@ export function corruptRecord(file: LogFile, index: number, reason: string): Myl
   })
 }
 
+/** Of a file that has fewer bytes than its log. */
+export function cutShort(path: string, byteLength: number, actual: number): MylibsqlError {
+  const message = `${path}: the log is damaged: the file ends before it is complete`
+  return new MylibsqlError('ERR_CORRUPT', message, { path, byteOffset: actual, expected: byteLength, actual })
+}
+
 /** A reason of the addon's checkFrames in words. */
 export function describeReason(reason: string | undefined): string {
   switch (reason) {

@@ -5,7 +5,7 @@
 import { closeSync, fdatasyncSync, fstatSync, linkSync, openSync, readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { newestEpoch } from '../protocol/epoch-name.js'
-import { MylibsqlError } from '../protocol/errors.js'
+import { cutShort } from '../protocol/log-check.js'
 import { segmentPadding } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
 import type { PlainLog, StoredFile, TaskOf } from '../protocol/tasks.js'
@@ -46,11 +46,7 @@ export function plainLogBytes({ bytes, recordsPath, byteLength }: PlainLog): Uin
   if (recordsPath === undefined) return bytes
   return withFile(recordsPath, 'r', (fd) => {
     const all = readUpTo(fd, 0, byteLength)
-    if (all.length < byteLength) {
-      const message = `${recordsPath}: the log is damaged: the file ends before it is complete`
-      const details = { path: recordsPath, byteOffset: all.length, expected: byteLength, actual: all.length }
-      throw new MylibsqlError('ERR_CORRUPT', message, details)
-    }
+    if (all.length < byteLength) throw cutShort(recordsPath, byteLength, all.length)
     all.set(bytes)
     return all
   })

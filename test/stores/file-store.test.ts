@@ -1,6 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { chmod, mkdir, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
@@ -560,6 +571,20 @@ describe('compression', () => {
     }
     expect((await followed(stores[0]!, 0, 6)).map(({ id }) => id)).toEqual(stored.map(({ id }) => id))
   })
+
+  it.each(['none', 'lz4', 'deflate', 'brotli'] as const)(
+    'stores nothing of a log whose file was cut short: %s',
+    async (compression) => {
+      const store = openStore(temporaryFolder(), { compression })
+      const path = join(temporaryFolder(), '0.log')
+      await (await logAt(0, { frameCount: 20 })).copyTo(path)
+      const log = await Log.open(path)
+      await truncate(path, (await stat(path)).size - 1)
+      const error = await rejection(store.append(log, 1))
+      expect(error).toMatchObject({ code: 'ERR_CORRUPT', message: expect.stringContaining(path) })
+      expect(await store.logs()).toEqual([])
+    },
+  )
 
   it('leaves plain files that any tool opens', async () => {
     const store = openStore(temporaryFolder())

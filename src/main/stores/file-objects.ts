@@ -2,6 +2,7 @@
 import { constants, copyFile, type FileHandle, open, readFile, stat } from 'node:fs/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
+import { cutShort } from '../../protocol/log-check.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type Compression, decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
 import { storeError } from '../../protocol/store-error.js'
@@ -119,6 +120,8 @@ export async function writeLogObject(
   await copyFile(location.path, path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
   const handle = await open(path, 'r+')
   try {
+    const { size } = await handle.stat()
+    if (size < logByteLength(header)) throw cutShort(location.path, logByteLength(header), size)
     await handle.write(headerBytes, 0, headerBytes.length, 0)
     return handle
   } catch (error) {

@@ -33,6 +33,7 @@ export class MemoryStore {
   readonly calls: Call[] = []
   epoch = 0
   readonly #folder = temporaryFolder()
+  #readCount = 0
   readonly #changed = new Set<() => void>()
 
   async claimEpoch(): Promise<number> {
@@ -133,7 +134,8 @@ export class MemoryStore {
     const object = find()
     if (object === undefined) throw gone(stored.id)
     onProgress?.(object.byteLength)
-    const path = join(this.#folder, `${this.calls.length}.db`)
+    this.#readCount += 1
+    const path = join(this.#folder, `${this.#readCount}.db`)
     await writeFile(path, object.bytes)
     return Snapshot.open(path).catch((error) => {
       throw inObject(stored.id, error)

@@ -85,7 +85,7 @@ it('compresses while all threads of stores stand still', async () => {
     // To open a pipe takes until somebody writes to it.
     for (const path of pipes) void runStoreTask({ kind: 'openLog', path, verify: false }).catch(pass).then(() => endedCount++)
     const bytes = Buffer.alloc(5000)
-    const packed = await packedLog({ bytes, byteLength: 5000 })
+    const packed = await packedLog([bytes])
     const streamed = await gathered(compressed([bytes], 5000, 'lz4'))
     console.log(Buffer.compare(packed, streamed), (await gathered(decompressed([streamed], {}))).length, endedCount)
     // One that is not opened yet waits for the next time.

@@ -12,7 +12,7 @@ import { workloadOf } from './workloads.js'
 const waitMsMax = 2 ** 31 - 1
 const catchUpMsMax = 60_000
 /** The load test hears of what was applied this often, with the times: a message for each log would be work for both. */
-const tellMs = 50
+const tellMs = 250
 
 class FollowerProcess {
   readonly #readsEnd = new AbortController()

@@ -49,13 +49,18 @@ export interface ListedLog {
   readonly isOpen: boolean
 }
 
+/** Frame records in a file, behind another header of the same size. */
+export interface PlainRecords {
+  readonly path: string
+  /** Of the log: its header and the records. */
+  readonly byteLength: number
+}
+
 /** A log as it is to be stored, but for compression. */
 export interface PlainLog {
-  /** The whole log, or its header. */
+  /** The whole log; its header where there are `records`. */
   readonly bytes: Uint8Array
-  /** Then the rest is here, behind another header of that size. */
-  readonly recordsPath?: string
-  readonly byteLength: number
+  readonly records?: PlainRecords
 }
 
 interface TaskTable {
@@ -119,8 +124,8 @@ interface TaskTable {
   }
   /** Its object, packed with LZ4; undefined: it would not be smaller. */
   packLog: { arguments: { log: PlainLog }; result: Uint8Array | undefined }
-  /** The LZ4 block of these bytes; undefined: it would not be smaller. */
-  packLz4: { arguments: { bytes: Uint8Array }; result: Uint8Array | undefined }
+  /** The LZ4 block of these bytes; the bytes themselves when it would not be smaller. */
+  packLz4: { arguments: { bytes: Uint8Array }; result: Uint8Array }
   /** What a block holds; undefined: it is no block of exactly so many bytes. */
   unpackLz4: { arguments: { block: Uint8Array; rawBytes: number }; result: Uint8Array | undefined }
   /** Takes the lock on a descriptor that the caller opened: descriptors are per process. Errors name `path`. */

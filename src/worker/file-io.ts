@@ -70,13 +70,18 @@ export function fileBytes(fd: number): number {
 /** Bytes from `byteOffset` on, fewer at the end of the file. */
 export function readUpTo(fd: number, byteOffset: number, byteLength: number): Uint8Array {
   const bytes = new Uint8Array(byteLength)
+  return bytes.subarray(0, readInto(fd, byteOffset, bytes))
+}
+
+/** The same, to where there is memory for them. Returns how many there were. */
+export function readInto(fd: number, byteOffset: number, target: Uint8Array): number {
   let at = 0
-  while (at < byteLength) {
-    const count = readSync(fd, bytes, at, byteLength - at, byteOffset + at)
+  while (at < target.length) {
+    const count = readSync(fd, target, at, target.length - at, byteOffset + at)
     if (count === 0) break
     at += count
   }
-  return bytes.subarray(0, at)
+  return at
 }
 
 export function writeAll(fd: number, bytes: Uint8Array, byteOffset: number): void {

@@ -23,18 +23,24 @@ export function packLz4(bytes: Uint8Array): Uint8Array | undefined {
   return count < bytes.length ? packed.slice(0, count) : undefined
 }
 
-/** The object that holds these bytes; undefined: it would not be smaller. */
-export function packedObject(bytes: Uint8Array): Uint8Array | undefined {
-  const pieces = [encodeObjectHeader({ method: 'lz4', rawBytes: bytes.length }), lz4FrameHeader]
-  for (let at = 0; at < bytes.length; at += lz4BlockBytes) {
-    const raw = bytes.subarray(at, at + lz4BlockBytes)
+/**
+ * The object that holds `rawBytes` bytes, of which `blockAt` gives some: they are not looked at any more when it is asked for
+ * the next ones. Undefined: it would not be smaller.
+ */
+export function packedObject(
+  rawBytes: number,
+  blockAt: (byteOffset: number, byteLength: number) => Uint8Array,
+): Uint8Array | undefined {
+  const pieces = [encodeObjectHeader({ method: 'lz4', rawBytes }), lz4FrameHeader]
+  for (let at = 0; at < rawBytes; at += lz4BlockBytes) {
+    const raw = blockAt(at, Math.min(lz4BlockBytes, rawBytes - at))
     const smaller = packLz4(raw)
-    const block = smaller ?? raw
+    const block = smaller ?? new Uint8Array(raw)
     pieces.push(encodeLz4Length({ byteLength: block.length, isPacked: smaller !== undefined }), block)
   }
   pieces.push(new Uint8Array(lz4LengthBytes))
   const object = Buffer.concat(pieces)
-  return object.length < bytes.length ? object : undefined
+  return object.length < rawBytes ? object : undefined
 }
 
 /** Undefined: it is no block of exactly so many bytes. */

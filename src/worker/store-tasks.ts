@@ -5,19 +5,17 @@
 import { closeSync, fdatasyncSync, fstatSync, linkSync, openSync, readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { newestEpoch } from '../protocol/epoch-name.js'
-import { cutShort } from '../protocol/log-check.js'
 import { segmentPadding } from '../protocol/segment-format.js'
 import { storeError } from '../protocol/store-error.js'
-import type { PlainLog, StoredFile, TaskOf } from '../protocol/tasks.js'
-import { discardFile, readUpTo, syncPath, withFile, writeAll, writeZeros } from './file-io.js'
-import { packedObject } from './lz4.js'
+import type { StoredFile, TaskOf } from '../protocol/tasks.js'
+import { discardFile, syncPath, writeAll, writeZeros } from './file-io.js'
+import { packedLogObject, plainLogBytes } from './plain-log.js'
 
 /** Undefined when there is a file of that name: it stays. Throws ERR_STORE. */
 export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
   const { fileBytes, temporaryPath, isMade, path, epochsPath } = task
   try {
-    const plain = plainLogBytes(task.log)
-    const bytes = (task.packs ? packedObject(plain) : undefined) ?? plain
+    const bytes = (task.packs ? packedLogObject(task.log) : undefined) ?? plainLogBytes(task.log)
     const fd = openSync(temporaryPath, isMade ? 'r+' : 'wx', 0o644)
     try {
       if (!isMade && fileBytes > bytes.length) writeZeros(fd, fileBytes)
@@ -39,17 +37,6 @@ export function storeFile(task: TaskOf<'storeFile'>): StoredFile | undefined {
   } catch (error) {
     throw storeError(error, 'write', path)
   }
-}
-
-/** Throws ERR_IO, ERR_CORRUPT when its file ends before. */
-export function plainLogBytes({ bytes, recordsPath, byteLength }: PlainLog): Uint8Array {
-  if (recordsPath === undefined) return bytes
-  return withFile(recordsPath, 'r', (fd) => {
-    const all = readUpTo(fd, 0, byteLength)
-    if (all.length < byteLength) throw cutShort(recordsPath, byteLength, all.length)
-    all.set(bytes)
-    return all
-  })
 }
 
 /**

@@ -9,21 +9,33 @@ import { importDatabase } from './database-import.js'
 import { mergeLogs } from './log-merge.js'
 import { verifyLog } from './log-source.js'
 import { appendFrames, openLog, openLogs, writeLog } from './log-tasks.js'
-import { packedObject, packLz4, unpackLz4 } from './lz4.js'
+import { packLz4, unpackLz4 } from './lz4.js'
 import { native } from './native.js'
+import { packedLogObject } from './plain-log.js'
 import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
 import { cutSegments, endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { listLogs } from './store-listing.js'
-import { plainLogBytes, storeFile, tidyStore } from './store-tasks.js'
+import { storeFile, tidyStore } from './store-tasks.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
 
 export default async function task(task: Task): Promise<Outcome<unknown>> {
   try {
-    return { ok: true, value: await run(task) }
+    const value = await run(task)
+    const outcome = { ok: true, value } as const
+    return value instanceof Uint8Array ? await handedOver(outcome, value) : outcome
   } catch (error) {
     return { ok: false, error: toWireError(error) }
   }
+}
+
+/** The memory of these bytes goes to the main thread: a structured clone would copy it twice. */
+async function handedOver<T extends object>(outcome: T, { buffer, byteLength }: Uint8Array): Promise<T> {
+  // Small ones may be in memory that others use.
+  if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength) return outcome
+  // Only when it is needed: to load it takes as long as to start the thread.
+  const piscina = await import('piscina')
+  return piscina.move({ [piscina.transferableSymbol]: [buffer], [piscina.valueSymbol]: outcome }) as T
 }
 
 function run(task: Task): unknown {
@@ -57,9 +69,9 @@ function run(task: Task): unknown {
     case 'importDatabase':
       return importDatabase(task)
     case 'packLog':
-      return packedObject(plainLogBytes(task.log))
+      return packedLogObject(task.log)
     case 'packLz4':
-      return packLz4(task.bytes)
+      return packLz4(task.bytes) ?? task.bytes
     case 'unpackLz4':
       return unpackLz4(task.block, task.rawBytes)
     case 'lockFile':

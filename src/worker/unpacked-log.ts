@@ -32,9 +32,15 @@ const decompress: Record<Exclude<Compression, 'lz4'>, Decompress | undefined> = 
   zstd: zstdDecompressSync,
 }
 
-/** Memory for what is unpacked: to have it from the system each time takes as long as to fill it, three times over. */
-const keptBytesMax = 8 * 1024 * 1024
+/**
+ * Memory for what is unpacked: to have it from the system each time takes as long as to fill it, three times over. A replica
+ * that cannot keep up gets ever larger logs, and must not take longer for each byte of them. Room for large ones is let go of
+ * when none has come for a while.
+ */
 let kept: Uint8Array | undefined
+const keptBytesAlways = 8 * 1024 * 1024
+const keptMs = 10_000
+let lettingGo: NodeJS.Timeout | undefined
 
 /** The plain log in a file; undefined: it is not compressed, or has to be looked at more closely. Throws what is wrong with it. */
 export function readUnpackedLog(fd: number, byteLength: number): LogFile | undefined {
@@ -67,14 +73,20 @@ function zlibContent(
 }
 
 function lz4Content(packed: Uint8Array, rawBytes: number): Uint8Array | undefined {
-  const bytes = rawBytes <= keptBytesMax ? keptBytes(rawBytes) : new Uint8Array(rawBytes)
+  const bytes = keptBytes(rawBytes)
   return unpackLz4Frame(packed, bytes) ? bytes : undefined
 }
 
 function keptBytes(byteLength: number): Uint8Array {
   if (kept === undefined || kept.length < byteLength)
-    kept = new Uint8Array(Math.min(2 * byteLength, keptBytesMax))
+    kept = new Uint8Array(Math.min(2 * byteLength, unpackedLogBytesMax))
+  if (byteLength > keptBytesAlways) lettingGo = lettingGo?.refresh() ?? setTimeout(letGo, keptMs).unref()
   return kept.subarray(0, byteLength)
+}
+
+function letGo(): void {
+  kept = undefined
+  lettingGo = undefined
 }
 
 /** A log that goes into the WAL as it is, and moves the history on. */

@@ -75,30 +75,29 @@ describe('lz4', () => {
     async (byteLength) => {
       const raw = rawOf(byteLength)
       const object = Buffer.from(await objectOf(raw))
-      expect(Buffer.compare((await packedLog({ bytes: raw, byteLength }))!, object)).toBe(0)
-      const recordsPath = join(temporaryFolder(), 'a.log')
-      await writeFile(recordsPath, Buffer.concat([Buffer.alloc(112), raw.subarray(112), Buffer.alloc(9)]))
-      const log = { bytes: raw.subarray(0, 112), recordsPath, byteLength }
-      expect(Buffer.compare((await packedLog(log))!, object)).toBe(0)
+      expect(Buffer.compare((await packedLog([raw]))!, object)).toBe(0)
+      const path = join(temporaryFolder(), 'a.log')
+      await writeFile(path, Buffer.concat([Buffer.alloc(112), raw.subarray(112), Buffer.alloc(9)]))
+      const header = raw.subarray(0, 112)
+      expect(Buffer.compare((await packedLog([header], { path, byteLength }))!, object)).toBe(0)
     },
   )
 
   it('leaves a log that would not become smaller', async () => {
-    const bytes = randomBytes(5000)
-    expect(await packedLog({ bytes, byteLength: 5000 })).toBeUndefined()
+    expect(await packedLog([randomBytes(5000)])).toBeUndefined()
   })
 
   it('tells of a log whose file is shorter than it says', async () => {
-    const recordsPath = join(temporaryFolder(), 'a.log')
-    await writeFile(recordsPath, rawOf(999))
-    const log = { bytes: new Uint8Array(112), recordsPath, byteLength: 1000 }
-    expect((await expectCode(packedLog(log), 'ERR_CORRUPT')).message).toContain(recordsPath)
+    const path = join(temporaryFolder(), 'a.log')
+    await writeFile(path, rawOf(999))
+    const packed = packedLog([new Uint8Array(112)], { path, byteLength: 1000 })
+    expect((await expectCode(packed, 'ERR_CORRUPT')).message).toContain(path)
   })
 
   it('tells of a log whose file is not there', async () => {
-    const recordsPath = join(temporaryFolder(), 'a.log')
-    const log = { bytes: new Uint8Array(112), recordsPath, byteLength: 1000 }
-    expect((await expectCode(packedLog(log), 'ERR_IO')).message).toContain(recordsPath)
+    const path = join(temporaryFolder(), 'a.log')
+    const packed = packedLog([new Uint8Array(112)], { path, byteLength: 1000 })
+    expect((await expectCode(packed, 'ERR_IO')).message).toContain(path)
   })
 
   it('is a frame that others open', async () => {

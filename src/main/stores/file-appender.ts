@@ -15,7 +15,9 @@ import {
 } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import { type SegmentTail, segmentRecordBytes } from '../../protocol/segment-format.js'
+import type { PlainRecords } from '../../protocol/tasks.js'
 import { runStoreTask, warmUpStoreThread } from '../task-pool.js'
+import { Outbox } from './outbox.js'
 import type { ObjectFacts, StoreFolder } from './store-folder.js'
 
 /** Logs come one after the other when they come within so long. */
@@ -39,7 +41,7 @@ interface AppendOptions {
   readonly tailOf?: number | undefined
   readonly packs?: boolean
   /** Those of a log of which only the header is given, and its size. */
-  readonly records?: { readonly recordsPath: string; readonly byteLength: number }
+  readonly records?: PlainRecords
 }
 
 interface SpareFile {
@@ -52,8 +54,7 @@ export class FileAppender {
   #lastMs = Number.NEGATIVE_INFINITY
   /** Small logs that came one after the other. */
   #smallCount = 0
-  /** Where bytes are put for the thread to see; undefined while it looks. */
-  #outbox: SharedArrayBuffer | undefined
+  readonly #outbox = new Outbox(bytesMax)
   /** A file that is there for the next log, or is just being made. */
   #spare: (SpareFile & { readonly madeAtMs: number }) | undefined
   /** Of the next segment: they grow as long as they are filled. */
@@ -92,12 +93,7 @@ export class FileAppender {
   ): Promise<AppendedFacts | undefined> {
     const isSegment = tailOf !== undefined && this.#smallCount >= segmentAfterLogs
     await this.#folder.prepare()
-    const bytes = this.#outboxOf(object.reduce((sum, piece) => sum + piece.length, 0))
-    let at = 0
-    for (const piece of object) {
-      bytes.set(piece, at)
-      at += piece.length
-    }
+    const bytes = this.#outbox.filled(object)
     await this.#tidying
     const fileBytes = isSegment ? this.#segmentBytesFor(bytes.length) : 0
     const spare = this.#takeSpare(fileBytes)
@@ -107,7 +103,7 @@ export class FileAppender {
     try {
       const isMade = spare !== undefined
       const file = {
-        log: { bytes, byteLength: bytes.length, ...records },
+        log: { bytes, ...(records && { records }) },
         packs,
         fileBytes: spare?.byteLength ?? fileBytes,
         temporaryPath,
@@ -117,7 +113,7 @@ export class FileAppender {
       }
       const made = await runStoreTask({ kind: 'storeFile', ...file })
       // Only now: a thread that hangs may still write from it.
-      if (bytes.buffer.byteLength <= bytesMax) this.#outbox = bytes.buffer as SharedArrayBuffer
+      this.#outbox.giveBack(bytes)
       this.#tidy(temporaryPath, made && { byteLength: isSegment ? this.#segmentBytes : 0 })
       if (made === undefined) return undefined
       const { byteLength, storedAtMs, newestEpoch } = made
@@ -146,13 +142,6 @@ export class FileAppender {
   #startOver(): void {
     this.#smallCount = 0
     this.#segmentBytes = segmentBytesMin
-  }
-
-  #outboxOf(byteLength: number): Uint8Array {
-    const outbox = this.#outbox
-    this.#outbox = undefined
-    const isLarge = outbox !== undefined && outbox.byteLength >= byteLength
-    return new Uint8Array(isLarge ? outbox : new SharedArrayBuffer(byteLength), 0, byteLength)
   }
 
   #segmentBytesFor(logBytes: number): number {

@@ -2,6 +2,7 @@
 import { packedLogBytesMax } from '../../protocol/limits.js'
 import { type LogFile, logByteLength } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
+import type { PlainRecords } from '../../protocol/tasks.js'
 import { LogReader } from '../log-reader.js'
 import { compressed, compressedBytes } from './compression.js'
 import { packedLog } from './lz4-stream.js'
@@ -10,7 +11,7 @@ import { packedLog } from './lz4-stream.js'
 interface PlainParts {
   readonly pieces: readonly Uint8Array[]
   /** Where the rest is, behind the header in `pieces`. */
-  readonly records?: { readonly recordsPath: string; readonly byteLength: number }
+  readonly records?: PlainRecords
 }
 
 /** The bytes of the object, in pieces. A log that is not merged is waited for; a merged one is written once, and stays. */
@@ -32,8 +33,7 @@ export function plainParts({ location, header }: LogFile, headerBytes: Uint8Arra
   // Inside another file it begins elsewhere.
   if (header.headerBytes !== headerBytes.length) return undefined
   const byteLength = logByteLength(header)
-  if ('path' in location)
-    return { pieces: [headerBytes], records: { recordsPath: location.path, byteLength } }
+  if ('path' in location) return { pieces: [headerBytes], records: { path: location.path, byteLength } }
   return { pieces: [headerBytes, location.bytes.subarray(headerBytes.length, byteLength)] }
 }
 
@@ -44,8 +44,7 @@ async function* packedObject(
   const { pieces, records } = plainParts(file, headerBytes) ?? {
     pieces: [await plainBytes(file, headerBytes)],
   }
-  const bytes = Buffer.concat(pieces)
-  const object = await packedLog({ bytes, byteLength: bytes.length, ...records })
+  const object = await packedLog(pieces, records)
   if (object !== undefined) yield object
   else yield* plainChunks(file, headerBytes)
 }

@@ -1,4 +1,5 @@
 /** LZ4 frames as chunks that flow through: blocks are packed and unpacked in task threads, while others come and go. */
+import { logMemoryBytesMax } from '../../protocol/limits.js'
 import {
   decodeLz4Length,
   encodeLz4Length,
@@ -8,16 +9,28 @@ import {
   lz4FrameHeader,
   lz4LengthBytes,
 } from '../../protocol/lz4-frame.js'
-import type { PlainLog } from '../../protocol/tasks.js'
+import type { PlainRecords } from '../../protocol/tasks.js'
 import { runPackTask } from '../task-pool.js'
 import { ChunkReader, type Chunks } from './chunk-reader.js'
+import { Outbox } from './outbox.js'
 
 type Bytes = Uint8Array<ArrayBuffer>
 type Damaged = (reason: string) => Error
 
-/** The object of a log that a thread takes at once; undefined: it would not be smaller. */
-export function packedLog(log: PlainLog): Promise<Uint8Array | undefined> {
-  return runPackTask({ kind: 'packLog', log })
+const outbox = new Outbox(2 * logMemoryBytesMax)
+
+/**
+ * The object of a log that a thread takes at once: the whole log in pieces, or its header, and where its records are.
+ * Undefined: it would not be smaller. Throws ERR_IO, ERR_CORRUPT naming the file of the records.
+ */
+export async function packedLog(
+  pieces: readonly Uint8Array[],
+  records?: PlainRecords,
+): Promise<Uint8Array | undefined> {
+  const bytes = outbox.filled(pieces)
+  const object = await runPackTask({ kind: 'packLog', log: { bytes, ...(records && { records }) } })
+  outbox.giveBack(bytes)
+  return object
 }
 
 /** The frame that holds `chunks`. */
@@ -60,9 +73,9 @@ async function* blocksToPack(source: ChunkReader): AsyncGenerator<Bytes, void, u
 }
 
 async function packed(bytes: Bytes): Promise<readonly Uint8Array[]> {
-  const smaller = await runPackTask({ kind: 'packLz4', bytes })
-  const block = smaller ?? bytes
-  return [encodeLz4Length({ byteLength: block.length, isPacked: smaller !== undefined }), block]
+  const rawBytes = bytes.length
+  const block = await runPackTask({ kind: 'packLz4', bytes }, [bytes.buffer])
+  return [encodeLz4Length({ byteLength: block.length, isPacked: block.length < rawBytes }), block]
 }
 
 interface PackedBlock {

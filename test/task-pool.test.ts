@@ -110,3 +110,26 @@ it('keeps class, code, details and cause of an error', async () => {
     console.log(error.constructor.name, error.code, error.details.path, error.cause.code, error.cause.syscall === undefined)`)
   expect(text).toBe('MylibsqlError ERR_IO /no/such/file.log ENOENT true\n')
 })
+
+it('keeps a thread for a primary whose logs are packed, until the store is closed', async () => {
+  const text = await run(`
+    const { once } = await import('node:events')
+    const { mkdtempSync, rmSync } = await import('node:fs')
+    const { FileStore } = await import('./dist/main/index.js')
+    const folder = mkdtempSync('${tmpdir()}/mylibsql-test-')
+    const store = new FileStore(folder, { compression: 'lz4' })
+    await store.claimEpoch('test')
+    const startedCount = threads.length
+    // Idle ones are gone after five seconds.
+    await new Promise((resolve) => setTimeout(resolve, 8000))
+    const left = threads.filter(({ threadId }) => threadId > 0)
+    console.log(left.length)
+    await store.close()
+    // Nothing else keeps the process.
+    const timer = setTimeout(() => {}, 60_000)
+    await once(left[0], 'exit')
+    clearTimeout(timer)
+    rmSync(folder, { recursive: true })
+    console.log(threads.length - startedCount)`)
+  expect(text).toBe('1\n0\n')
+})

@@ -1,8 +1,8 @@
 /**
- * The task threads: at most two for the whole process, started when first needed and gone some seconds after
- * the last task. An idle one never keeps the process alive; a running one does, until it has answered. FileStores have
- * threads of their own, likewise: they must not wait behind what takes seconds. So has compression, which must not wait for
- * a disk that hangs.
+ * The task threads: at most two for the whole process, started when first needed and gone some seconds after the last task,
+ * unless somebody holds them. An idle one never keeps the process alive; a running one does, until it has answered. FileStores
+ * have threads of their own, likewise: they must not wait behind what takes seconds. So has compression, which must not wait
+ * for a disk that hangs.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'
@@ -14,6 +14,8 @@ import type { Outcome } from '../protocol/wire.js'
 type TransferList = readonly (ArrayBuffer | import('node:worker_threads').MessagePort)[]
 
 const idleTimeoutMs = 5_000
+/** A thread that has answered so recently is there. */
+const warmMs = idleTimeoutMs - 1_000
 const threadsMax = 2
 /** On stores whose disks hang that many can stand still before all of them do. */
 const storeThreadsMax = 4
@@ -30,6 +32,8 @@ class TaskPool {
   /** When a thread dies, another pool takes its place: those that die after it are none of its threads. */
   #running: RunningPool | undefined
   #answeredMs = Number.NEGATIVE_INFINITY
+  #holdCount = 0
+  #holding: NodeJS.Timeout | undefined
 
   constructor(threadsMax: number) {
     this.#threadsMax = threadsMax
@@ -37,10 +41,34 @@ class TaskPool {
 
   /** True: a thread is there, which has just answered. False: one is being started, or kept, for what comes soon. */
   warmUp(): boolean {
-    if (performance.now() - this.#answeredMs < idleTimeoutMs / 2) return true
+    if (performance.now() - this.#answeredMs < warmMs) return true
+    this.#wake()
+    return false
+  }
+
+  /** One thread is started, and stays until what is returned was called: whoever comes need not wait for its start. */
+  hold(): () => void {
+    this.#holdCount += 1
+    this.#holding ??= setInterval(() => this.#wakeInTime(), warmMs / 4).unref()
+    this.#wakeInTime()
+    let isHeld = true
+    return () => {
+      if (!isHeld) return
+      isHeld = false
+      this.#holdCount -= 1
+      if (this.#holdCount > 0) return
+      clearInterval(this.#holding)
+      this.#holding = undefined
+    }
+  }
+
+  #wakeInTime(): void {
+    if (performance.now() - this.#answeredMs > warmMs / 2) this.#wake()
+  }
+
+  #wake(): void {
     const isBusy = this.#running !== undefined && this.#running.pending.size > 0
     if (!isBusy) this.answer({ kind: 'wake' }, []).catch(() => {})
-    return false
   }
 
   answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
@@ -127,9 +155,14 @@ export function warmUpStoreThread(): boolean {
   return storeTasks.warmUp()
 }
 
-/** The first of the tasks that come soon need not wait until a thread for compression has started. */
-export function warmUpPackThread(): void {
-  packTasks.warmUp()
+/** Such a thread is there from now on, until what is returned was called. */
+export function holdStoreThread(): () => void {
+  return storeTasks.hold()
+}
+
+/** The same of a thread for compression. */
+export function holdPackThread(): () => void {
+  return packTasks.hold()
 }
 
 async function run<K extends TaskKind>(

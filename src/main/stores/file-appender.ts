@@ -78,7 +78,8 @@ export class FileAppender {
     if (isSoon && byteLength <= segmentLogBytesMax) this.#smallCount += 1
     else this.#startOver()
     const isFit = packs ? byteLength <= packedLogBytesMax : 'bytes' in location && byteLength <= bytesMax
-    return isSoon && isFit && warmUpStoreThread()
+    // To pack takes a thread in any case.
+    return (isSoon || packs) && isFit && warmUpStoreThread()
   }
 
   /**

@@ -28,7 +28,7 @@ import {
 } from '../arguments.js'
 import { Log } from '../log.js'
 import { Snapshot } from '../snapshot.js'
-import { runTask } from '../task-pool.js'
+import { holdStoreThread, runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { checkCompression, compressed, decompressed } from './compression.js'
 import { FileLogs } from './file-logs.js'
@@ -85,6 +85,7 @@ export class FileStore implements Store {
   readonly #compression: Compression | 'none'
   readonly #timeoutMs: number
   readonly #ending = new AbortController()
+  #letGoOfThread: (() => void) | undefined
 
   /** @throws TypeError also when 'zstd' is asked for and Node does not have it */
   constructor(dir: string | URL, options?: FileStoreOptions) {
@@ -104,6 +105,8 @@ export class FileStore implements Store {
 
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
+    // No log has to wait for the start of the thread that packs it.
+    if (this.#compression === 'lz4' && !this.#ending.signal.aborted) this.#letGoOfThread ??= holdStoreThread()
     return this.#callSoon('claimEpoch', limits, () => this.#claimEpoch(holder))
   }
 
@@ -222,6 +225,7 @@ export class FileStore implements Store {
 
   async close(): Promise<void> {
     this.#ending.abort()
+    this.#letGoOfThread?.()
     await this.#logs.close()
     await this.#folder.tidied()
   }

@@ -6,7 +6,7 @@ import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '
 import { Log } from '../log.js'
 import { compact } from '../log-input.js'
 import { Snapshot } from '../snapshot.js'
-import { warmUpPackThread } from '../task-pool.js'
+import { holdPackThread } from '../task-pool.js'
 import { whenEither } from './either-signal.js'
 import { DeliveredBodies, DeliveredLog } from './nats-delivered.js'
 import { storeError } from './nats-failure.js'
@@ -52,6 +52,7 @@ export class NatsStore implements Store {
   readonly fencesAppends = true
   readonly #parts: Parts
   readonly #closing = new AbortController()
+  #letGoOfThread: (() => void) | undefined
   /** Logs that a follower was told of. */
   readonly #delivered = new WeakMap<StoredLog, DeliveredLog>()
   #closed: Promise<void> | undefined
@@ -123,8 +124,9 @@ export class NatsStore implements Store {
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
     limits?.signal?.throwIfAborted()
-    // Logs come soon: the first one need not wait for its start.
-    if (this.#parts.compression === 'lz4') warmUpPackThread()
+    if (this.#closing.signal.aborted) throw this.#closedError()
+    // No log has to wait for its start.
+    if (this.#parts.compression === 'lz4') this.#letGoOfThread ??= holdPackThread()
     return this.#parts.logs.claimEpoch(holder, limits)
   }
 
@@ -235,6 +237,7 @@ export class NatsStore implements Store {
   async #close(): Promise<void> {
     const { connection, logs, timeoutMs } = this.#parts
     this.#closing.abort()
+    this.#letGoOfThread?.()
     await logs.gate.close(async () => {
       // What is under way for others: bounded, for the server may be gone.
       await inTime(connection.close(), timeoutMs, 'Closing the connection').catch(() => {})

@@ -25,6 +25,7 @@ import {
 } from '../arguments.js'
 import { Log } from '../log.js'
 import { Snapshot } from '../snapshot.js'
+import { holdPackThread } from '../task-pool.js'
 import { compressed, decompressed, gathered } from './compression.js'
 import { whenEither } from './either-signal.js'
 import { chunksOf } from './file-objects.js'
@@ -74,6 +75,7 @@ const removesAtOnce = 8
 export class S3Store implements Store {
   readonly #parts: Parts
   #closed: Promise<void> | undefined
+  #letGoOfThread: (() => void) | undefined
 
   private constructor(parts: Parts) {
     this.#parts = parts
@@ -113,8 +115,10 @@ export class S3Store implements Store {
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
     checkLimits(limits, 'claimEpoch')
-    const { bucket, marker } = this.#parts
+    const { bucket, marker, compression } = this.#parts
     await marker.check(limits)
+    // No log has to wait for its start.
+    if (compression === 'lz4' && this.#closed === undefined) this.#letGoOfThread ??= holdPackThread()
     const claim = { holder, claimedAt: new Date().toISOString(), id: randomUUID() }
     const bytes = Buffer.from(`${JSON.stringify(claim)}\n`)
     let epoch = (await this.currentEpoch(limits)) + 1
@@ -254,6 +258,7 @@ export class S3Store implements Store {
   }
 
   close(): Promise<void> {
+    this.#letGoOfThread?.()
     this.#closed ??= this.#parts.bucket.attempts.close().then(() => this.#parts.release())
     return this.#closed
   }

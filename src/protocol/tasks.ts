@@ -4,7 +4,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { FrameNo } from './frame.js'
-import type { LogFile } from './log-format.js'
+import type { LogFile, LogLocation } from './log-format.js'
 import type { SnapshotFile } from './snapshot-format.js'
 import type { Position } from './wire.js'
 
@@ -69,6 +69,11 @@ interface TaskTable {
   /** The same of all logs of a segment. */
   openLogs: { arguments: { path: string; verify: boolean }; result: OpenedLog[] }
   verifyLog: { arguments: { file: LogFile }; result: undefined }
+  /**
+   * Small logs of a store, unpacked, checked and in memory. Undefined for one in which something is wrong, and for one that
+   * is merged, or too large: whoever looks closer at it finds out.
+   */
+  openStoredLogs: { arguments: { locations: readonly LogLocation[] }; result: (LogFile | undefined)[] }
   /**
    * Checks frame records against each other and against `startChecksum`, then appends them to `file`. When `path`
    * is another file, the log is copied there first. On any error the log is as it was.

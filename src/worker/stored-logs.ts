@@ -1,16 +1,19 @@
-/** Logs of a store, as a replica's thread takes them without anybody having looked at them before: files, or bytes that came. */
+/** Logs of a store as threads take them, without anybody having looked at them before: files, or bytes that came. */
 import { closeSync, fstatSync } from 'node:fs'
+import { logMemoryBytesMax } from '../protocol/limits.js'
 import {
   decodeLogHeader,
   type LogFile,
   type LogHeader,
   type LogLocation,
+  logByteLength,
   logHeaderBytesV3,
 } from '../protocol/log-format.js'
-import { isCompressedObject } from '../protocol/object-format.js'
+import { decodeObjectHeader, isCompressedObject, objectHeaderBytes } from '../protocol/object-format.js'
 import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js'
 import type { Position } from '../protocol/wire.js'
 import { openToRead, readUpTo } from './file-io.js'
+import { verifyLog } from './log-source.js'
 import { isTakenAtOnce, readUnpackedLog, unpackedLog } from './unpacked-log.js'
 
 /** What comes next, as far as a header tells. */
@@ -31,6 +34,46 @@ export function undoubtedLog(location: LogLocation, expected: Expected): LogFile
   } catch {
     return undefined
   }
+}
+
+/**
+ * The log at this place, whatever comes before it, in memory and checked. Undefined when something is wrong with it, when it is
+ * merged, or has more than `logMemoryBytesMax` bytes.
+ */
+export function openStoredLog(location: LogLocation): LogFile | undefined {
+  try {
+    const stored = 'path' in location ? smallObjectAt(location) : location.bytes
+    const file = stored && smallLogIn(stored)
+    if (file !== undefined) verifyLog(file)
+    return file
+  } catch {
+    return undefined
+  }
+}
+
+function smallObjectAt({ path, byteOffset }: Extract<LogLocation, { path: string }>): Uint8Array | undefined {
+  const fd = openToRead(path)
+  try {
+    const facts = fstatSync(fd)
+    const header =
+      byteOffset === undefined ? undefined : decodeSegmentHeader(readUpTo(fd, byteOffset, logHeaderBytesV3))
+    const byteLength = byteOffset === undefined ? facts.size : header && logByteLength(header)
+    const isSmall = facts.isFile() && byteLength !== undefined && byteLength <= logMemoryBytesMax
+    return isSmall ? readUpTo(fd, byteOffset ?? 0, byteLength) : undefined
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** In memory of its own. */
+function smallLogIn(stored: Uint8Array): LogFile | undefined {
+  const rawBytes = decodeObjectHeader(stored.subarray(0, objectHeaderBytes), {})?.rawBytes ?? stored.length
+  const file = rawBytes <= logMemoryBytesMax ? logIn(stored) : undefined
+  if (file === undefined || !isTakenAtOnce(file.header) || !('bytes' in file.location)) return undefined
+  const { bytes } = file.location
+  // Others are in memory that is kept for the next one, or larger than they are.
+  const isOwn = bytes === stored && bytes.byteLength === bytes.buffer.byteLength
+  return isOwn ? file : { ...file, location: { bytes: new Uint8Array(bytes) } }
 }
 
 function isNext(header: LogHeader, expected: Expected): boolean {

@@ -3,6 +3,7 @@
  * travel as values, so that class, code and cause survive.
  */
 import { toWireError } from '../protocol/errors.js'
+import type { LogFile } from '../protocol/log-format.js'
 import type { Task } from '../protocol/tasks.js'
 import type { Outcome } from '../protocol/wire.js'
 import { importDatabase } from './database-import.js'
@@ -17,25 +18,42 @@ import { cutSegments, endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { listLogs } from './store-listing.js'
 import { storeFile, tidyStore } from './store-tasks.js'
+import { openStoredLog } from './stored-logs.js'
 import { lockFile, sweepTemporaryDirectories } from './temporary-tasks.js'
+
+/** Less is copied sooner than a module is loaded. */
+const handedOverBytesMin = 64 * 1024
 
 export default async function task(task: Task): Promise<Outcome<unknown>> {
   try {
     const value = await run(task)
     const outcome = { ok: true, value } as const
-    return value instanceof Uint8Array ? await handedOver(outcome, value) : outcome
+    return await handedOver(outcome, bytesIn(value))
   } catch (error) {
     return { ok: false, error: toWireError(error) }
   }
 }
 
+/** What a task has made in memory. */
+function bytesIn(value: unknown): Uint8Array[] {
+  if (value instanceof Uint8Array) return [value]
+  const list: readonly (Partial<LogFile> | undefined)[] = Array.isArray(value) ? value : []
+  return list.flatMap((file) =>
+    file?.location !== undefined && 'bytes' in file.location ? [file.location.bytes] : [],
+  )
+}
+
 /** The memory of these bytes goes to the main thread: a structured clone would copy it twice. */
-async function handedOver<T extends object>(outcome: T, { buffer, byteLength }: Uint8Array): Promise<T> {
-  // Small ones may be in memory that others use.
-  if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength) return outcome
+async function handedOver<T extends object>(outcome: T, list: readonly Uint8Array[]): Promise<T> {
+  const byteCount = list.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  if (byteCount < handedOverBytesMin) return outcome
+  // Others may use the rest of a memory that is larger.
+  const buffers = list.flatMap(({ buffer, byteLength }) =>
+    buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : [],
+  )
   // Only when it is needed: to load it takes as long as to start the thread.
   const piscina = await import('piscina')
-  return piscina.move({ [piscina.transferableSymbol]: [buffer], [piscina.valueSymbol]: outcome }) as T
+  return piscina.move({ [piscina.transferableSymbol]: buffers, [piscina.valueSymbol]: outcome }) as T
 }
 
 function run(task: Task): unknown {
@@ -44,6 +62,8 @@ function run(task: Task): unknown {
       return openLog(task)
     case 'openLogs':
       return openLogs(task)
+    case 'openStoredLogs':
+      return task.locations.map(openStoredLog)
     case 'verifyLog':
       return verifyLog(task.file)
     case 'appendFrames':

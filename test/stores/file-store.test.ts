@@ -644,3 +644,31 @@ describe('compression', () => {
     else expect(() => new FileStore(dir, { compression: 'zstd' })).toThrow(/zstd/)
   })
 })
+
+it.each(['none', 'lz4', 'deflate', 'brotli'] as const)(
+  'opens logs that are read at once, each for itself: %s',
+  async (compression) => {
+    const dir = temporaryFolder()
+    const store = openStore(dir, { compression })
+    await store.claimEpoch('test')
+    const logs = await chain(12)
+    for (const log of logs) await store.append(log, 1)
+    const stored = await store.logs()
+    const damaged = await readFile(stored[5]!.id)
+    damaged[damaged.length - 9]! ^= 1
+    await writeFile(stored[5]!.id, damaged)
+    await rm(stored[7]!.id)
+    const outcomes = await Promise.all(
+      stored.map((one) =>
+        store.readLog(one).then(
+          ({ endChecksum }) => endChecksum,
+          ({ code }) => code,
+        ),
+      ),
+    )
+    const expected: unknown[] = logs.map(({ endChecksum }) => endChecksum)
+    expected[5] = 'ERR_CORRUPT'
+    expected[7] = 'ERR_NOT_FOUND'
+    expect(outcomes).toEqual(expected)
+  },
+)

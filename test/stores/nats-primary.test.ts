@@ -123,3 +123,32 @@ it.each([
   expect(asked).not.toHaveBeenCalled()
   await expectSameBytes(primary, replica)
 })
+
+it.each(['none', 'brotli', 'lz4'] as const)(
+  'catches up by itself from logs of one message: %s',
+  async (compression) => {
+    const name = storeName()
+    const store = await openNatsStore(server, { name, compression })
+    await store.putSnapshot(await Snapshot.blank())
+    const primary = closedAfterTest(await Primary.open({ store, checkpoint }))
+    await (await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')).durable()
+    const write = async (n: number, byteLength: number) =>
+      (await primary.run(insert, [n, randomBytes(byteLength / 2).toString('hex')])).durable()
+    // More than a step takes.
+    for (let n = 0; n < 80; n++) await write(n, 10)
+    const followed = await openNatsStore(server, { name })
+    const read = vi.spyOn(followed, 'readLog')
+    const replica = closedAfterTest(await Replica.follow(followed))
+    // The first one, to see whether the snapshot goes on, and the last one, whether it goes beyond the end.
+    expect(read.mock.calls.length).toBeLessThanOrEqual(2)
+    await expectSameBytes(primary, replica)
+    // One that is several messages ends it: from there on, all are read.
+    await write(80, 200_000)
+    await write(81, 10)
+    const other = await openNatsStore(server, { name })
+    const readToo = vi.spyOn(other, 'readLog')
+    const second = closedAfterTest(await Replica.follow(other))
+    expect(readToo.mock.calls.length).toBeLessThanOrEqual(4)
+    await expectSameBytes(primary, second)
+  },
+)

@@ -3,15 +3,11 @@ import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { type LogFile, logByteLength } from '../../protocol/log-format.js'
+import { logMemoryBytesMax } from '../../protocol/limits.js'
+import type { LogFile } from '../../protocol/log-format.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { epochOf, logName, startFrameNoOf } from '../../protocol/object-names.js'
-import {
-  decodeSegmentHeader,
-  type SegmentTail,
-  segmentBlockBytes,
-  segmentRecordBytes,
-} from '../../protocol/segment-format.js'
+import { type SegmentTail, segmentBlockBytes, segmentRecordBytes } from '../../protocol/segment-format.js'
 import { storeError } from '../../protocol/store-error.js'
 import { Log } from '../log.js'
 import { runStoreTask } from '../task-pool.js'
@@ -21,6 +17,7 @@ import { followLogs } from './file-follow.js'
 import { findObject, notFound, readError, readLogObject, writeLogObject } from './file-objects.js'
 import { firstOfSegment } from './log-finder.js'
 import { logObject, plainParts } from './log-object.js'
+import { LogOpener } from './log-opener.js'
 import { isSameLog, type LogPlace, placedLog, placeOf } from './log-place.js'
 import { checkReplaces } from './log-positions.js'
 import type { AppendedLog, FollowLogsOptions, StoredLog } from './store.js'
@@ -37,6 +34,7 @@ export class FileLogs {
   readonly #folder: StoreFolder
   readonly #settings: Settings
   readonly #appender: FileAppender
+  readonly #opener = new LogOpener((locations) => runStoreTask({ kind: 'openStoredLogs', locations }))
   /** Epochs that were claimed here: nobody else appends under them. */
   readonly #ownEpochs = new Set<number>()
   /** Logs that were listed: what is listed is part of the history for good. */
@@ -104,7 +102,9 @@ export class FileLogs {
   async read(stored: StoredLog, signal: AbortSignal | undefined): Promise<Log> {
     const place = this.place(stored)
     if (place.byteOffset !== undefined) return this.#readFromSegment(stored, place, signal)
-    const log = await readLogObject(place.path, signal)
+    const isSmall = stored.byteLength <= logMemoryBytesMax
+    const small = isSmall ? await this.#opener.open({ path: place.path }) : undefined
+    const log = small ?? (await readLogObject(place.path, signal))
     if (log.startFrameNo === stored.startFrameNo) return log
     await log.close()
     const message = `${place.path} is named for frame ${stored.startFrameNo}, but holds frames from ${log.startFrameNo} on`
@@ -187,16 +187,15 @@ export class FileLogs {
     { path, byteOffset = 0 }: LogPlace,
     signal: AbortSignal | undefined,
   ): Promise<Log> {
-    const bytes = await readRange(path, byteOffset, stored.byteLength)
-    const header = bytes && decodeSegmentHeader(bytes)
-    const isHere = header?.startFrameNo === stored.startFrameNo && logByteLength(header) === stored.byteLength
-    if (!isHere || !(await this.#counts(stored, header.epoch))) {
-      const now = await this.#find(stored.startFrameNo)
-      if (now === undefined || !isSameLog(now, stored)) throw notFound(stored.id)
-      if (now.id !== stored.id) return this.read(now, signal)
-    }
+    const log = await this.#opener.open({ path, byteOffset })
+    const isHere = log?.startFrameNo === stored.startFrameNo && log.byteLength === stored.byteLength
+    if (isHere && (await this.#counts(stored, log.epoch))) return log
+    const now = await this.#find(stored.startFrameNo)
+    if (now === undefined || !isSameLog(now, stored)) throw notFound(stored.id)
+    if (now.id !== stored.id) return this.read(now, signal)
+    if (isHere) return log
     try {
-      return await Log.from(bytes ?? new Uint8Array())
+      return await Log.from((await readRange(path, byteOffset, stored.byteLength)) ?? new Uint8Array())
     } catch (error) {
       throw readError(error, stored.id)
     }

@@ -1,5 +1,5 @@
 /** Objects of a FileStore: their bytes, read and written in chunks, none held whole but small logs. */
-import { constants, copyFile, type FileHandle, open, readFile, stat } from 'node:fs/promises'
+import { constants, copyFile, type FileHandle, open, stat } from 'node:fs/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
 import { cutShort } from '../../protocol/log-check.js'
@@ -134,13 +134,10 @@ export async function writeLogObject(
 export async function readLogObject(path: string, signal: AbortSignal | undefined): Promise<Log> {
   try {
     const { byteLength, fileBytes, isCompressed } = await contentOf(path)
-    if (Math.max(byteLength, fileBytes) <= logMemoryBytesMax) {
-      const bytes = await readFile(path, signal === undefined ? {} : { signal })
-      return await Log.from(isCompressed ? await gathered(decompressed([bytes], { path })) : bytes)
-    }
+    const chunks = () => decompressed(chunksOf(path, { signal }), { path })
+    if (Math.max(byteLength, fileBytes) <= logMemoryBytesMax) return await Log.from(await gathered(chunks()))
     const temporary = await temporaryPath('.log')
     try {
-      const chunks = () => decompressed(chunksOf(path, { signal }), { path })
       if (isCompressed) await writeTemporary(temporary, chunks())
       else await copyFile(path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
       const { file } = await runTask({ kind: 'openLog', path: temporary, verify: true })

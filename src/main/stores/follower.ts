@@ -3,6 +3,7 @@
  * be reached it tries again, after pauses that grow. Where logs are missing, or damaged, and a newer snapshot goes
  * further, the replica becomes what that snapshot holds. Logs of another history end the following.
  */
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
@@ -94,6 +95,8 @@ export class Follower {
 
   /** Applies what the store has now. @throws what it is that cannot be applied; ERR_STORE */
   catchUp(signal: AbortSignal = this.#ending.signal): Promise<void> {
+    // Each log that is asked for listens to it.
+    setMaxListeners(0, signal)
     return untilAborted(this.#catchUp(signal), signal)
   }
 
@@ -280,7 +283,7 @@ export class Follower {
     let rest = logs
     while (rest.length > 0) {
       const next = firstOf(rest)
-      const locations = this.#locationsOf(next)
+      const locations = await this.#locationsOf(next, signal)
       if (locations.length === 0) break
       // Asked for after the logs were seen: those of an older epoch could not have been written any more.
       const epochMin = this.store.fencesAppends === true ? 0 : await this.store.currentEpoch({ signal })
@@ -296,14 +299,10 @@ export class Follower {
   }
 
   /** Of those before the first one that is not at hand. */
-  #locationsOf(logs: readonly StoredLog[]): LogLocation[] {
-    const locations: LogLocation[] = []
-    for (const stored of logs) {
-      const location = this.store.logLocation?.(stored)
-      if (location === undefined) break
-      locations.push(location)
-    }
-    return locations
+  async #locationsOf(logs: readonly StoredLog[], signal: AbortSignal): Promise<LogLocation[]> {
+    const locations = await Promise.all(logs.map((stored) => this.store.logLocation?.(stored, { signal })))
+    const end = locations.indexOf(undefined)
+    return (end === -1 ? locations : locations.slice(0, end)) as LogLocation[]
   }
 
   /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */

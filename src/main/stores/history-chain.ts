@@ -47,7 +47,7 @@ export interface ChainOptions extends CallLimits {
 }
 
 /** Logs behind the end of the chain of which something is read before their turn, at most. */
-const aheadMax = 16
+const aheadMax = 32
 /** Times that logs may be removed between listing and reading them. */
 const relistsMax = 5
 
@@ -71,6 +71,7 @@ export class HistoryChain {
   #relistCount = 0
   /** What next() will say, and was looked for already. */
   #begun: Log | 'nothing' | undefined
+  #readsAhead = true
   #isStranded = false
   #isDone = false
 
@@ -101,9 +102,11 @@ export class HistoryChain {
     return this.#isStranded
   }
 
-  /** Looks for the first log already, so that what is wrong with the start is told. Throws as next(). */
+  /** Looks for the first log already, so that what is wrong with the start is told. Others may never be asked for. Throws as next(). */
   async begin(): Promise<void> {
+    this.#readsAhead = false
     this.#begun = (await this.next()) ?? 'nothing'
+    this.#readsAhead = true
   }
 
   /**
@@ -181,7 +184,7 @@ export class HistoryChain {
 
   async #continuation(): Promise<Log | undefined> {
     const behind = this.#behind()
-    this.#reads.begin(behind)
+    this.#reads.begin(this.#readsAhead ? behind : behind.slice(0, 1))
     const stored = behind[0]
     if (stored === undefined || stored.startFrameNo !== this.#at.nextFrameNo) {
       if (this.#isPartial) return undefined

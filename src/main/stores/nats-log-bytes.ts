@@ -10,6 +10,7 @@ import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
 import { decompressed, gathered } from './compression.js'
 import { logObject } from './log-object.js'
+import { openedLog } from './log-opener.js'
 import { decodeMessage, type LogMessage, sequencesOf } from './nats-message.js'
 import type { NatsStream } from './nats-stream.js'
 import type { StoredLog } from './store.js'
@@ -71,7 +72,8 @@ export async function deliveredLog(
   message: LogMessage,
   where: string,
 ): Promise<Log> {
-  const log = await logOf(decompressed(bodies, { path: where }), message, where)
+  const isSmall = Math.max(message.rawByteLength, message.byteLength) <= logMemoryBytesMax
+  const log = await (isSmall ? openedLog(await gathered(bodies), { path: where }) : largeLog(bodies, where))
   const isIt = log.startFrameNo === message.startFrameNo && log.nextFrameNo === message.nextFrameNo
   if (isIt && log.endChecksum === message.endChecksum) return log
   await log.close()
@@ -108,12 +110,11 @@ async function* bodies(
   yield lastBody
 }
 
-async function logOf(chunks: AsyncIterable<Uint8Array>, message: LogMessage, where: string): Promise<Log> {
-  try {
-    if (message.rawByteLength <= logMemoryBytesMax) return await Log.from(await gathered(chunks))
-  } catch (error) {
-    throw namedAs(where, error)
-  }
+async function largeLog(
+  bodies: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  where: string,
+): Promise<Log> {
+  const chunks = decompressed(bodies, { path: where })
   const path = await temporaryPath('.log')
   try {
     await pipeline(chunks, createWriteStream(path, { flags: 'wx' }))

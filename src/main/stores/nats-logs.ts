@@ -77,6 +77,12 @@ export class NatsLogs {
     return this.#gate
   }
 
+  /** What is known of a log that was listed. */
+  messageOf({ id, startFrameNo }: StoredLog): LogMessage | undefined {
+    const there = this.#index.logAt(startFrameNo)
+    return there?.stored.id === id ? there.message : undefined
+  }
+
   claimEpoch(holder: string, limits: CallLimits | undefined): Promise<number> {
     const token = randomUUID()
     const body = new TextEncoder().encode(holder)

@@ -1,6 +1,7 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { unpackedLogBytesMax } from '../../protocol/limits.js'
 import type { Compression } from '../../protocol/object-format.js'
 import { checkFrameNo, checkInstance, checkPositiveInteger, checkString } from '../arguments.js'
 import { Log } from '../log.js'
@@ -31,6 +32,10 @@ interface Parts {
   readonly snapshots: NatsSnapshots
   readonly compression: Compression | 'none'
   readonly timeoutMs: number
+}
+
+interface InMemory {
+  readonly bytes: Uint8Array
 }
 
 /**
@@ -161,10 +166,10 @@ export class NatsStore implements Store {
     })
   }
 
-  logLocation(stored: StoredLog): { readonly bytes: Uint8Array } | undefined {
+  logLocation(stored: StoredLog, limits?: CallLimits): InMemory | undefined | Promise<InMemory | undefined> {
     const delivered = this.#delivered.get(stored)
-    if (delivered?.isAtHand !== true) return undefined
-    const bodies = delivered.take()
+    if (delivered === undefined) return this.#askedFor(stored, limits)
+    const bodies = delivered.isAtHand ? delivered.take() : undefined
     return bodies && { bytes: compact(bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)) }
   }
 
@@ -263,6 +268,18 @@ export class NatsStore implements Store {
       this.#delivered.set(stored, new DeliveredLog(message.seq, log, bodies))
       yield stored
     }
+  }
+
+  /** Of a log that is one message; undefined for others. */
+  async #askedFor(stored: StoredLog, limits: CallLimits | undefined): Promise<InMemory | undefined> {
+    const { logs, stream } = this.#parts
+    const message = logs.messageOf(stored)
+    const isTaken = message?.kind === 'log' && message.rawByteLength <= unpackedLogBytesMax
+    if (!isTaken || message.parts.length > 0) return undefined
+    const { kept } = await this.#call(() =>
+      logs.settled('read a log of', limits, async () => ({ kept: await stream.message(Number(stored.id)) })),
+    )
+    return kept && { bytes: compact(kept.data) }
   }
 
   async #call<T>(operation: () => Promise<T>): Promise<T> {

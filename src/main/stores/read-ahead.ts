@@ -5,7 +5,7 @@ import type { ReadableStore } from './patient-store.js'
 import type { CallLimits, StoredLog } from './store.js'
 
 /** Logs that are read before their turn, so that the way to the store is not waited for again and again. */
-const logCountMax = 8
+const logCountMax = 32
 /** Of them, as stored; one is always read. */
 const byteCountMax = 64 * 1024 * 1024
 

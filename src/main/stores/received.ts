@@ -3,16 +3,20 @@
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import { logMemoryBytesMax } from '../../protocol/limits.js'
+import type { Where } from '../../protocol/log-format.js'
+import { decodeObjectHeader, objectHeaderBytes } from '../../protocol/object-format.js'
 import { Log } from '../log.js'
 import { Snapshot } from '../snapshot.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile, temporaryPath } from '../temporary-files.js'
-import { gathered } from './compression.js'
+import { decompressed, gathered } from './compression.js'
 import { writeTemporary } from './file-objects.js'
+import { openedLog } from './log-opener.js'
 import { namedAs } from './stored-log.js'
 
 /**
- * A small log stays in memory, a larger one goes to a temporary file.
+ * The log in an object, `chunks` of which are as they are stored. A small one stays in memory, a larger one goes to a
+ * temporary file.
  *
  * Throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT naming `id`, also when it begins at another frame; what `chunks` throws.
  */
@@ -22,9 +26,14 @@ export async function receivedLog(
   startFrameNo: FrameNo,
 ): Promise<Log> {
   const source = chunks[Symbol.asyncIterator]()
+  const where = { path: id }
   try {
     const { list, isAll } = await firstChunks(source)
-    const log = isAll ? await smallLog(list, id) : await largeLog(joined(list, source), id)
+    const first = await gathered(list)
+    const isSmall = isAll && rawBytesOf(first, where) <= logMemoryBytesMax
+    const log = await (isSmall
+      ? openedLog(first, where)
+      : largeLog(decompressed(joined([first], source), where), id))
     if (log.startFrameNo === startFrameNo) return log
     await log.close()
     const message = `${id} is named for frame ${startFrameNo}, but holds frames from ${log.startFrameNo} on`
@@ -33,6 +42,11 @@ export async function receivedLog(
   } finally {
     await source.return?.()
   }
+}
+
+/** What it says itself. Throws ERR_VERSION, ERR_CORRUPT. */
+function rawBytesOf(object: Uint8Array, where: Where): number {
+  return decodeObjectHeader(object.subarray(0, objectHeaderBytes), where)?.rawBytes ?? object.length
 }
 
 /** Throws ERR_NOT_A_SNAPSHOT, ERR_CORRUPT naming `id`, also when it ends with another frame; what `chunks` throws. */
@@ -67,14 +81,6 @@ async function firstChunks(
     byteCount += value.length
   }
   return { list, isAll: false }
-}
-
-async function smallLog(list: readonly Uint8Array[], id: string): Promise<Log> {
-  try {
-    return await Log.from(await gathered(list))
-  } catch (error) {
-    throw namedAs(id, error)
-  }
 }
 
 async function largeLog(chunks: AsyncIterable<Uint8Array>, id: string): Promise<Log> {

@@ -1,4 +1,5 @@
 /** Calls to a service that fails now and then: each attempt ends in time, and there is another one while it may help. */
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { whenEither } from './either-signal.js'
@@ -32,6 +33,8 @@ export class Attempts {
   constructor(url: string, timeoutMs: number) {
     this.#url = url
     this.#timeoutMs = timeoutMs
+    // Every call listens to it.
+    setMaxListeners(0, this.closing)
   }
 
   /** Aborts when the store closes. */

@@ -2,7 +2,6 @@
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Compression } from '../../protocol/object-format.js'
 import type { Log } from '../log.js'
-import { decompressed } from './compression.js'
 import { checkReplaces } from './log-positions.js'
 import { receivedLog } from './received.js'
 import type { S3Bucket } from './s3-bucket.js'
@@ -44,7 +43,7 @@ async function etagToReplace(
 ): Promise<string | undefined> {
   const path = bucket.nameOf(key)
   return bucket.read(key, limits, async (chunks, etag) => {
-    const found = await receivedLog(decompressed(chunks, { path }), path, log.startFrameNo)
+    const found = await receivedLog(chunks, path, log.startFrameNo)
     try {
       if (!(await checkReplaces(log, found, path))) return undefined
     } finally {

@@ -286,9 +286,7 @@ export class S3Store implements Store {
   async #readLog(key: string, startFrameNo: FrameNo, limits: CallLimits | undefined): Promise<Log> {
     const { bucket } = this.#parts
     const path = bucket.nameOf(key)
-    return bucket.read(key, limits, (chunks) =>
-      receivedLog(decompressed(chunks, { path }), path, startFrameNo),
-    )
+    return bucket.read(key, limits, (chunks) => receivedLog(chunks, path, startFrameNo))
   }
 
   async #readSnapshot(

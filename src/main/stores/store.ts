@@ -115,11 +115,14 @@ export interface Store {
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
 
   /**
-   * Where the bytes of a log are at hand: in a file of this machine, or in memory, because they came when `follow` told of
-   * it; those are given out once, in a buffer of their own. As it is stored, maybe compressed: a replica's thread takes a log
-   * from there by itself, without a read. What is merged, large or damaged is left to `readLog`.
+   * Where the bytes of a log are at hand, or once they were asked for: in a file of this machine, or in memory, in a buffer of
+   * their own. As it is stored, maybe compressed: a replica's thread takes a log from there by itself, without a read. What is
+   * merged, large or damaged is left to `readLog`.
    */
-  logLocation?(stored: StoredLog): LogLocation | undefined
+  logLocation?(
+    stored: StoredLog,
+    limits?: CallLimits,
+  ): LogLocation | undefined | Promise<LogLocation | undefined>
 
   /**
    * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends

@@ -1,8 +1,8 @@
 /**
  * The task threads: at most two for the whole process, started when first needed and gone some seconds after the last task,
  * unless somebody holds them. An idle one never keeps the process alive; a running one does, until it has answered. FileStores
- * have threads of their own, likewise: they must not wait behind what takes seconds. So has compression, which must not wait
- * for a disk that hangs.
+ * have threads of their own, likewise: they must not wait behind what takes seconds. So has compression of what is to be
+ * stored, which must not wait for a disk that hangs.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'

@@ -55,11 +55,15 @@ function smallObjectAt({ path, byteOffset }: Extract<LogLocation, { path: string
   const fd = openToRead(path)
   try {
     const facts = fstatSync(fd)
-    const header =
-      byteOffset === undefined ? undefined : decodeSegmentHeader(readUpTo(fd, byteOffset, logHeaderBytesV3))
-    const byteLength = byteOffset === undefined ? facts.size : header && logByteLength(header)
-    const isSmall = facts.isFile() && byteLength !== undefined && byteLength <= logMemoryBytesMax
-    return isSmall ? readUpTo(fd, byteOffset ?? 0, byteLength) : undefined
+    if (!facts.isFile()) return undefined
+    const head = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
+    if (byteOffset !== undefined) {
+      const header = decodeSegmentHeader(head)
+      const byteLength = header && logByteLength(header)
+      return isSmall(byteLength) ? readUpTo(fd, byteOffset, byteLength) : undefined
+    }
+    const { size } = facts
+    return isSmall(size) && isSmall(rawBytesOf(head, size)) ? readUpTo(fd, 0, size) : undefined
   } finally {
     closeSync(fd)
   }
@@ -67,13 +71,21 @@ function smallObjectAt({ path, byteOffset }: Extract<LogLocation, { path: string
 
 /** In memory of its own. */
 function smallLogIn(stored: Uint8Array): LogFile | undefined {
-  const rawBytes = decodeObjectHeader(stored.subarray(0, objectHeaderBytes), {})?.rawBytes ?? stored.length
-  const file = rawBytes <= logMemoryBytesMax ? logIn(stored) : undefined
+  const file = isSmall(rawBytesOf(stored, stored.length)) ? logIn(stored) : undefined
   if (file === undefined || !isTakenAtOnce(file.header) || !('bytes' in file.location)) return undefined
   const { bytes } = file.location
   // Others are in memory that is kept for the next one, or larger than they are.
   const isOwn = bytes === stored && bytes.byteLength === bytes.buffer.byteLength
   return isOwn ? file : { ...file, location: { bytes: new Uint8Array(bytes) } }
+}
+
+/** Of the log in an object, as far as its header tells. */
+function rawBytesOf(head: Uint8Array, byteLength: number): number {
+  return decodeObjectHeader(head.subarray(0, objectHeaderBytes), {})?.rawBytes ?? byteLength
+}
+
+function isSmall(byteLength: number | undefined): byteLength is number {
+  return byteLength !== undefined && byteLength <= logMemoryBytesMax
 }
 
 function isNext(header: LogHeader, expected: Expected): boolean {

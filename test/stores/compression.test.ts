@@ -83,6 +83,18 @@ describe('lz4', () => {
     },
   )
 
+  it('keeps the order of the blocks of what is large enough for two threads', async () => {
+    const block = randomBytes(chunkBytes)
+    const raw = Buffer.concat(
+      Array.from({ length: 33 }, (_, n) =>
+        Buffer.concat([block.subarray(0, n * 1000), Buffer.alloc(chunkBytes - n * 1000, n)]),
+      ),
+    )
+    const object = await objectOf(raw)
+    expect(object.length).toBeLessThan(raw.length / 2)
+    expect(Buffer.compare(await gathered(decompressed([object], where)), raw)).toBe(0)
+  })
+
   it('leaves a log that would not become smaller', async () => {
     expect(await packedLog([randomBytes(5000)])).toBeUndefined()
   })

@@ -1,15 +1,17 @@
 /** What happens to a NatsStore when its server, or the way there, fails; and what it does not touch. */
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
-import { Log, Primary, Snapshot } from 'mylibsql'
+import { Log, Primary, Replica, restore, Snapshot } from 'mylibsql'
 import { NatsStore } from 'mylibsql/nats'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { NatsStream } from '../../dist/main/stores/nats-stream.js'
-import { closedAfterTest } from '../support/database.js'
-import { DeafProxy } from '../support/deaf-proxy.js'
+import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
 import { NatsServer } from '../support/nats-server.js'
 import { openNatsStore, rawClient, storeName } from '../support/nats-store.js'
+import { PoorLine } from '../support/poor-line.js'
 import { withSeed } from '../support/random.js'
 import { type Acknowledged, expectHolds, followPatiently, writeUntil } from '../support/store-load.js'
 import { chain, followed, logAt } from './contract.js'
@@ -186,7 +188,7 @@ describe('fencing', () => {
 describe('failures', () => {
   it('recognises its own logs when answers are lost', () =>
     withSeed('answers that are lost', async (random) => {
-      const proxy = await DeafProxy.start(server.port)
+      const proxy = await PoorLine.start(server.port)
       const store = await NatsStore.open({
         servers: proxy.url,
         name: storeName(),
@@ -247,6 +249,28 @@ describe('failures', () => {
     expect(seen).toEqual(acknowledged.map(({ startFrameNo }) => startFrameNo))
     controller.abort()
     await following
+  })
+
+  it('asks for no more than a slow line brings in time, by who follows and who restores', async () => {
+    const own = await ownServer()
+    const name = storeName()
+    const maker = await openNatsStore(own, { name })
+    await maker.putSnapshot(await Snapshot.blank())
+    const primary = closedAfterTest(await Primary.open({ store: maker, checkpoint: { intervalMs: 10 } }))
+    await (await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, bytes)')).durable()
+    for (let n = 0; n < 40; n++)
+      await (await primary.run('INSERT INTO notes VALUES (?, randomblob(50000))', [n])).durable()
+    const storedBytes = (await maker.logs()).reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const line = await PoorLine.start(own.port)
+    const store = await NatsStore.open({ servers: line.url, name })
+    onTestFinished(() => store.close())
+    // An answer has two seconds.
+    line.slowDown(storedBytes / 5)
+    const replica = closedAfterTest(await Replica.follow(store))
+    await expectSameBytes(primary, replica)
+    expect(line.byteCount).toBeLessThan(1.3 * storedBytes)
+    await restore(store, join(temporaryFolder(), 'restored.db'))
+    expect(line.byteCount).toBeLessThan(2.6 * storedBytes)
   })
 
   it('does not wait forever for a server that says nothing', async () => {

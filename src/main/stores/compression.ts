@@ -77,7 +77,7 @@ export async function* compressed(
     return
   }
   yield encodeObjectHeader({ method, rawBytes })
-  yield* method === 'lz4' ? lz4Frame(chunks) : through(chunks, compressor(method, effort))
+  yield* method === 'lz4' ? lz4Frame(chunks, rawBytes) : through(chunks, compressor(method, effort))
 }
 
 /** The same of what is in memory, at once. What does not become smaller by it is left as it is. */

@@ -34,6 +34,7 @@ import { checkCompression, compressed, decompressed } from './compression.js'
 import { FileLogs } from './file-logs.js'
 import { chunksOf, findObject, isThere, readError, writeChunks, writeTemporary } from './file-objects.js'
 import type { LogPlace } from './log-place.js'
+import { PackThread } from './pack-thread.js'
 import type {
   AppendedLog,
   AppendOptions,
@@ -85,7 +86,7 @@ export class FileStore implements Store {
   readonly #compression: Compression | 'none'
   readonly #timeoutMs: number
   readonly #ending = new AbortController()
-  #letGoOfThread: (() => void) | undefined
+  readonly #packThread: PackThread
 
   /** @throws TypeError also when 'zstd' is asked for and Node does not have it */
   constructor(dir: string | URL, options?: FileStoreOptions) {
@@ -99,15 +100,14 @@ export class FileStore implements Store {
     this.url = `file:${path}`
     this.#folder = new StoreFolder(path, create)
     this.#logs = new FileLogs(this.#folder, { compression, timeoutMs })
+    this.#packThread = new PackThread(compression === 'lz4' ? holdStoreThread : undefined)
     this.#compression = compression
     this.#timeoutMs = timeoutMs
   }
 
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
-    // No log has to wait for the start of the thread that packs it.
-    if (this.#compression === 'lz4' && !this.#ending.signal.aborted) this.#letGoOfThread ??= holdStoreThread()
-    return this.#callSoon('claimEpoch', limits, () => this.#claimEpoch(holder))
+    return this.#packThread.during(() => this.#callSoon('claimEpoch', limits, () => this.#claimEpoch(holder)))
   }
 
   async currentEpoch(limits?: CallLimits): Promise<number> {
@@ -225,7 +225,7 @@ export class FileStore implements Store {
 
   async close(): Promise<void> {
     this.#ending.abort()
-    this.#letGoOfThread?.()
+    this.#packThread.close()
     await this.#logs.close()
     await this.#folder.tidied()
   }

@@ -300,9 +300,20 @@ export class Follower {
 
   /** Of those before the first one that is not at hand. */
   async #locationsOf(logs: readonly StoredLog[], signal: AbortSignal): Promise<LogLocation[]> {
-    const locations = await Promise.all(logs.map((stored) => this.store.logLocation?.(stored, { signal })))
-    const end = locations.indexOf(undefined)
-    return (end === -1 ? locations : locations.slice(0, end)) as LogLocation[]
+    const asked: (LogLocation | Promise<LogLocation | undefined>)[] = []
+    for (const stored of logs) {
+      const location = this.store.logLocation?.(stored, { signal })
+      if (location === undefined) break
+      // Whoever looks closer at the log is told why it cannot be had.
+      asked.push(location instanceof Promise ? location.catch(() => undefined) : location)
+    }
+    const locations: LogLocation[] = []
+    for (const one of asked) {
+      const location = await one
+      if (location === undefined) break
+      locations.push(location)
+    }
+    return locations
   }
 
   /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */

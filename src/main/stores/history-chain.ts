@@ -20,6 +20,7 @@ import { headOf } from './log-head.js'
 import type { ReadableStore } from './patient-store.js'
 import { named, ReadAhead } from './read-ahead.js'
 import type { CallLimits, StoredLog, StoredSnapshot } from './store.js'
+import { atOnce } from './transfer-limit.js'
 
 /** Where a restore ends. Default: with the newest frame. */
 export interface Target {
@@ -46,8 +47,6 @@ export interface ChainOptions extends CallLimits {
   readonly logs?: readonly StoredLog[]
 }
 
-/** Logs behind the end of the chain of which something is read before their turn, at most. */
-const aheadMax = 32
 /** Times that logs may be removed between listing and reading them. */
 const relistsMax = 5
 
@@ -119,7 +118,11 @@ export class HistoryChain {
     this.#limits.signal?.throwIfAborted()
     const begun = this.#begun
     this.#begun = undefined
-    if (begun !== undefined) return begun === 'nothing' ? undefined : begun
+    if (begun === 'nothing') return undefined
+    if (begun !== undefined) {
+      this.#reads.begin(this.#behind())
+      return begun
+    }
     const { to } = this.#target
     if (this.#isDone || (to !== undefined && this.#at.nextFrameNo > to)) return undefined
     if (this.#listed === undefined) {
@@ -179,7 +182,7 @@ export class HistoryChain {
       listed[this.#behindIndex]!.startFrameNo < this.#at.nextFrameNo
     )
       this.#behindIndex += 1
-    return listed.slice(this.#behindIndex, this.#behindIndex + aheadMax)
+    return listed.slice(this.#behindIndex, this.#behindIndex + atOnce.countMax)
   }
 
   async #continuation(): Promise<Log | undefined> {

@@ -4,7 +4,7 @@
  */
 import type { LogFile, LogLocation } from '../../protocol/log-format.js'
 import { Log } from '../log.js'
-import { runPackTask } from '../task-pool.js'
+import { runTask } from '../task-pool.js'
 import { decompressed, gathered } from './compression.js'
 import { namedAs } from './stored-log.js'
 
@@ -60,7 +60,7 @@ export class LogOpener {
 /** Of those that came over a network. */
 const received = new LogOpener((locations) => {
   const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
-  return runPackTask({ kind: 'openStoredLogs', locations }, buffers)
+  return runTask({ kind: 'openStoredLogs', locations }, buffers)
 })
 
 /** A small log from the object that a store has of it. Throws ERR_NOT_A_LOG, ERR_VERSION, ERR_CORRUPT naming `where`. */

@@ -10,13 +10,15 @@ import {
   lz4LengthBytes,
 } from '../../protocol/lz4-frame.js'
 import type { PlainRecords } from '../../protocol/tasks.js'
-import { runPackTask } from '../task-pool.js'
+import { runPackTask, runTask } from '../task-pool.js'
 import { ChunkReader, type Chunks } from './chunk-reader.js'
 import { Outbox } from './outbox.js'
 
 type Bytes = Uint8Array<ArrayBuffer>
 type Damaged = (reason: string) => Error
 
+/** To start a second thread takes longer than one takes for so much. */
+const oneThreadBytesMax = 32 * 1024 * 1024
 const outbox = new Outbox(2 * logMemoryBytesMax)
 
 /**
@@ -33,12 +35,15 @@ export async function packedLog(
   return object
 }
 
-/** The frame that holds `chunks`. */
-export async function* lz4Frame(chunks: Chunks): AsyncGenerator<Uint8Array, void, undefined> {
+/** The frame that holds `chunks`, which are `rawBytes` in all. */
+export async function* lz4Frame(
+  chunks: Chunks,
+  rawBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const source = new ChunkReader(chunks)
   try {
     yield lz4FrameHeader
-    yield* ahead(blocksToPack(source), packed)
+    yield* ahead(blocksToPack(source), rawBytes, packed)
     yield new Uint8Array(lz4LengthBytes)
   } finally {
     await source.close()
@@ -55,7 +60,8 @@ export async function* lz4Content(
   try {
     if (!isLz4FrameHeader(await source.take(lz4FrameHeader.length)))
       throw damaged('it does not begin with the header of an LZ4 frame')
-    yield* ahead(blocksToUnpack(source, rawBytes, damaged), (block) => unpacked(block, damaged))
+    const blocks = blocksToUnpack(source, rawBytes, damaged)
+    yield* ahead(blocks, rawBytes, (block) => unpacked(block, damaged))
     if (!isLz4End(await source.take(lz4LengthBytes)))
       throw damaged('the end of its LZ4 frame is not where it says')
     if ((await source.take(1)).length > 0) throw damaged('other bytes follow on the compressed ones')
@@ -104,23 +110,25 @@ async function* blocksToUnpack(
 async function unpacked(block: PackedBlock, damaged: Damaged): Promise<readonly Uint8Array[]> {
   if (!block.isPacked) return [block.bytes]
   const { bytes: packedBytes, rawBytes } = block
-  const bytes = await runPackTask({ kind: 'unpackLz4', block: packedBytes, rawBytes }, [packedBytes.buffer])
+  const bytes = await runTask({ kind: 'unpackLz4', block: packedBytes, rawBytes }, [packedBytes.buffer])
   if (bytes === undefined) throw damaged(`it holds what is no LZ4 block of ${rawBytes} bytes`)
   return [bytes]
 }
 
-/** What the work on each of them gives, in order, with the next one under way. */
+/** What the work on each of them gives, in order, with those behind it under way. */
 async function* ahead<T>(
   blocks: AsyncIterable<T>,
+  rawBytes: number,
   work: (block: T) => Promise<readonly Uint8Array[]>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  let before: Promise<readonly Uint8Array[]> | undefined
+  const aheadMax = rawBytes > oneThreadBytesMax ? 1 : 0
+  const underWay: Promise<readonly Uint8Array[]>[] = []
   for await (const block of blocks) {
     const worked = work(block)
     // Told when its turn comes; nobody asks for it when another one fails before.
     worked.catch(() => {})
-    if (before !== undefined) yield* await before
-    before = worked
+    underWay.push(worked)
+    if (underWay.length > aheadMax) yield* await underWay.shift()!
   }
-  if (before !== undefined) yield* await before
+  for (const worked of underWay) yield* await worked
 }

@@ -66,6 +66,17 @@ export class StreamIndex {
     return undefined
   }
 
+  /** The first message that has to stay when these logs go. */
+  firstKept(goneIds: ReadonlySet<string>): number {
+    let first = this.firstOpenPart ?? this.#lastSequence + 1
+    for (const { message, stored } of this.#logs.values()) {
+      if (goneIds.has(stored.id)) continue
+      const sequence = Number(stored.id)
+      first = Math.min(first, sequence, message.parts[0]?.[0] ?? sequence)
+    }
+    return first
+  }
+
   /** The next message; undefined: one of somebody else. Returns the log that it puts into the history. */
   apply(sequence: number, message: StreamMessage | undefined): StoredLog | undefined {
     if (sequence <= this.#lastSequence) return undefined

@@ -334,14 +334,7 @@ export class NatsLogs {
 
   /** Many at once when they are the beginning of the stream. */
   async #purgeBeginning(found: readonly IndexedLog[]): Promise<void> {
-    const ids = new Set(found.map(({ stored }) => Number(stored.id)))
-    const kept = this.#index.logs().map(({ id, startFrameNo }) => ({ id: Number(id), startFrameNo }))
-    let end = this.#index.lastSequence + 1
-    for (const { id, startFrameNo } of kept) {
-      const message = this.#index.logAt(startFrameNo)?.message
-      if (!ids.has(id)) end = Math.min(end, id, message?.parts[0]?.[0] ?? id)
-    }
-    end = Math.min(end, this.#index.firstOpenPart ?? end)
+    const end = this.#index.firstKept(new Set(found.map(({ stored }) => stored.id)))
     const gone = found.filter(({ stored }) => Number(stored.id) < end)
     if (gone.length < deletesAtOnce) return
     await this.#stream.purge(this.#stream.subjects.log, end)

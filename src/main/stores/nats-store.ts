@@ -18,7 +18,9 @@ import { checkNatsOptions, type NatsStoreOptions } from './nats-options.js'
 import { abortable, inTime, Outages, retried } from './nats-retry.js'
 import { NatsSnapshots } from './nats-snapshots.js'
 import { NatsStream } from './nats-stream.js'
+import { PackThread } from './pack-thread.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import { TransferLimit } from './transfer-limit.js'
 
 /** Of a message's body, whatever the server allows: larger ones hold up what else it has to do. */
 const partBytesMax = 4 * 1024 * 1024
@@ -57,13 +59,15 @@ export class NatsStore implements Store {
   readonly fencesAppends = true
   readonly #parts: Parts
   readonly #closing = new AbortController()
-  #letGoOfThread: (() => void) | undefined
+  readonly #packThread: PackThread
+  readonly #limit = new TransferLimit()
   /** Logs that a follower was told of. */
   readonly #delivered = new WeakMap<StoredLog, DeliveredLog>()
   #closed: Promise<void> | undefined
 
   private constructor(parts: Parts) {
     this.#parts = parts
+    this.#packThread = new PackThread(parts.compression === 'lz4' ? holdPackThread : undefined)
   }
 
   /**
@@ -129,10 +133,7 @@ export class NatsStore implements Store {
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
     limits?.signal?.throwIfAborted()
-    if (this.#closing.signal.aborted) throw this.#closedError()
-    // No log has to wait for its start.
-    if (this.#parts.compression === 'lz4') this.#letGoOfThread ??= holdPackThread()
-    return this.#parts.logs.claimEpoch(holder, limits)
+    return this.#packThread.during(() => this.#parts.logs.claimEpoch(holder, limits))
   }
 
   currentEpoch(limits?: CallLimits): Promise<number> {
@@ -168,7 +169,11 @@ export class NatsStore implements Store {
 
   logLocation(stored: StoredLog, limits?: CallLimits): InMemory | undefined | Promise<InMemory | undefined> {
     const delivered = this.#delivered.get(stored)
-    if (delivered === undefined) return this.#askedFor(stored, limits)
+    if (delivered === undefined) {
+      const message = this.#parts.logs.messageOf(stored)
+      const isTaken = message?.kind === 'log' && message.rawByteLength <= unpackedLogBytesMax
+      return isTaken && message.parts.length === 0 ? this.#askedFor(stored, limits) : undefined
+    }
     const bodies = delivered.isAtHand ? delivered.take() : undefined
     return bodies && { bytes: compact(bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)) }
   }
@@ -242,7 +247,7 @@ export class NatsStore implements Store {
   async #close(): Promise<void> {
     const { connection, logs, timeoutMs } = this.#parts
     this.#closing.abort()
-    this.#letGoOfThread?.()
+    this.#packThread.close()
     await logs.gate.close(async () => {
       // What is under way for others: bounded, for the server may be gone.
       await inTime(connection.close(), timeoutMs, 'Closing the connection').catch(() => {})
@@ -270,16 +275,16 @@ export class NatsStore implements Store {
     }
   }
 
-  /** Of a log that is one message; undefined for others. */
-  async #askedFor(stored: StoredLog, limits: CallLimits | undefined): Promise<InMemory | undefined> {
+  /** Of a log that is one message; undefined when it has gone. */
+  #askedFor(stored: StoredLog, limits: CallLimits | undefined): Promise<InMemory | undefined> {
     const { logs, stream } = this.#parts
-    const message = logs.messageOf(stored)
-    const isTaken = message?.kind === 'log' && message.rawByteLength <= unpackedLogBytesMax
-    if (!isTaken || message.parts.length > 0) return undefined
-    const { kept } = await this.#call(() =>
-      logs.settled('read a log of', limits, async () => ({ kept: await stream.message(Number(stored.id)) })),
-    )
-    return kept && { bytes: compact(kept.data) }
+    const ask = async () => ({ kept: await stream.message(Number(stored.id)) })
+    return this.#call(async () => {
+      const { kept } = await this.#limit.run(stored.byteLength, () =>
+        logs.settled('read a log of', limits, ask),
+      )
+      return kept && { bytes: compact(kept.data) }
+    })
   }
 
   async #call<T>(operation: () => Promise<T>): Promise<T> {

@@ -3,13 +3,12 @@ import { MylibsqlError } from '../../protocol/errors.js'
 import type { Log } from '../log.js'
 import type { ReadableStore } from './patient-store.js'
 import type { CallLimits, StoredLog } from './store.js'
+import { atOnce } from './transfer-limit.js'
 
-/** Logs that are read before their turn, so that the way to the store is not waited for again and again. */
-const logCountMax = 32
-/** Of them, as stored; one is always read. */
+/** Of logs that are read before their turn, as stored; one is always read. */
 const byteCountMax = 64 * 1024 * 1024
 
-/** Reads logs of a store, some of them ahead. What was read and not taken is closed with it. */
+/** Reads logs of a store, some of them ahead, so that the way to it is not waited for again and again. What was read and not taken is closed with it. */
 export class ReadAhead {
   readonly #store: ReadableStore
   readonly #signal: AbortSignal | undefined
@@ -29,9 +28,10 @@ export class ReadAhead {
   /** Begins to read the first ones of these, as far as the limits go. */
   begin(next: readonly StoredLog[]): void {
     let byteCount = 0
-    for (const stored of next.slice(0, logCountMax)) {
+    for (const [index, stored] of next.slice(0, atOnce.countMax).entries()) {
       byteCount += stored.byteLength
-      if (byteCount > byteCountMax && stored !== next[0]) return
+      const bytesMax = index < atOnce.countMin ? byteCountMax : atOnce.smallBytesMax
+      if (byteCount > bytesMax && index > 0) return
       void this.look(stored)
     }
   }

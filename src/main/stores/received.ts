@@ -106,3 +106,16 @@ async function* joined(
     yield value
   }
 }
+
+/** The same chunks; says how many bytes have come. */
+export async function* told(
+  chunks: AsyncIterable<Uint8Array>,
+  onProgress: ((byteCount: number) => void) | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let byteCount = 0
+  for await (const chunk of chunks) {
+    byteCount += chunk.length
+    onProgress?.(byteCount)
+    yield chunk
+  }
+}

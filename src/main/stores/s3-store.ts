@@ -29,7 +29,8 @@ import { holdPackThread } from '../task-pool.js'
 import { compressed, decompressed, gathered } from './compression.js'
 import { whenEither } from './either-signal.js'
 import { chunksOf } from './file-objects.js'
-import { receivedLog, receivedSnapshot } from './received.js'
+import { PackThread } from './pack-thread.js'
+import { receivedLog, receivedSnapshot, told } from './received.js'
 import { S3Bucket, type S3Object } from './s3-bucket.js'
 import { S3Marker } from './s3-marker.js'
 import { checkS3Options, type S3StoreOptions } from './s3-options.js'
@@ -75,10 +76,11 @@ const removesAtOnce = 8
 export class S3Store implements Store {
   readonly #parts: Parts
   #closed: Promise<void> | undefined
-  #letGoOfThread: (() => void) | undefined
+  readonly #packThread: PackThread
 
   private constructor(parts: Parts) {
     this.#parts = parts
+    this.#packThread = new PackThread(parts.compression === 'lz4' ? holdPackThread : undefined)
   }
 
   /**
@@ -115,10 +117,12 @@ export class S3Store implements Store {
   async claimEpoch(holder: string, limits?: CallLimits): Promise<number> {
     checkString(holder, 'holder')
     checkLimits(limits, 'claimEpoch')
-    const { bucket, marker, compression } = this.#parts
+    return this.#packThread.during(() => this.#claimEpoch(holder, limits))
+  }
+
+  async #claimEpoch(holder: string, limits: CallLimits | undefined): Promise<number> {
+    const { bucket, marker } = this.#parts
     await marker.check(limits)
-    // No log has to wait for its start.
-    if (compression === 'lz4' && this.#closed === undefined) this.#letGoOfThread ??= holdPackThread()
     const claim = { holder, claimedAt: new Date().toISOString(), id: randomUUID() }
     const bytes = Buffer.from(`${JSON.stringify(claim)}\n`)
     let epoch = (await this.currentEpoch(limits)) + 1
@@ -258,7 +262,7 @@ export class S3Store implements Store {
   }
 
   close(): Promise<void> {
-    this.#letGoOfThread?.()
+    this.#packThread.close()
     this.#closed ??= this.#parts.bucket.attempts.close().then(() => this.#parts.release())
     return this.#closed
   }
@@ -384,16 +388,4 @@ function toLog({ key, byteLength, storedAt }: S3Object, startFrameNo: FrameNo): 
 
 function toSnapshot({ key, byteLength, storedAt }: S3Object, lastFrameNo: FrameNo | undefined) {
   return { id: key, lastFrameNo, byteLength, storedAt }
-}
-
-async function* told(
-  chunks: AsyncIterable<Uint8Array>,
-  onProgress: ((byteCount: number) => void) | undefined,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let byteCount = 0
-  for await (const chunk of chunks) {
-    byteCount += chunk.length
-    onProgress?.(byteCount)
-    yield chunk
-  }
 }

@@ -115,9 +115,10 @@ export interface Store {
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
 
   /**
-   * Where the bytes of a log are at hand, or once they were asked for: in a file of this machine, or in memory, in a buffer of
-   * their own. As it is stored, maybe compressed: a replica's thread takes a log from there by itself, without a read. What is
-   * merged, large or damaged is left to `readLog`.
+   * Where the bytes of a log are at hand, or once they were asked for: in a file of this machine, or in memory, in an
+   * ArrayBuffer that nothing else is in or uses, for it is taken away. As it is stored, maybe compressed: a replica's thread
+   * takes a log from there by itself, without a read. What is merged, large or damaged is left to `readLog`. Asked of logs in
+   * order, up to the first one that is undefined at once.
    */
   logLocation?(
     stored: StoredLog,

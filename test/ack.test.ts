@@ -226,3 +226,34 @@ describe('close', () => {
     await replica.close()
   })
 })
+
+describe('durable, for so long', () => {
+  it('ends the wait with ERR_TIMEOUT or the reason of a signal; the write stays', async () => {
+    const source = await openPrimary(numbers)
+    const { primary, save } = source
+    const ack = await insert(primary, 7)
+    const error = await expectCode(ack.durable({ timeoutMs: 20 }), 'ERR_TIMEOUT')
+    expect(error.message).toContain('checkpoint()')
+    const controller = new AbortController()
+    const reason = new Error('no longer')
+    const waiting = ack.durable({ signal: controller.signal, timeoutMs: 60_000 })
+    controller.abort(reason)
+    await expect(waiting).rejects.toBe(reason)
+    await expect(ack.durable({ signal: controller.signal })).rejects.toBe(reason)
+    const later = ack.durable({ timeoutMs: 60_000 })
+    await save()
+    expect((await later).lastInsertRowid).toBe(7)
+    expect((await ack.durable({ timeoutMs: 1 })).lastInsertRowid).toBe(7)
+    await expectReplicated(source)
+  })
+
+  it('rejects when the primary closes, and for options that it does not know', async () => {
+    const { primary } = await openPrimary(numbers)
+    const ack = await insert(primary, 7)
+    const waiting = expectCode(ack.durable({ timeoutMs: 60_000 }), 'ERR_CLOSED')
+    await primary.close()
+    await waiting
+    await expectCode(ack.durable({ timeoutMs: 60_000 }), 'ERR_CLOSED')
+    await expect(ack.durable({ timeout: 5 } as never)).rejects.toThrow(/Unknown option "timeout" of durable/)
+  })
+})

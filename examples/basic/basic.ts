@@ -7,6 +7,7 @@ await mkdir('store', { recursive: true })
 const { snapshot, log } = await init('CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)')
 
 // Store both durably. The snapshot already includes the log; with the log, a blank snapshot becomes this one.
+// (A file of that name is replaced: run twice, this begins anew.)
 await snapshot.moveTo('store/0.db')
 await log.copyTo('store/0.log')
 

@@ -3,7 +3,7 @@
  *
  *     node primary.ts STORE_FOLDER [PORT]
  *     curl -d Alice http://127.0.0.1:PORT/users
- *     {"id":1,"token":4}
+ *     {"id":1,"token":2}
  *
  * The token is for a reader who wants to see this write: see replica.ts.
  */

@@ -3,7 +3,7 @@
  *
  *     node replica.ts STORE_FOLDER [PORT]
  *     curl http://127.0.0.1:PORT/users          what the replica has now, maybe a moment old
- *     curl http://127.0.0.1:PORT/users?token=4  with the write that was answered with this token, and all before it
+ *     curl http://127.0.0.1:PORT/users?token=2  with the write that was answered with this token, and all before it
  *
  * That is read-your-writes: whoever sends the token of his last write never sees a state from before it.
  */

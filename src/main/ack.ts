@@ -1,7 +1,17 @@
 import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult } from '../protocol/values.js'
 import type { BatchResults } from '../protocol/wire.js'
+import { checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
 import type { Commit } from './durability.js'
+
+export interface DurableOptions {
+  /** Ends the wait; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Ends the wait after so many milliseconds, with ERR_TIMEOUT. Default: no limit. */
+  timeoutMs?: number
+}
+
+const known = { signal: optional(checkSignal), timeoutMs: optional(checkTimeoutMs) }
 
 /** Instead of a count of changes: the result is there, or it is still in columns. */
 const made = -1
@@ -76,10 +86,18 @@ export class Ack<T> {
   /**
    * Resolves with the result when the write is durable, however long that takes. Rejects with ERR_CLOSED when the primary
    * closes before, with ERR_WORKER_EXITED or ERR_WAL_RESET when its thread fails before, with ERR_FENCED when a newer primary
-   * has taken the store over before: then the write may be in the history or not.
+   * has taken the store over before: then the write may be in the history or not. With options the wait ends earlier, with
+   * ERR_TIMEOUT or the signal's reason: the write stays, and may be durable later.
+   *
+   * @example await ack.durable({ timeoutMs: 5000 })
    */
-  async durable(): Promise<T> {
-    await this.#commit.durability.wait(this.frameNo)
+  async durable(options?: DurableOptions): Promise<T> {
+    const { durability } = this.#commit
+    if (options === undefined) await durability.wait(this.frameNo)
+    else {
+      const { signal, timeoutMs } = checkOptions(options, known, 'durable')
+      await durability.waitWithin(this.frameNo, signal, timeoutMs)
+    }
     return this.peek()
   }
 

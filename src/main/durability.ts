@@ -1,6 +1,7 @@
 /** Which frames are saved, and who waits for that. */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { whenAborted } from './shared-signal.js'
 
 /** What was committed together becomes durable together. */
 export interface Commit {
@@ -38,11 +39,39 @@ export class Durability {
   wait(frameNo: FrameNo | undefined): Promise<void> {
     if (frameNo === undefined || this.isSaved(frameNo)) return Promise.resolve()
     if (this.#closed !== undefined) return Promise.reject(unsaved(frameNo, this.#closed))
-    return new Promise((resolve, reject) => {
-      let at = this.#waiters.length
-      while (at > 0 && this.#waiters[at - 1]!.frameNo > frameNo) at -= 1
-      this.#waiters.splice(at, 0, { frameNo, resolve, reject })
-    })
+    return new Promise((resolve, reject) => this.#add({ frameNo, resolve, reject }))
+  }
+
+  /** The same until it is given up, which changes nothing about the write. Rejects with the signal's reason and ERR_TIMEOUT too. */
+  async waitWithin(
+    frameNo: FrameNo | undefined,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+  ): Promise<void> {
+    signal?.throwIfAborted()
+    if (frameNo === undefined || this.isSaved(frameNo) || this.#closed !== undefined)
+      return this.wait(frameNo)
+    let waiter: Waiter | undefined
+    let timer: NodeJS.Timeout | undefined
+    let forget: (() => void) | undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        waiter = { frameNo, resolve, reject }
+        this.#add(waiter)
+        if (timeoutMs !== undefined) timer = setTimeout(() => reject(late(frameNo, timeoutMs)), timeoutMs)
+        forget = signal && whenAborted(signal, () => reject(signal.reason))
+      })
+    } finally {
+      clearTimeout(timer)
+      forget?.()
+      this.#waiters = this.#waiters.filter((other) => other !== waiter)
+    }
+  }
+
+  #add(waiter: Waiter): void {
+    let at = this.#waiters.length
+    while (at > 0 && this.#waiters[at - 1]!.frameNo > waiter.frameNo) at -= 1
+    this.#waiters.splice(at, 0, waiter)
   }
 
   saved(nextFrameNo: FrameNo): void {
@@ -63,4 +92,11 @@ export class Durability {
 function unsaved(frameNo: FrameNo, cause: MylibsqlError): MylibsqlError {
   const message = `Frame ${frameNo} was not saved before the primary ended: ${cause.message}`
   return new MylibsqlError(cause.code, message, { frameNo }, { cause })
+}
+
+function late(frameNo: FrameNo, timeoutMs: number): MylibsqlError {
+  const message =
+    `Frame ${frameNo} was not saved within ${timeoutMs} ms; it may be later. Without a store it is saved by checkpoint(), ` +
+    'which somebody has to call'
+  return new MylibsqlError('ERR_TIMEOUT', message, { frameNo })
 }

@@ -1,9 +1,11 @@
+// Also where a project names no types.
+/// <reference types="node" preserve="true" />
 export { type ErrorCode, type ErrorDetails, errorCodes, MylibsqlError } from '../protocol/errors.js'
 export { type Frame, FrameBatch, type FrameNo } from '../protocol/frame.js'
 export type { LogBoundary } from '../protocol/merge-table.js'
 export type { ImportProgress } from '../protocol/tasks.js'
 export type { Row, RunResult, SqlParams, SqlValue, Statement } from '../protocol/values.js'
-export { Ack } from './ack.js'
+export { Ack, type DurableOptions } from './ack.js'
 export type { CallOptions } from './cancellations.js'
 export type { SaveLog } from './checkpoints.js'
 export { Connection } from './connection.js'

@@ -14,7 +14,7 @@ import { OpenDatabase, type PrimaryOptions } from './open-database.js'
 import { checkArguments, checkParams, checkQuery, checkSql } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
 import type { Replica } from './replica.js'
-import { makeReplica, registerPrimary, roleChanged } from './role-change.js'
+import { isRoleChange, makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Saving } from './saving.js'
 import type { Snapshot } from './snapshot.js'
 import { StatementRuns } from './statement-runs.js'
@@ -313,7 +313,8 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   }
 
   async #close(): Promise<void> {
-    if (this.#ended?.code === 'ERR_CLOSED') return
+    // The database is another object's.
+    if (isRoleChange(this.#ended)) return
     const closed = new MylibsqlError('ERR_CLOSED', 'The primary is closed')
     this.#ended ??= closed
     await this.#writes.settled(this.#database.closeTimeoutMs)

@@ -22,7 +22,7 @@ import { checkQuery } from './parameters.js'
 import type { Primary } from './primary.js'
 import type { ProcedureModule } from './procedure-types.js'
 import type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
-import { makePrimary, registerReplica, roleChanged } from './role-change.js'
+import { isRoleChange, makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
 import { type ArchiveOptions, checkStore } from './stores/archive-options.js'
@@ -280,7 +280,8 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   }
 
   async #close(): Promise<void> {
-    if (this.#ended?.code === 'ERR_CLOSED') return
+    // The database is another object's.
+    if (isRoleChange(this.#ended)) return
     const closed = new MylibsqlError('ERR_CLOSED', 'The replica is closed')
     this.#end(closed)
     await this.#follower?.stop()

@@ -36,9 +36,18 @@ export function makeReplica(database: OpenDatabase, position: Position, store?: 
   return replica(database, position, store)
 }
 
+const roleChanges = new WeakSet<MylibsqlError>()
+
 /** What the object of the former role answers. */
 export function roleChanged(from: Role, to: Role): MylibsqlError {
   const method = to === 'replica' ? 'intoReplica()' : 'intoPrimary() or promote()'
   const message = `This ${from} has become a ${to}: use the object that ${method} gave`
-  return new MylibsqlError('ERR_CLOSED', message)
+  const error = new MylibsqlError('ERR_CLOSED', message)
+  roleChanges.add(error)
+  return error
+}
+
+/** Whether an object has ended because its database is another object's now. */
+export function isRoleChange(error: MylibsqlError | undefined): boolean {
+  return error !== undefined && roleChanges.has(error)
 }

@@ -1,6 +1,8 @@
 // A primary that keeps its history in a store: when logs go there, what is made of failures, and what close() says.
+import { execFile } from 'node:child_process'
 import { tracingChannel } from 'node:diagnostics_channel'
 import { once } from 'node:events'
+import { promisify } from 'node:util'
 import { type Log, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { blankStore, column, never, openOn } from '../support/archived.js'
@@ -8,6 +10,7 @@ import { ControlledStore, type StoreCall, type StoreMethod, storeError } from '.
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { deferred, isSettled } from '../support/deferred.js'
 import { expectCode, rejection } from '../support/errors.js'
+import { temporaryFolder } from '../support/folder.js'
 
 const table = 'CREATE TABLE t (n INTEGER PRIMARY KEY, text TEXT)'
 const insert = (primary: Primary, n: number) => primary.run('INSERT INTO t (n) VALUES (?)', [n])
@@ -454,6 +457,23 @@ describe('closing', () => {
     const callCount = store.calls.length
     await new Promise((resolve) => setTimeout(resolve, 200))
     expect(store.calls).toHaveLength(callCount)
+  })
+
+  it('ends the threads, and so the process, though the store was closed before', async () => {
+    const script = `
+      import { FileStore, Primary, Snapshot } from './dist/main/index.js'
+      const store = new FileStore(process.argv[1])
+      await store.putSnapshot(await Snapshot.blank())
+      const primary = await Primary.open({ store, checkpoint: { intervalMs: 5 } })
+      await (await primary.run('CREATE TABLE t (n)')).durable()
+      await store.close()
+      const ack = await primary.run('INSERT INTO t VALUES (1)')
+      console.log(await ack.durable().catch(({ code }) => code))
+      await primary.close()
+      console.log('closed')`
+    const args = ['--input-type=module', '-e', script, temporaryFolder()]
+    const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 })
+    expect(stdout).toBe('ERR_CLOSED\nclosed\n')
   })
 
   it('as a replica: what is left is stored before, and a store that is away leaves it a primary', async () => {

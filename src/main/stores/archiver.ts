@@ -170,16 +170,19 @@ export class Archiver {
   /** Stores what is left, for at most so long, then stops. Resolves with an error that says what is not stored, if any. */
   async close(timeoutMs: number): Promise<MylibsqlError | undefined> {
     if (this.#stopped.signal.aborted) return undefined
+    const startMs = performance.now()
     const failure = await this.flush(timeoutMs)
     this.stop(new MylibsqlError('ERR_CLOSED', 'The primary is closed'))
     if (this.#runningCount === 0) await this.endTail(timeoutMs)
     if (this.#storedNextFrameNo >= this.#committedNextFrameNo) return undefined
     if (isFenced(failure)) return failure
+    const waitedMs = Math.round(performance.now() - startMs)
     const cause = failure ?? this.#lastError
     const message =
       `Frames ${this.#storedNextFrameNo} to ${this.#committedNextFrameNo - 1} are not known to be in ` +
-      `${this.archive.store.url} ${timeoutMs} ms after close() was called` +
-      `${cause === undefined ? ': it did not answer' : `: ${String(cause)}`}. The primary is closed`
+      `${this.archive.store.url} ${waitedMs} ms after close() was called` +
+      `${cause === undefined ? ': it did not answer' : `: ${cause instanceof Error ? cause.message : String(cause)}`}. ` +
+      'The primary is closed'
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: this.#storedNextFrameNo }, { cause })
   }
 

@@ -1,6 +1,6 @@
 /**
  * Opens small logs of a store: unpacked, checked and in memory, by a task of a thread for all that wait. To read, unpack and
- * check each of them in steps of its own takes ten times as long, most of it for changing threads.
+ * check each of them in steps of its own takes twice as long, most of it for changing threads.
  */
 import type { LogFile, LogLocation } from '../../protocol/log-format.js'
 import { Log } from '../log.js'

@@ -42,7 +42,10 @@ export class Durability {
     return new Promise((resolve, reject) => this.#add({ frameNo, resolve, reject }))
   }
 
-  /** The same until it is given up, which changes nothing about the write. Rejects with the signal's reason and ERR_TIMEOUT too. */
+  /**
+   * The same until it is given up, which changes nothing about the write. Rejects with the signal's reason and ERR_TIMEOUT
+   * too.
+   */
   async waitWithin(
     frameNo: FrameNo | undefined,
     signal: AbortSignal | undefined,

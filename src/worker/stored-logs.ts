@@ -16,6 +16,8 @@ import { openToRead, readUpTo } from './file-io.js'
 import { verifyLog } from './log-source.js'
 import { isTakenAtOnce, readUnpackedLog, unpackedLog } from './unpacked-log.js'
 
+type PathLocation = Extract<LogLocation, { path: string }>
+
 /** What comes next, as far as a header tells. */
 interface Expected extends Position {
   readonly pageSize: number
@@ -51,22 +53,16 @@ export function openStoredLog(location: LogLocation): LogFile | undefined {
   }
 }
 
-function smallObjectAt({ path, byteOffset }: Extract<LogLocation, { path: string }>): Uint8Array | undefined {
-  const fd = openToRead(path)
-  try {
-    const facts = fstatSync(fd)
-    if (!facts.isFile()) return undefined
-    const head = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
+function smallObjectAt(location: PathLocation): Uint8Array | undefined {
+  return withHead(location, (fd, head, size) => {
+    const { byteOffset } = location
     if (byteOffset !== undefined) {
       const header = decodeSegmentHeader(head)
       const byteLength = header && logByteLength(header)
       return isSmall(byteLength) ? readUpTo(fd, byteOffset, byteLength) : undefined
     }
-    const { size } = facts
     return isSmall(size) && isSmall(rawBytesOf(head, size)) ? readUpTo(fd, 0, size) : undefined
-  } finally {
-    closeSync(fd)
-  }
+  })
 }
 
 /** In memory of its own. */
@@ -104,19 +100,27 @@ function logIn(bytes: Uint8Array): LogFile | undefined {
   return { location: { bytes }, header }
 }
 
-function logInFile(location: Extract<LogLocation, { path: string }>): LogFile | undefined {
-  const { path, byteOffset } = location
+function logInFile(location: PathLocation): LogFile | undefined {
+  return withHead(location, (fd, head, size) => {
+    const { path, byteOffset } = location
+    if (byteOffset !== undefined) {
+      const header = decodeSegmentHeader(head)
+      return header && { location, header: placedHeader(header, byteOffset) }
+    }
+    if (isCompressedObject(head)) return readUnpackedLog(fd, size)
+    return { location, header: decodeLogHeader(head, { path }, size) }
+  })
+}
+
+/** `head`: the bytes where the header of a plain log would be; `size`: of the file. Undefined for what is no file. */
+function withHead<T>(
+  { path, byteOffset = 0 }: PathLocation,
+  use: (fd: number, head: Uint8Array, size: number) => T | undefined,
+): T | undefined {
   const fd = openToRead(path)
   try {
     const facts = fstatSync(fd)
-    if (!facts.isFile()) return undefined
-    const bytes = readUpTo(fd, byteOffset ?? 0, logHeaderBytesV3)
-    if (byteOffset !== undefined) {
-      const header = decodeSegmentHeader(bytes)
-      return header && { location, header: placedHeader(header, byteOffset) }
-    }
-    if (isCompressedObject(bytes)) return readUnpackedLog(fd, facts.size)
-    return { location, header: decodeLogHeader(bytes, { path }, facts.size) }
+    return facts.isFile() ? use(fd, readUpTo(fd, byteOffset, logHeaderBytesV3), facts.size) : undefined
   } finally {
     closeSync(fd)
   }

@@ -101,7 +101,10 @@ export class HistoryChain {
     return this.#isStranded
   }
 
-  /** Looks for the first log already, so that what is wrong with the start is told. Others may never be asked for. Throws as next(). */
+  /**
+   * Looks for the first log already, so that what is wrong with the start is told. Others may never be asked for. Throws as
+   * next().
+   */
   async begin(): Promise<void> {
     this.#readsAhead = false
     this.#begun = (await this.next()) ?? 'nothing'

@@ -8,7 +8,10 @@ import { atOnce } from './transfer-limit.js'
 /** Of logs that are read before their turn, as stored; one is always read. */
 const byteCountMax = 64 * 1024 * 1024
 
-/** Reads logs of a store, some of them ahead, so that the way to it is not waited for again and again. What was read and not taken is closed with it. */
+/**
+ * Reads logs of a store, some of them ahead, so that the way to it is not waited for again and again. What was read and not
+ * taken is closed with it.
+ */
 export class ReadAhead {
   readonly #store: ReadableStore
   readonly #signal: AbortSignal | undefined

@@ -80,7 +80,9 @@ function lz4Content(packed: Uint8Array, rawBytes: number): Uint8Array | undefine
 function keptBytes(byteLength: number): Uint8Array {
   if (kept === undefined || kept.length < byteLength)
     kept = new Uint8Array(Math.min(2 * byteLength, unpackedLogBytesMax))
-  if (kept.length > keptBytesAlways) lettingGo = lettingGo?.refresh() ?? setTimeout(letGo, keptMs).unref()
+  // Those that are small do not put it off.
+  if (2 * byteLength > keptBytesAlways)
+    lettingGo = lettingGo?.refresh() ?? setTimeout(letGo, keptMs).unref()
   return kept.subarray(0, byteLength)
 }
 

@@ -81,8 +81,7 @@ function keptBytes(byteLength: number): Uint8Array {
   if (kept === undefined || kept.length < byteLength)
     kept = new Uint8Array(Math.min(2 * byteLength, unpackedLogBytesMax))
   // Those that are small do not put it off.
-  if (2 * byteLength > keptBytesAlways)
-    lettingGo = lettingGo?.refresh() ?? setTimeout(letGo, keptMs).unref()
+  if (2 * byteLength > keptBytesAlways) lettingGo = lettingGo?.refresh() ?? setTimeout(letGo, keptMs).unref()
   return kept.subarray(0, byteLength)
 }
 

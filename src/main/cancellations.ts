@@ -20,6 +20,8 @@ type Start<T> = (slot: number, givenUp: Promise<never> | undefined) => Promise<T
 
 /** An interrupt between two statements of a call is not noticed: it is repeated, ever more slowly, until the call ends. */
 const interruptAgainMs = { first: 10, max: 1000 }
+/** Why a call is given up whose time is over. */
+const late = Symbol('late')
 const known = {
   signal: optional(checkSignal),
   timeoutMs: optional(checkTimeoutMs),
@@ -89,8 +91,7 @@ export class Cancellations {
       rejectRunning(cause)
       repeat = interruptRepeatedly(() => [this.table.cancelRunning(slot)])
     }
-    const timer =
-      timeoutMs === undefined ? undefined : setTimeout(() => giveUp(timedOut(method, timeoutMs)), timeoutMs)
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => giveUp(late), timeoutMs)
     const forget = signal && whenAborted(signal, () => giveUp(signal.reason))
     const answer = start(slot, running).finally(() => {
       repeat?.stop()
@@ -101,7 +102,10 @@ export class Cancellations {
       return await Promise.race([answer, waiting])
     } catch (error) {
       answer.catch(() => {})
-      throw isGivenUp && (error as { code?: unknown } | null)?.code === 'SQLITE_INTERRUPT' ? reason : error
+      const isInterrupted = isGivenUp && (error as { code?: unknown } | null)?.code === 'SQLITE_INTERRUPT'
+      const cause = isInterrupted ? reason : error
+      // Made here: in the timer nothing would be known of who waits, for its stack.
+      throw cause === late ? timedOut(method, timeoutMs!) : cause
     } finally {
       clearTimeout(timer)
       forget?.()

@@ -10,7 +10,8 @@ export class Cohort {
   #answeredCount = 0
   #takenCount = 0
   readonly #answers: unknown[] = []
-  #errors: Map<number, unknown> | undefined
+  /** Made when they are taken: there V8 knows who awaits the answer, and puts that into the stack. */
+  #errors: Map<number, () => unknown> | undefined
   #resolve: () => void = () => {}
   readonly #answered = new Promise<void>((resolve) => {
     this.#resolve = resolve
@@ -44,16 +45,16 @@ export class Cohort {
     this.#countAnswer()
   }
 
-  fail(error: unknown): void {
+  fail(makeError: () => unknown): void {
     this.#errors ??= new Map()
-    this.#errors.set(this.#answeredCount, error)
+    this.#errors.set(this.#answeredCount, makeError)
     this.#countAnswer()
   }
 
   /** Fails what has no answer yet; returns how many that were. */
   failRest(error: unknown): number {
     const count = this.#requestCount - this.#answeredCount
-    while (!this.isAnswered) this.fail(error)
+    while (!this.isAnswered) this.fail(() => error)
     return count
   }
 
@@ -65,7 +66,8 @@ export class Cohort {
   readonly #takeAnswer = (): unknown => {
     const index = this.#takenCount
     this.#takenCount += 1
-    if (this.#errors?.has(index)) throw this.#errors.get(index)
+    const makeError = this.#errors?.get(index)
+    if (makeError !== undefined) throw makeError()
     const answer = this.#answers[index]
     this.#answers[index] = undefined
     return answer

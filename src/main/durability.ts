@@ -1,6 +1,7 @@
 /** Which frames are saved, and who waits for that. */
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { rejection } from './rejection.js'
 import { whenAborted } from './shared-signal.js'
 
 /** What was committed together becomes durable together. */
@@ -12,8 +13,7 @@ export interface Commit {
 
 interface Waiter {
   readonly frameNo: FrameNo
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
+  readonly resolve: (failure?: Promise<never>) => void
 }
 
 export class Durability {
@@ -39,7 +39,7 @@ export class Durability {
   wait(frameNo: FrameNo | undefined): Promise<void> {
     if (frameNo === undefined || this.isSaved(frameNo)) return Promise.resolve()
     if (this.#closed !== undefined) return Promise.reject(unsaved(frameNo, this.#closed))
-    return new Promise((resolve, reject) => this.#add({ frameNo, resolve, reject }))
+    return new Promise((resolve) => this.#add({ frameNo, resolve }))
   }
 
   /**
@@ -59,9 +59,10 @@ export class Durability {
     let forget: (() => void) | undefined
     try {
       await new Promise<void>((resolve, reject) => {
-        waiter = { frameNo, resolve, reject }
+        waiter = { frameNo, resolve: resolve as Waiter['resolve'] }
         this.#add(waiter)
-        if (timeoutMs !== undefined) timer = setTimeout(() => reject(late(frameNo, timeoutMs)), timeoutMs)
+        if (timeoutMs !== undefined)
+          timer = setTimeout(() => resolve(rejection(() => late(frameNo, timeoutMs))), timeoutMs)
         forget = signal && whenAborted(signal, () => reject(signal.reason))
       })
     } finally {
@@ -88,7 +89,8 @@ export class Durability {
   close(cause: MylibsqlError): void {
     if (this.#closed !== undefined) return
     this.#closed = cause
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(unsaved(waiter.frameNo, cause))
+    for (const { frameNo, resolve } of this.#waiters.splice(0))
+      resolve(rejection(() => unsaved(frameNo, cause)))
   }
 }
 

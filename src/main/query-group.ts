@@ -4,6 +4,7 @@ import { decodeRows } from '../protocol/rows.js'
 import type { Row, SqlParams } from '../protocol/values.js'
 import { namedParams, type QueryAnswers, type QueryMessage, type QueryShape } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
+import { rejection } from './rejection.js'
 import { isPositional } from './request-group.js'
 
 /** Neighbours in a message wait for each other: not too many of them. */
@@ -90,11 +91,12 @@ export class QueryGroup {
     let failureAt = 0
     for (let place = 0; place < queryCount; place += 1) {
       const index = this.#answeredCount
-      const { resolve, reject } = this.#waiters[index]!
+      const { resolve } = this.#waiters[index]!
       const shapeNo = this.#shapeNos[index]!
       this.#answeredCount += 1
       if (failures[failureAt]?.[0] === place) {
-        reject(reviveError(failures[failureAt]![1]))
+        const failure = failures[failureAt]![1]
+        resolve(rejection(() => reviveError(failure)) as never)
         failureAt += 1
       } else if (!this.#shapes[shapeNo]!.isGet) {
         resolve(decodeRows(allRows[allRowsAt]!) as never)

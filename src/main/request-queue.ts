@@ -111,7 +111,7 @@ export class RequestQueue {
     for (let index = 0; index < requestCount; index += 1) {
       const cohort = this.#answering()
       const failure = failures.size > 0 ? failures.get(index) : undefined
-      if (failure !== undefined) cohort.fail(reviveError(failure))
+      if (failure !== undefined) cohort.fail(() => reviveError(failure))
       else if (batches.size > 0 && batches.has(index)) cohort.answer(Ack.ofBatch(commit, batches.get(index)!))
       else if (values.size > 0 && values.has(index)) cohort.answer(Ack.of(commit, values.get(index)))
       else cohort.answer(Ack.ofStatement(commit, changes[index]!, rowids[index]!))

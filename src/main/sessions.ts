@@ -48,12 +48,11 @@ export class Sessions {
     method: 'withConnection' | 'transaction',
     options: CallOptions | undefined,
   ): Promise<SessionResult<T>> {
-    const session = this.#cancellations.guard(options, method, (slot, givenUp) =>
-      this.#lease(work, method === 'transaction', slot, givenUp),
-    )
+    const session = this.#cancellations
+      .guard(options, method, (slot, givenUp) => this.#lease(work, method === 'transaction', slot, givenUp))
+      // The caller waits for it alone: stacks of errors show only the first of two.
+      .finally(() => this.#running.delete(session))
     this.#running.add(session)
-    const done = () => this.#running.delete(session)
-    session.then(done, done)
     return session
   }
 

@@ -1,3 +1,5 @@
+import { addCallers } from './callers.js'
+
 /**
  * Every error of the library, in one table, grouped by the moment at which it can occur, and the way errors
  * cross threads: class, code, message, details and cause arrive as they left.
@@ -138,11 +140,23 @@ function statementToWire({ sql, statementIndex }: StatementFacts): Pick<WireErro
   return { statement: typeof statementIndex === 'number' ? { sql, statementIndex } : { sql } }
 }
 
+/**
+ * The error as it was thrown on the other thread. Its stack goes on with who awaits it here, where V8 knows that: in what
+ * runs behind an `await` or in a `then`.
+ */
 export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstructor): unknown {
   if (wire.type === 'value') return wire.value
-  const options = wire.cause === undefined ? undefined : { cause: fromWireError(wire.cause, SqliteError) }
+  const error = revived(wire, SqliteError)
+  if (wire.stack !== undefined) {
+    Object.defineProperty(error, 'stack', hidden(wire.stack))
+    addCallers(error)
+  }
+  return error
+}
+
+function revived(wire: WireError, SqliteError: SqliteErrorConstructor): Error {
+  const options = wire.cause === undefined ? undefined : { cause: causeOf(wire.cause, SqliteError) }
   const error = revive(wire, SqliteError, options)
-  if (wire.stack !== undefined) Object.defineProperty(error, 'stack', hidden(wire.stack))
   if (options !== undefined && error.cause === undefined)
     Object.defineProperty(error, 'cause', hidden(options.cause))
   Object.assign(error, wire.statement)
@@ -151,6 +165,13 @@ export function fromWireError(wire: WireError, SqliteError: SqliteErrorConstruct
   if (wire.code !== undefined && (error as { code?: string }).code === undefined)
     Object.assign(error, { code: wire.code })
   return error
+}
+
+function causeOf(wire: WireError, SqliteError: SqliteErrorConstructor): unknown {
+  if (wire.type === 'value') return wire.value
+  const cause = revived(wire, SqliteError)
+  if (wire.stack !== undefined) Object.defineProperty(cause, 'stack', hidden(wire.stack))
+  return cause
 }
 
 function causeToWire(cause: unknown, depth: number): WireError | undefined {

@@ -44,7 +44,8 @@ describe('replica.withConnection', () => {
   it('refuses writes', async () => {
     const { source, replica } = await openBoth()
     await replica.withConnection(async (connection) => {
-      await expectSqlite(connection.run('DELETE FROM numbers'), 'SQLITE_READONLY')
+      const { message } = await expectSqlite(connection.run('DELETE FROM numbers'), 'SQLITE_READONLY')
+      expect(message).toContain('run() of the primary')
       await expectSqlite(connection.exec('CREATE TABLE t (a)'), 'SQLITE_READONLY')
       await expectSqlite(connection.all('INSERT INTO numbers (n) VALUES (-1) RETURNING n'), 'SQLITE_READONLY')
       expect(await connection.get(count)).toEqual({ n: 2000 })

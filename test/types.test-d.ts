@@ -14,14 +14,18 @@ import {
   Frames,
   type InitResult,
   init,
+  type KeptHistory,
   Log,
   type LogBoundary,
   MylibsqlError,
   Primary,
   type PrimaryOptions,
   type PrimaryStats,
+  type PruneResult,
+  prune,
   Replica,
   type ReplicaStats,
+  type RetentionSchedule,
   type Row,
   type RunResult,
   type SaveLog,
@@ -29,6 +33,7 @@ import {
   type SqlParams,
   type SqlValue,
   type Statement,
+  type Store,
 } from 'mylibsql'
 import { map, type Observable } from 'rxjs'
 import { expectTypeOf } from 'vitest'
@@ -275,6 +280,20 @@ export function storing(): void {
   void log.copyTo('', { version: 4 })
   // @ts-expect-error checksums are bigints
   void Log.create(7, { startChecksum: 1 })
+}
+
+export function retaining(store: Store): void {
+  expectTypeOf(prune(store, { keepMs: 7 })).resolves.toEqualTypeOf<PruneResult>()
+  void prune(store, { keepSnapshots: 2, signal: AbortSignal.timeout(1) })
+  void prune(store, { keepMs: 0, keepSnapshots: 1 })
+  expectTypeOf<RetentionSchedule>().toExtend<KeptHistory>()
+  void Primary.open({ store, retention: { keepSnapshots: 2, everyMs: 1 } })
+  // @ts-expect-error what is to be kept?
+  void prune(store, {})
+  // @ts-expect-error what is to be kept?
+  void prune(store)
+  // @ts-expect-error what is to be kept?
+  void Primary.open({ store, retention: { everyMs: 1 } })
 }
 
 export function failing(error: unknown): void {

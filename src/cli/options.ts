@@ -36,7 +36,7 @@ export interface LoadOptions {
   readonly db?: string
   readonly script?: string
   readonly query?: string
-  readonly json: boolean
+  readonly json?: boolean
 }
 
 /** The command was called wrongly: exit code 2. */
@@ -77,7 +77,7 @@ export function addLoadOptions(command: Command): Command {
     new Option('--db <file>', 'start from a copy of this SQLite database (needs --script)').argParser(file),
     new Option('--script <file>', 'SQL to run as one transaction, with \\set as in pgbench').argParser(file),
     new Option('--query <sql>', 'what the readers run (with --script)'),
-    new Option('--json', 'print the results as one JSON object').default(false),
+    new Option('--json', 'print the results as one JSON object'),
   ]
   for (const each of options) command.addOption(each)
   return command

@@ -16,8 +16,8 @@ export function addShowCommand(program: Command): void {
         'a log. Damage is an error that says where',
     )
     .argument('<file>')
-    .option('--frames', 'a line for each frame of a log', false)
-    .action(async (path: string, { frames }: { frames: boolean }) => {
+    .option('--frames', 'a line for each frame of a log')
+    .action(async (path: string, { frames = false }: { frames?: boolean }) => {
       const logs = await openIf(() => Log.openAll(path), 'ERR_NOT_A_LOG')
       if (logs !== undefined) {
         for (const log of logs) await showLog(log, frames)
@@ -25,8 +25,11 @@ export function addShowCommand(program: Command): void {
       }
       const snapshot = await openIf(() => Snapshot.open(path), 'ERR_NOT_A_SNAPSHOT')
       if (snapshot !== undefined) await showSnapshot(snapshot)
-      // Says what is wrong with it.
-      else if (!(await showInStore(resolve(path), frames))) await Snapshot.open(path)
+      else if (!(await showInStore(resolve(path), frames))) {
+        throw new MylibsqlError('ERR_NOT_A_LOG', `${path} is no log, segment or snapshot of mylibsql`, {
+          path,
+        })
+      }
     })
 }
 

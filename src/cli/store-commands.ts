@@ -1,6 +1,6 @@
 /** The commands on what a store holds: `list`, `restore`, `compact`, `prune`. None of them makes a store. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { compact, type FrameNo, prune, restore, type Store } from '../main/index.js'
+import { compact, type FrameNo, type KeptHistory, prune, restore, type Store } from '../main/index.js'
 import { byteSize, kilobytes } from './byte-size.js'
 import { untilInterrupted } from './interruption.js'
 import { UsageError } from './options.js'
@@ -22,8 +22,8 @@ export function addStoreCommands(program: Command): void {
     .command('list')
     .description('What a store holds: snapshots, logs, the newest epoch')
     .argument('<store>', storeText, storeUrl)
-    .addOption(new Option('--json', 'every object, as JSON').default(false))
-    .action((url: string, { json }: { json: boolean }) =>
+    .option('--json', 'every object, as JSON')
+    .action((url: string, { json = false }: { json?: boolean }) =>
       withStore(url, (store, signal) => list(store, json, signal)),
     )
   program
@@ -63,9 +63,8 @@ export function addStoreCommands(program: Command): void {
     .argument('<store>', storeText, storeUrl)
     .option('--keep-hours <n>', 'a restore to any moment of so many hours stays possible', hours)
     .option('--keep-snapshots <n>', 'so many of the newest snapshots stay (2)', positive)
-    .action((url: string, kept: KeptOptions) => {
-      if (kept.keepHours === undefined && kept.keepSnapshots === undefined)
-        throw new UsageError('prune needs --keep-hours, --keep-snapshots or both: what is to be kept')
+    .action((url: string, options: KeptOptions) => {
+      const kept = keptHistory(options)
       return withStore(url, (store, signal) => pruned(store, kept, signal))
     })
 }
@@ -143,16 +142,16 @@ async function compacted(store: Store, keepMs: number, spanMs: number, signal: A
   }
 }
 
-async function pruned(
-  store: Store,
-  { keepHours, keepSnapshots }: KeptOptions,
-  signal: AbortSignal,
-): Promise<string> {
-  const { snapshotCount, logCount, byteCount } = await prune(store, {
-    ...(keepHours === undefined ? {} : { keepMs: Math.round(keepHours * hourMs) }),
-    ...(keepSnapshots === undefined ? {} : { keepSnapshots }),
-    signal,
-  })
+/** Throws UsageError. */
+function keptHistory({ keepHours, keepSnapshots }: KeptOptions): KeptHistory {
+  const counted = keepSnapshots === undefined ? undefined : { keepSnapshots }
+  if (keepHours !== undefined) return { keepMs: Math.round(keepHours * hourMs), ...counted }
+  if (counted !== undefined) return counted
+  throw new UsageError('prune needs --keep-hours, --keep-snapshots or both: what is to be kept')
+}
+
+async function pruned(store: Store, kept: KeptHistory, signal: AbortSignal): Promise<string> {
+  const { snapshotCount, logCount, byteCount } = await prune(store, { ...kept, signal })
   return `Removed ${snapshotCount} snapshots and ${logCount} logs, ${byteSize(byteCount)}`
 }
 

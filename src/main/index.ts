@@ -38,6 +38,6 @@ export { type CompactOptions, type CompactProgress, type CompactResult, compact 
 export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export type { FollowStats } from './stores/follower.js'
 export { type PruneResult, prune } from './stores/prune.js'
-export type { PruneOptions } from './stores/prune-options.js'
+export type { KeptHistory, PruneOptions } from './stores/prune-options.js'
 export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
 export type * from './stores/store.js'

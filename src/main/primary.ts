@@ -298,7 +298,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   /**
    * Executes what was asked for before, then closes the database and ends its threads. Writes that are not saved are
    * lost, and their `durable()` rejects with ERR_CLOSED: checkpoint first. With a store, they are stored first. A second
-   * close does nothing.
+   * close waits for the first one, and ends as it does.
    *
    * @throws ERR_SAVE_PENDING when a saveLog was still running, or the store had not taken everything, after
    * `closeTimeoutMs`; ERR_FENCED when a newer primary has taken over meanwhile; everything is closed then too

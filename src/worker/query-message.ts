@@ -10,7 +10,7 @@ import type { SqlParams, SqlValue } from '../protocol/values.js'
 import type { QueryAnswers, QueryMessage } from '../protocol/wire.js'
 import type { Interruptible } from './interruptible.js'
 import type { Queries, Query } from './queries.js'
-import { ofStatement } from './statement-error.js'
+import { ofReadOnly } from './statement-error.js'
 import { takeParams } from './statements.js'
 
 /** As long as many small queries and the message that their answers travel in. */
@@ -77,7 +77,7 @@ export class MessageAnswering {
         else this.#all(query, params, slot)
         query.isLong = false
       } catch (error) {
-        this.#answers.failures.push([this.#answers.queryCount, toWireError(ofStatement(error, sql))])
+        this.#answers.failures.push([this.#answers.queryCount, toWireError(ofReadOnly(error, sql))])
       }
       this.#answers.queryCount += 1
       const endMs = performance.now()

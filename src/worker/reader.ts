@@ -30,7 +30,7 @@ import { native } from './native.js'
 import { Queries } from './queries.js'
 import { failedAnswers, MessageAnswering } from './query-message.js'
 import { Session } from './session.js'
-import { ofStatement } from './statement-error.js'
+import { ofReadOnly } from './statement-error.js'
 import { Statements } from './statements.js'
 
 const start = workerData as ReaderStart
@@ -136,7 +136,7 @@ async function iterate(
       if (done) return
     }
   } catch (error) {
-    throw ofStatement(error, sql)
+    throw ofReadOnly(error, sql)
   } finally {
     rows?.return?.()
     queries.end()

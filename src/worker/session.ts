@@ -2,7 +2,7 @@
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { SessionReply, SessionStatement } from '../protocol/wire.js'
-import { ofStatement } from './statement-error.js'
+import { ofReadOnly, ofStatement } from './statement-error.js'
 import { isSavepoint, type Statements, statementKind } from './statements.js'
 
 export class Session {
@@ -45,7 +45,7 @@ export class Session {
     try {
       return this.#run(statement)
     } catch (error) {
-      throw ofStatement(error, statement.sql)
+      throw this.#connection.readonly ? ofReadOnly(error, statement.sql) : ofStatement(error, statement.sql)
     }
   }
 

@@ -21,7 +21,7 @@ import {
 import type { PrimaryOptions } from '../open-database.js'
 import { Snapshot } from '../snapshot.js'
 import { type CompactRules, compactChecks } from './compact-rules.js'
-import { checkPruneOptions, type PruneOptions } from './prune-options.js'
+import { checkPruneOptions, type KeptHistory } from './prune-options.js'
 import type { Store } from './store.js'
 
 /** When logs are stored. Whichever is reached first counts; all that is written meanwhile goes into the next log. */
@@ -58,7 +58,7 @@ export interface CompactionSchedule extends CompactRules {
 }
 
 /** When the store is pruned, as `prune(store, options)` does. */
-export interface RetentionSchedule extends Omit<PruneOptions, 'signal'> {
+export type RetentionSchedule = KeptHistory & {
   /** Pause between two runs. Default 3,600,000 ms. */
   everyMs?: number
 }

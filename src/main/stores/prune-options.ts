@@ -8,13 +8,20 @@ import {
 } from '../arguments.js'
 import type { CallLimits } from './store.js'
 
-/** One of `keepMs` and `keepSnapshots` at least: nobody removes a history by leaving out an argument. */
-export interface PruneOptions extends CallLimits {
+interface KeptMoments {
   /** A restore to any moment of the last `keepMs` milliseconds stays possible. Default 0: only to the newest state. */
-  readonly keepMs?: number
-  /** So many of the newest snapshots stay, and the logs behind them. Default 2: when one is damaged there is another. */
-  readonly keepSnapshots?: number
+  readonly keepMs: number
 }
+
+interface KeptSnapshots {
+  /** So many of the newest snapshots stay, and the logs behind them. Default 2: when one is damaged there is another. */
+  readonly keepSnapshots: number
+}
+
+/** One of the two at least: nobody removes a history by leaving out an argument. */
+export type KeptHistory = (KeptMoments & Partial<KeptSnapshots>) | (Partial<KeptMoments> & KeptSnapshots)
+
+export type PruneOptions = CallLimits & KeptHistory
 
 const keepSnapshotsDefault = 2
 

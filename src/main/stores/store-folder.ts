@@ -236,11 +236,14 @@ export class StoreFolder {
 
   /** One that was there is a disk that is not mounted just now, or worse: not the same as a path where there is none. */
   #missing(cause?: unknown): MylibsqlError {
-    const message = this.#isStore
-      ? `The store at ${this.path} has vanished. Nothing is made in its place`
-      : `There is no store at ${this.path}: check the path. The first write makes one, such as store.putSnapshot(snapshot), unless { create: false } forbids it`
-    const code = this.#isStore ? 'ERR_STORE' : 'ERR_NOT_FOUND'
-    return new MylibsqlError(code, message, { path: this.path }, { cause })
+    const { path } = this
+    if (this.#isStore) {
+      const message = `The store at ${path} has vanished. Nothing is made in its place`
+      return new MylibsqlError('ERR_STORE', message, { path }, { cause })
+    }
+    const advice = this.#canCreate ? '. The first write makes one, such as store.putSnapshot(snapshot)' : ''
+    const message = `There is no store at ${path}: check the path${advice}`
+    return new MylibsqlError('ERR_NOT_FOUND', message, { path }, { cause })
   }
 
   /** The marker is written before anything else, create-only: many processes may do this at once. */

@@ -16,9 +16,10 @@ async function run(script: string): Promise<string> {
     const workerThreads = createRequire(import.meta.url)('node:worker_threads')
     const threads = []
     let isSabotaged = false
+    let sabotage = 'throw new Error("sabotage")'
     workerThreads.Worker = class extends workerThreads.Worker {
       constructor(file, options) {
-        if (isSabotaged) super('throw new Error("sabotage")', { ...options, eval: true })
+        if (isSabotaged) super(sabotage, { ...options, eval: true })
         else super(file, options)
         threads.push(this)
       }
@@ -53,6 +54,18 @@ it('rejects what was queued when no thread can start, and tries again later', as
     isSabotaged = false
     console.log((await Snapshot.blank()).pageCount)`)
   expect(text).toBe(`${'ERR_WORKER_EXITED sabotage\n'.repeat(5)}1\n`)
+})
+
+it('rejects what was queued when threads exit while they start, and tries again later', async () => {
+  const text = await run(`
+    isSabotaged = true
+    sabotage = 'process.exit(0)'
+    const opened = Array.from({ length: 5 }, () => Log.open('x').catch(pass))
+    for (const error of await Promise.all(opened)) console.log(error.code, error.cause.message)
+    console.log(threads.length < 20)
+    isSabotaged = false
+    console.log((await Snapshot.blank()).pageCount)`)
+  expect(text).toBe(`${'ERR_WORKER_EXITED threads exit while they start\n'.repeat(5)}true\n1\n`)
 })
 
 it('does not blame what came later for a thread that died before', async () => {

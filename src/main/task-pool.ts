@@ -20,6 +20,9 @@ const threadsMax = 2
 /** On stores whose disks hang that many can stand still before all of them do. */
 const storeThreadsMax = 4
 
+/** Threads that exit one after the other before they can do anything; what waits for them fails then. */
+const startsInVainMax = 4
+
 /** Threads, and what they have not answered yet. */
 interface RunningPool {
   readonly piscina: Piscina
@@ -103,18 +106,28 @@ class TaskPool {
       recordTiming: false,
     })
     const started: RunningPool = { piscina, pending: new Set() }
-    // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
-    piscina.on('workerDestroy', () => {
-      setImmediate(() => {
-        if (this.#running === started && piscina.queueSize > 0)
-          this.answer({ kind: 'wake' }, []).catch(() => {})
-      })
-    })
-    piscina.on('error', (cause) => {
+    const end = (cause: unknown) => {
       if (this.#running === started) this.#running = undefined
       for (const fail of started.pending) fail(cause)
       void piscina.destroy()
+    }
+    let readyCount = 0
+    let startedInVainCount = 0
+    piscina.on('workerCreate', () => {
+      readyCount += 1
+      startedInVainCount = 0
     })
+    // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
+    piscina.on('workerDestroy', () => {
+      if (readyCount > 0) readyCount -= 1
+      else startedInVainCount += 1
+      setImmediate(() => {
+        if (this.#running !== started || piscina.queueSize === 0) return
+        if (startedInVainCount > startsInVainMax) end(new Error('threads exit while they start'))
+        else this.answer({ kind: 'wake' }, []).catch(() => {})
+      })
+    })
+    piscina.on('error', end)
     return started
   }
 }

@@ -5,9 +5,17 @@
  *
  * @example resolve(rejection(() => new MylibsqlError('ERR_TIMEOUT', ...)))
  */
-export async function rejection(makeError: () => unknown): Promise<never> {
-  // Whoever is resolved with this promise listens to it a turn later.
-  await undefined
-  await undefined
-  throw makeError()
+export function rejection(makeError: () => unknown): Promise<never> {
+  const rejected = reject()
+  return rejected
+
+  async function reject(): Promise<never> {
+    // Whoever is resolved with this promise listens to it a turn later.
+    await undefined
+    await undefined
+    const error = makeError()
+    // Who was resolved before does not listen, and nothing is amiss. Not sooner: V8 follows the first listener.
+    rejected.catch(() => {})
+    throw error
+  }
 }

@@ -510,7 +510,8 @@ describe('snapshots', () => {
     const snapshots = await store.snapshots()
     const logs = await Promise.all((await store.logs()).map((log) => store.readLog(log)))
     for (const stored of snapshots) {
-      const replica = closedAfterTest(await Replica.open(await store.readSnapshot(stored), logs))
+      const snapshot = closedAfterTest(await store.readSnapshot(stored))
+      const replica = closedAfterTest(await Replica.open(snapshot, logs))
       await expectSameBytes(replica, second)
     }
   })

@@ -5,6 +5,7 @@
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Store } from './store.js'
+import { unlessAborted } from './waits.js'
 
 export interface AttemptLimits {
   readonly store: Store
@@ -26,11 +27,8 @@ export async function attempt<T>(
   const timer = setTimeout(() => {
     controller.abort(new MylibsqlError('ERR_STORE', `${store.url} did not ${what} within ${timeoutMs} ms`))
   }, timeoutMs)
-  const aborted = new Promise<never>((_, reject) => {
-    controller.signal.addEventListener('abort', () => reject(controller.signal.reason), { once: true })
-  })
   try {
-    return await Promise.race([operation(controller.signal), aborted])
+    return await unlessAborted(operation(controller.signal), controller.signal)
   } catch (error) {
     // A store may say that it was aborted in words of its own.
     throw controller.signal.aborted ? controller.signal.reason : error

@@ -309,14 +309,17 @@ export class FileStore implements Store {
   ): Promise<T> {
     const { signal } = checkOptions(limits, { signal: optional(checkSignal) }, `FileStore.${method}`)
     this.#checkOpen()
-    if (signal === undefined) return operation(undefined)
-    signal.throwIfAborted()
+    signal?.throwIfAborted()
     return unlessAborted(operation(signal), signal)
   }
 
   /** One that moves few bytes: it is waited for so long and no longer. */
   #callSoon<T>(method: string, limits: CallLimits | undefined, operation: () => Promise<T>): Promise<T> {
-    return this.#call(method, limits, () => within(this.#timeoutMs, operation(), `${this.url}: ${method}`))
+    const late = () => {
+      const what = `${this.url}: ${method} has not been answered for ${this.#timeoutMs} ms`
+      throw new MylibsqlError('ERR_STORE', `${what}; whether it will take place is not known`)
+    }
+    return this.#call(method, limits, () => within(operation(), this.#timeoutMs, late))
   }
 }
 

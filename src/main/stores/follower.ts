@@ -17,6 +17,7 @@ import { Arrivals } from './arrivals.js'
 import { chooseHistory, hasGap } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import type { Store, StoredLog } from './store.js'
+import { unlessAborted } from './waits.js'
 
 export interface FollowStats {
   /** Of the store. */
@@ -97,7 +98,7 @@ export class Follower {
   catchUp(signal: AbortSignal = this.#ending.signal): Promise<void> {
     // Each log that is asked for listens to it.
     setMaxListeners(0, signal)
-    return untilAborted(this.#catchUp(signal), signal)
+    return unlessAborted(this.#catchUp(signal), signal)
   }
 
   /** Follows until `stop` or until an error that no retry helps against. */
@@ -207,7 +208,7 @@ export class Follower {
     )
     try {
       for (;;) {
-        const arrived = await untilAborted(arrivals.take(this.#pollMs), signal)
+        const arrived = await unlessAborted(arrivals.take(this.#pollMs), signal)
         const { nextFrameNo } = this.#followed.position()
         const logs = arrived?.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo)
         if (logs === undefined) await this.catchUp()
@@ -249,11 +250,11 @@ export class Follower {
   }
 
   async #applyArrived(arrived: readonly StoredLog[], signal: AbortSignal): Promise<void> {
-    const logs = await untilAborted(this.#applyAtHand(arrived, signal), signal)
+    const logs = await unlessAborted(this.#applyAtHand(arrived, signal), signal)
     if (logs.length === 0) return
     const chain = this.#chain({ logs, signal })
     try {
-      await untilAborted(this.#applyAll(chain, signal), signal)
+      await unlessAborted(this.#applyAll(chain, signal), signal)
     } finally {
       await chain.close()
     }
@@ -381,20 +382,4 @@ function isFinal(error: unknown): boolean {
 
 function isAvoidable(error: unknown): boolean {
   return error instanceof MylibsqlError && avoidable.has(error.code)
-}
-
-/** A store that does not heed its signal is not waited for. */
-async function untilAborted<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason)
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort, { once: true })
-  })
-  try {
-    return await Promise.race([operation, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-    operation.catch(() => {})
-  }
 }

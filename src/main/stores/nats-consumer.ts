@@ -7,7 +7,8 @@ import type { JetStreamClient, JsMsg } from '@nats-io/jetstream'
 import { type NatsConnection, QueuedIteratorImpl } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { isFinal } from './nats-failure.js'
-import { inTime, late, within } from './nats-retry.js'
+import { inTime } from './nats-retry.js'
+import { within } from './waits.js'
 
 /** Messages that are asked for ahead of the reader. */
 const messagesAhead = { headers: 1000, bodies: 16 }
@@ -76,8 +77,8 @@ async function nextOf(
   const next = iterator.next()
   const endMs = performance.now() + timeoutMs
   for (;;) {
-    const arrived = await within(next, quietMs)
-    if (arrived !== late) return arrived
+    const arrived = await within(next, quietMs, () => undefined)
+    if (arrived !== undefined) return arrived
     if (await inTime(isAllRead(), timeoutMs, what)) return undefined
     if (performance.now() >= endMs) throw new Error(`${what}: no answer within ${timeoutMs} ms`)
   }

@@ -4,6 +4,7 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { isFinal, isTaken, storeError } from './nats-failure.js'
 import type { CallLimits } from './store.js'
+import { discard, unlessAborted, within } from './waits.js'
 
 /** Undefined: at once again. */
 export type Attempt<T> = (attemptMs: number) => Promise<T | undefined>
@@ -33,14 +34,14 @@ export async function retried<T>(
     limits?.signal?.throwIfAborted()
     try {
       const attemptMs = Math.max(requestMsMin, Math.min(requestMsMax, endMs - performance.now()))
-      const result = await abortable(attempt(attemptMs), limits)
+      const result = await unlessAborted(attempt(attemptMs), limits?.signal)
       if (result !== undefined) return result
       if (performance.now() < endMs) continue
       throw new MylibsqlError('ERR_STORE', `${url}: others wrote at the same time, for ${timeoutMs} ms`)
     } catch (error) {
       limits?.signal?.throwIfAborted()
       if (isFinal(error) || performance.now() + nextWaitMs > endMs) throw storeError(url, action, error)
-      await abortable(delay(nextWaitMs), limits)
+      await unlessAborted(delay(nextWaitMs), limits?.signal)
       nextWaitMs = Math.min(2 * nextWaitMs, waitMs.max)
     }
   }
@@ -72,59 +73,26 @@ export class Outages {
   /** Rejects when the connection is lost meanwhile; what was begun goes on, and nobody waits for it. */
   during<T>(operation: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#waiting.add(reject)
-      operation.then(resolve, reject).finally(() => this.#waiting.delete(reject))
+      const lost = (error: Error) => {
+        reject(error)
+        discard(operation)
+      }
+      this.#waiting.add(lost)
+      operation.then(resolve, reject).finally(() => this.#waiting.delete(lost))
     })
   }
 
   async #watch(connection: NatsConnection): Promise<void> {
     for await (const { type } of connection.status()) {
       if (type !== 'disconnect') continue
-      for (const reject of this.#waiting) reject(new Error('the connection was lost'))
+      for (const lose of this.#waiting) lose(new Error('the connection was lost'))
     }
   }
 }
 
-/** Rejects with the signal's reason when it aborts; what was begun goes on, and nobody waits for it. */
-export async function abortable<T>(operation: Promise<T>, limits: CallLimits | undefined): Promise<T> {
-  const signal = limits?.signal
-  if (signal === undefined) return operation
-  if (signal.aborted) {
-    operation.catch(() => {})
-    throw signal.reason
-  }
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    return await Promise.race([operation, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
 /** Rejects when it takes longer; with no MylibsqlError, so that it may be tried again. */
-export async function inTime<T>(operation: Promise<T>, timeoutMs: number, what: string): Promise<T> {
-  const result = await within(operation, timeoutMs)
-  if (result === late) throw new Error(`${what}: no answer within ${timeoutMs} ms`)
-  return result
-}
-
-/** It takes longer. */
-export const late = Symbol('late')
-
-/** What comes of it in that time; what comes later is passed over, unless somebody else waits for it. */
-export async function within<T>(operation: Promise<T>, timeoutMs: number): Promise<T | typeof late> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<typeof late>((resolve) => {
-    timer = setTimeout(() => resolve(late), timeoutMs)
+export function inTime<T>(operation: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  return within(operation, timeoutMs, () => {
+    throw new Error(`${what}: no answer within ${timeoutMs} ms`)
   })
-  try {
-    return await Promise.race([operation, timeout])
-  } finally {
-    clearTimeout(timer)
-    operation.catch(() => {})
-  }
 }

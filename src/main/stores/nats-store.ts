@@ -15,12 +15,13 @@ import { deliveredLog, readLog } from './nats-log-bytes.js'
 import { NatsLogs } from './nats-logs.js'
 import { decodeMessage, headerBytesMax, storedLog } from './nats-message.js'
 import { checkNatsOptions, type NatsStoreOptions } from './nats-options.js'
-import { abortable, inTime, Outages, retried } from './nats-retry.js'
+import { inTime, Outages, retried } from './nats-retry.js'
 import { NatsSnapshots } from './nats-snapshots.js'
 import { NatsStream } from './nats-stream.js'
 import { PackThread } from './pack-thread.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 import { TransferLimit } from './transfer-limit.js'
+import { unlessAborted } from './waits.js'
 
 /** Of a message's body, whatever the server allows: larger ones hold up what else it has to do. */
 const partBytesMax = 4 * 1024 * 1024
@@ -201,7 +202,7 @@ export class NatsStore implements Store {
     return this.#call(async () => {
       limits?.signal?.throwIfAborted()
       const stored = snapshots.put(snapshot, compression, limits?.signal)
-      return abortable(stored, limits).catch((error: unknown) => {
+      return unlessAborted(stored, limits?.signal).catch((error: unknown) => {
         limits?.signal?.throwIfAborted()
         throw storeError(url, 'store a snapshot in', error)
       })

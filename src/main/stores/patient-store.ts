@@ -1,6 +1,7 @@
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { CallLimits, Store } from './store.js'
+import { discard } from './waits.js'
 
 /** What readers call of a store. */
 export type ReadableStore = Pick<
@@ -25,11 +26,22 @@ export function patient(store: Store): ReadableStore {
   }
 }
 
-function again<T>({ signal }: CallLimits = {}, read: () => Promise<T>): Promise<T> {
-  return pRetry(read, {
-    retries: retryCount,
-    minTimeout: retryMinMs,
-    shouldRetry: ({ error }) => error instanceof MylibsqlError && error.code === 'ERR_STORE',
-    ...(signal === undefined ? {} : { signal }),
-  })
+async function again<T>({ signal }: CallLimits = {}, read: () => Promise<T>): Promise<T> {
+  let reading: Promise<T> | undefined
+  const readOnce = () => {
+    reading = read()
+    return reading
+  }
+  try {
+    return await pRetry(readOnce, {
+      retries: retryCount,
+      minTimeout: retryMinMs,
+      shouldRetry: ({ error }) => error instanceof MylibsqlError && error.code === 'ERR_STORE',
+      ...(signal === undefined ? {} : { signal }),
+    })
+  } catch (error) {
+    // It rejects also when something came, and the signal had aborted by then.
+    if (reading !== undefined) discard(reading)
+    throw error
+  }
 }

@@ -1,30 +1,46 @@
 /** Waits that end. What was begun goes on to its own end, and takes place wholly or not at all; nobody hears of it. */
-import { MylibsqlError } from '../../protocol/errors.js'
+import { Log } from '../log.js'
+import { Snapshot } from '../snapshot.js'
 
 /** Rejects with the signal's reason when it aborts first. */
-export async function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
-  let onAbort = () => {}
+export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return operation
+  let abort = () => {}
   const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort)
+    abort = () => reject(signal.reason)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
   })
   try {
-    return await Promise.race([result, aborted])
+    return await Promise.race([aborted, operation])
+  } catch (error) {
+    discard(operation)
+    throw error
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    signal.removeEventListener('abort', abort)
   }
 }
 
-/** Rejects with ERR_STORE when it takes longer; `what` is told. */
-export async function within<T>(timeoutMs: number, result: Promise<T>, what: string): Promise<T> {
+/** What `late` returns when it takes longer, or throws. */
+export async function within<T, L>(operation: Promise<T>, timeoutMs: number, late: () => L): Promise<T | L> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const message = `${what} has not been answered for ${timeoutMs} ms; whether it will take place is not known`
-    timer = setTimeout(() => reject(new MylibsqlError('ERR_STORE', message)), timeoutMs)
+  const timeout = new Promise<true>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, true)
   })
   try {
-    return await Promise.race([result, late])
+    const isLate = await Promise.race([operation.then(() => false), timeout])
+    return isLate ? late() : await operation
+  } catch (error) {
+    discard(operation)
+    throw error
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** Nobody waits for it any more: a log or snapshot that still comes is closed, so that its file goes. */
+export function discard(operation: Promise<unknown>): void {
+  const close = (result: unknown) =>
+    result instanceof Log || result instanceof Snapshot ? result.close() : undefined
+  operation.then(close).catch(() => {})
 }

@@ -6,12 +6,15 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:wor
 import Database from 'better-sqlite3'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
-import { Piscina } from 'piscina'
 import { fromWireError, MylibsqlError, type WireError } from '../protocol/errors.js'
 import type { ActorStart, Control, FromActor, Invoke, ToActor } from '../protocol/wire.js'
+import { type DatabaseThread, DatabaseThreads } from './database-threads.js'
+
+const actorThreads = new DatabaseThreads('actor.js', 1)
 
 export class ActorThread {
-  readonly #pool: Piscina
+  readonly #thread: DatabaseThread
+  readonly #task: Promise<void>
   readonly #invoke: Invoke
   readonly #control: MessagePort
   readonly #data: MessagePort
@@ -22,34 +25,29 @@ export class ActorThread {
   #waiting: ToActor[] = []
   #receive: (message: FromActor) => void = () => {}
   #onExit: (error: MylibsqlError) => void = () => {}
-  #destroyed: Promise<void> | undefined
+  /** The thread is another one's, or no more. */
+  #left: Promise<void> | undefined
   /** Why nothing can be sent any more. */
   #ended: MylibsqlError | undefined
 
-  constructor() {
+  /** `runsForeignCode`: what that leaves in the thread is not to be met by another database, which gets none of it. */
+  constructor({ runsForeignCode }: { readonly runsForeignCode: boolean }) {
     const control = new MessageChannel()
     const data = new MessageChannel()
     this.#control = control.port1
     this.#data = data.port1
-    this.#pool = new Piscina({
-      filename: new URL('../worker/actor.js', import.meta.url).href,
-      // One task that never ends. With atomics the thread would sleep in Atomics.wait, deaf to its ports;
-      // with an idle timeout or a queue an actor could vanish or wait unseen.
-      minThreads: 1,
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      maxQueue: 0,
-      atomics: 'disabled',
-      recordTiming: false,
-    })
     this.#invoke = Comlink.wrap<Invoke>(nodeEndpoint(control.port1)) as unknown as Invoke
     data.port1.on('message', (message: FromActor) => this.#receive(message))
     const start: ActorStart = { control: control.port2, data: data.port2 }
-    this.#pool.on('error', (cause) => this.#end(exited(cause)))
-    this.#pool
-      .run(start, { transferList: [control.port2, data.port2] })
-      .then(() => this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed')))
-      .catch((cause: unknown) => this.#end(exited(cause)))
+    const thread = actorThreads.take((cause) => this.#fail(cause))
+    this.#thread = thread
+    this.#task = thread.run(start, [control.port2, data.port2]).then(
+      (isClean) => {
+        const isKept = isClean === true && !runsForeignCode
+        this.#end(closed(), () => (isKept ? actorThreads.giveBack(thread) : thread.end()))
+      },
+      (cause: unknown) => this.#fail(cause),
+    )
   }
 
   /** Who takes the messages of the data port, which are of his role, and learns of the thread's end: changes with the role. */
@@ -92,10 +90,16 @@ export class ActorThread {
     throw reviveError(outcome.error)
   }
 
-  /** Ends the thread, whatever it is doing. */
+  /** Calls close(), and waits for the end of the actor's task. */
+  async close(): Promise<void> {
+    await this.call('close')
+    await this.#task
+  }
+
+  /** Ends the thread, whatever it is doing, unless its actor has ended. */
   async terminate(): Promise<void> {
-    this.#end(new MylibsqlError('ERR_CLOSED', 'The database is closed'))
-    await this.#destroyed
+    this.#end(closed(), () => this.#thread.end())
+    await this.#left
   }
 
   #sendWaiting(): void {
@@ -115,7 +119,11 @@ export class ActorThread {
     }
   }
 
-  #end(error: MylibsqlError): void {
+  #fail(cause: unknown): void {
+    this.#end(exited(cause), () => this.#thread.end())
+  }
+
+  #end(error: MylibsqlError, leave: () => Promise<void>): void {
     if (this.#ended !== undefined) return
     this.#ended = error
     this.#control.close()
@@ -123,8 +131,7 @@ export class ActorThread {
     for (const reject of this.#pending) reject(error)
     this.#pending.clear()
     this.#onExit(error)
-    // Only once: a second call would end at once and let Piscina start a thread in place of the one that exits.
-    this.#destroyed = this.#pool.destroy()
+    this.#left = leave()
   }
 
   #settling<T>(answer: Promise<T>): Promise<T> {
@@ -139,6 +146,10 @@ export class ActorThread {
 
 export function reviveError(error: WireError): unknown {
   return fromWireError(error, Database.SqliteError)
+}
+
+function closed(): MylibsqlError {
+  return new MylibsqlError('ERR_CLOSED', 'The database is closed')
 }
 
 function exited(cause: unknown): MylibsqlError {

@@ -140,7 +140,7 @@ export class OpenDatabase {
     const logPathPrefix = await temporaryPath('.log-')
     const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
-    const thread = new ActorThread()
+    const thread = new ActorThread({ runsForeignCode: checked.procedures !== undefined })
     try {
       const opened = await snapshot.use((snapshotFile) =>
         withLogFiles(list, (logFiles) =>
@@ -191,7 +191,7 @@ export class OpenDatabase {
     }
   }
 
-  /** Stops readers, closes the database in its thread, ends the thread, removes temporary files. */
+  /** Stops readers, closes the database in its thread, leaves the thread, removes temporary files. */
   close(reason: MylibsqlError): Promise<void> {
     this.#closing ??= this.#close(reason)
     return this.#closing
@@ -210,7 +210,7 @@ export class OpenDatabase {
       }, this.closeTimeoutMs)
     })
     try {
-      await Promise.race([this.thread.call('close'), timeout])
+      await Promise.race([this.thread.close(), timeout])
     } catch (error) {
       // A thread that is gone has nothing left to close.
       if (!(error instanceof MylibsqlError)) throw error

@@ -4,28 +4,31 @@
  * with ERR_WORKER_EXITED when it ends first.
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import { Piscina } from 'piscina'
 import { ConnectionList } from '../protocol/connection-list.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { Outcome, QueryAnswers, ReaderStart, ReaderTask } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
 import { interruptRepeatedly } from './cancellations.js'
+import { type DatabaseThread, DatabaseThreads } from './database-threads.js'
 import type { QueryGroup } from './query-group.js'
 
 /** Sessions and iterations that one thread has at a time. */
 export const tasksPerThreadMax = 64
+// Sessions and iterations wait for their callers most of the time; queries, which are one task, go on meanwhile.
+const readerThreads = new DatabaseThreads('reader.js', 1 + tasksPerThreadMax)
 
 export interface ReaderThreadEvents {
   /** A message is answered. */
   readonly onAnswered: () => void
   /** A session or an iteration is over. */
   readonly onTaskEnded: () => void
-  /** It has stopped; `gone` resolves when nothing of it is left. */
+  /** It has stopped; `gone` resolves when none of its connections is left. */
   readonly onExit: (thread: ReaderThread, gone: Promise<void>) => void
 }
 
 export class ReaderThread {
-  readonly #pool: Piscina
+  readonly #thread: DatabaseThread
+  readonly #queries: Promise<void>
   readonly #port: MessagePort
   readonly #connections = new ConnectionList({ connectionsMax: 1 + tasksPerThreadMax })
   readonly #events: ReaderThreadEvents
@@ -34,32 +37,29 @@ export class ReaderThread {
   #busySinceMs = 0
   /** What rejects the tasks under way. */
   readonly #tasks = new Set<(error: unknown) => void>()
+  #stopped: MylibsqlError | undefined
   #ended: MylibsqlError | undefined
   #wakeStop: () => void = () => {}
 
   constructor(start: Omit<ReaderStart, 'connectionList'>, events: ReaderThreadEvents) {
     this.#events = events
-    this.#pool = new Piscina({
-      filename: new URL('../worker/reader.js', import.meta.url).href,
-      minThreads: 1,
-      maxThreads: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      // A thread asleep in Atomics.wait would not hear its ports.
-      atomics: 'disabled',
-      workerData: { ...start, connectionList: this.#connections.buffer } satisfies ReaderStart,
-      // Sessions and iterations wait for their callers most of the time; queries, which are one task, go on meanwhile.
-      concurrentTasksPerWorker: 1 + tasksPerThreadMax,
-      recordTiming: false,
-    })
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.on('message', (answers: QueryAnswers) => this.#receive(answers))
-    this.#pool.on('error', (cause) => this.#end(exited(cause)))
-    const task: ReaderTask = { kind: 'queries', port: port2 }
-    this.#pool
-      .run(task, { transferList: [port2] })
-      .then(() => this.#end(exited('it serves no queries any more')))
-      .catch((cause: unknown) => this.#end(exited(cause)))
+    const task: ReaderTask = {
+      kind: 'queries',
+      start: { ...start, connectionList: this.#connections.buffer },
+      port: port2,
+    }
+    const thread = readerThreads.take((cause) => this.#fail(cause))
+    this.#thread = thread
+    this.#queries = thread.run(task, [port2]).then(
+      () => {
+        const error = this.#stopped ?? exited('it serves no queries any more')
+        this.#end(error, () => readerThreads.giveBack(thread))
+      },
+      (cause: unknown) => this.#fail(cause),
+    )
   }
 
   /** Messages of queries without an answer. */
@@ -87,9 +87,12 @@ export class ReaderThread {
   async run(task: ReaderTask, transferList: MessagePort[]): Promise<void> {
     const outcome = await new Promise<Outcome<undefined>>((resolve, reject) => {
       this.#tasks.add(reject)
-      this.#pool
-        .run(task, { transferList })
-        .then(resolve, (cause: unknown) => reject(this.#ended ?? exited(cause)))
+      this.#thread
+        .run(task, transferList)
+        .then(
+          (outcome) => resolve(outcome as Outcome<undefined>),
+          (cause: unknown) => reject(this.#ended ?? exited(cause)),
+        )
         .finally(() => {
           this.#tasks.delete(reject)
           this.#wakeStop()
@@ -99,7 +102,7 @@ export class ReaderThread {
     if (!outcome.ok) throw reviveError(outcome.error)
   }
 
-  /** Rejects everything under way with `error`, and ends the thread once it is out of SQLite. */
+  /** Rejects everything under way with `error`, and leaves the thread once it is out of SQLite and its connections are closed. */
   async stop(error: MylibsqlError): Promise<void> {
     for (const group of this.#underWay) group.fail(error)
     for (const reject of this.#tasks) reject(error)
@@ -113,7 +116,9 @@ export class ReaderThread {
       }
       interrupts.stop()
     }
-    this.#end(error)
+    this.#stopped = error
+    this.#port.close()
+    await this.#queries
   }
 
   get #isBusy(): boolean {
@@ -130,14 +135,17 @@ export class ReaderThread {
     this.#events.onAnswered()
   }
 
-  #end(error: MylibsqlError): void {
+  #fail(cause: unknown): void {
+    this.#end(exited(cause), () => this.#thread.end())
+  }
+
+  #end(error: MylibsqlError, leave: () => Promise<void>): void {
     if (this.#ended !== undefined) return
     this.#ended = error
     this.#port.close()
     for (const group of this.#underWay.splice(0)) group.fail(error)
     for (const reject of this.#tasks) reject(error)
-    // Only once: a second call would end at once and let Piscina start a thread in place of the one that exits.
-    const gone = this.#pool.destroy()
+    const gone = leave()
     this.#wakeStop()
     this.#events.onExit(this, gone)
   }

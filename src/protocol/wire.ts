@@ -257,6 +257,7 @@ export type Invoke = <K extends keyof Control>(
 
 // ---- reader threads -------------------------------------------------------------------------------------
 
+/** What the connections of a reader thread are to. */
 export interface ReaderStart {
   readonly cancelTable: SharedArrayBuffer
   readonly path: string
@@ -301,10 +302,11 @@ export interface QueryAnswers {
   readonly failures: readonly (readonly [number, WireError])[]
 }
 
-/** What a reader thread is given by Piscina; `queries` goes on until its port is closed. */
+/** What a reader thread is given by Piscina: `queries` first, which goes on until its port is closed. */
 export type ReaderTask =
   | {
       readonly kind: 'queries'
+      readonly start: ReaderStart
       /** Takes QueryMessage, gives QueryAnswers. */
       readonly port: import('node:worker_threads').MessagePort
     }

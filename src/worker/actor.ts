@@ -1,6 +1,6 @@
 /**
  * Entry point of an actor thread: one long task that owns one working database and plays one role at a time.
- * The task ends when the database is closed.
+ * The task ends when the database is closed, with whether that left nothing behind in this thread.
  */
 import type { MessagePort } from 'node:worker_threads'
 import * as Comlink from 'comlink'
@@ -33,14 +33,14 @@ import { ReplicaRole } from './replica-role.js'
 import { ThreadTimes } from './thread-times.js'
 import { WorkingDatabase } from './working-database.js'
 
-export default function actor(start: ActorStart): Promise<void> {
+export default function actor(start: ActorStart): Promise<boolean> {
   return new Promise((resolve) => {
-    const control = new Actor(start.data, () => {
+    const control = new Actor(start.data, (isClean) => {
       start.data.close()
       // The reply to close() has to leave first.
       setImmediate(() => {
         start.control.close()
-        resolve()
+        resolve(isClean)
       })
     })
     const invoke: Invoke = async (method, args) => {
@@ -65,13 +65,13 @@ interface OpenState {
 
 class Actor implements Control {
   readonly #data: MessagePort
-  readonly #ended: () => void
+  readonly #ended: (isClean: boolean) => void
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
   readonly #inbox: Inbox
   readonly #withFiles = new Set<Promise<unknown>>()
 
-  constructor(data: MessagePort, ended: () => void) {
+  constructor(data: MessagePort, ended: (isClean: boolean) => void) {
     this.#data = data
     this.#inbox = new Inbox(data, (batch) => this.#receive(batch))
     this.#ended = ended
@@ -173,13 +173,14 @@ class Actor implements Control {
     const state = this.#open
     this.#role = undefined
     this.#open = undefined
+    let isClean = false
     try {
-      await role?.close()
+      await closeAll(role, state?.database)
+      isClean = true
     } finally {
-      state?.database.close()
       // Those under way have failed by that: what they wrote has to go before this thread does.
       await Promise.allSettled(this.#withFiles)
-      this.#ended()
+      this.#ended(isClean)
     }
   }
 
@@ -228,6 +229,17 @@ class Actor implements Control {
   #replica(): ReplicaRole {
     if (this.#role instanceof ReplicaRole) return this.#role
     throw closed()
+  }
+}
+
+async function closeAll(
+  role: PrimaryRole | ReplicaRole | undefined,
+  database: WorkingDatabase | undefined,
+): Promise<void> {
+  try {
+    await role?.close()
+  } finally {
+    database?.close()
   }
 }
 

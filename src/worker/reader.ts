@@ -5,7 +5,6 @@
  */
 import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
-import { workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { CancelTable } from '../protocol/cancellation.js'
 import { ConnectionList } from '../protocol/connection-list.js'
@@ -33,12 +32,8 @@ import { Session } from './session.js'
 import { ofReadOnly } from './statement-error.js'
 import { Statements } from './statements.js'
 
-const start = workerData as ReaderStart
-const cancelTable = new CancelTable(start.cancelTable)
-const connectionList = new ConnectionList(start.connectionList)
-let shared: Reader | undefined
-/** Connections of sessions and iterations that have ended, for the next ones. */
-const idleReaders: Reader[] = []
+/** While queries are answered: sessions and iterations are of the same database. */
+let readers: Readers | undefined
 
 export default async function read(task: ReaderTask): Promise<Outcome<undefined>> {
   try {
@@ -52,22 +47,25 @@ export default async function read(task: ReaderTask): Promise<Outcome<undefined>
 async function run(task: ReaderTask): Promise<void> {
   switch (task.kind) {
     case 'queries':
-      return answerQueries(task.port)
+      return answerQueries(task)
     case 'iterate':
-      return withConnection(task.port, (reader) => iterate(reader, task))
+      return withReader(task.port, (reader, open) => iterate(reader, task, open))
     case 'session':
-      return withConnection(task.port, (reader) => session(reader, task))
+      return withReader(task.port, (reader, open) => session(reader, task, open))
     default:
       return task satisfies never
   }
 }
 
-/** Until the port is closed. */
-async function answerQueries(port: MessagePort): Promise<void> {
+/** Until the port is closed; then no connection is left. */
+async function answerQueries({ start, port }: Extract<ReaderTask, { kind: 'queries' }>): Promise<void> {
+  const opened = new Readers(start)
+  readers = opened
+  let shared: Reader | undefined
   const post = (answers: QueryAnswers) => port.postMessage(answers, answers.allRows.flatMap(columnBuffers))
   port.on('message', (message: QueryMessage) => {
     try {
-      shared ??= connect()
+      shared ??= opened.take()
     } catch (error) {
       post(failedAnswers(message, 0, error))
       return
@@ -75,6 +73,7 @@ async function answerQueries(port: MessagePort): Promise<void> {
     new MessageAnswering(message, shared.queries, shared.interruptible, post).run()
   })
   await once(port, 'close')
+  opened.close()
 }
 
 interface Reader {
@@ -84,29 +83,61 @@ interface Reader {
   readonly interruptible: Interruptible
 }
 
-function connect(): Reader {
-  const connection = new Database(start.path, { readonly: true, fileMustExist: true })
-  connection.defaultSafeIntegers(start.safeIntegers)
-  loadExtension(connection)
-  const connectionId = native.connectionId()
-  connectionList.add(connectionId)
-  const interruptible = new Interruptible(cancelTable, connectionId)
-  return {
-    connection,
-    queries: new Queries(connection, interruptible),
-    statements: new Statements(connection),
-    interruptible,
+class Readers {
+  readonly idleTimeoutMs: number
+  readonly #start: ReaderStart
+  readonly #cancelTable: CancelTable
+  readonly #connectionList: ConnectionList
+  readonly #all: Reader[] = []
+  /** Of sessions and iterations that have ended, for the next ones. */
+  readonly #idle: Reader[] = []
+
+  constructor(start: ReaderStart) {
+    this.idleTimeoutMs = start.idleTimeoutMs
+    this.#start = start
+    this.#cancelTable = new CancelTable(start.cancelTable)
+    this.#connectionList = new ConnectionList(start.connectionList)
+  }
+
+  take(): Reader {
+    return this.#idle.pop() ?? this.#connect()
+  }
+
+  giveBack(reader: Reader): void {
+    this.#idle.push(reader)
+  }
+
+  close(): void {
+    for (const { connection } of this.#all) connection.close()
+  }
+
+  #connect(): Reader {
+    const { path, safeIntegers } = this.#start
+    const connection = new Database(path, { readonly: true, fileMustExist: true })
+    connection.defaultSafeIntegers(safeIntegers)
+    loadExtension(connection)
+    const connectionId = native.connectionId()
+    this.#connectionList.add(connectionId)
+    const interruptible = new Interruptible(this.#cancelTable, connectionId)
+    const queries = new Queries(connection, interruptible)
+    const reader = { connection, queries, statements: new Statements(connection), interruptible }
+    this.#all.push(reader)
+    return reader
   }
 }
 
-async function withConnection(port: MessagePort, use: (reader: Reader) => Promise<void>): Promise<void> {
+async function withReader(
+  port: MessagePort,
+  use: (reader: Reader, readers: Readers) => Promise<void>,
+): Promise<void> {
+  const open = readers!
   let reader: Reader | undefined
   try {
-    reader = idleReaders.pop() ?? connect()
-    await use(reader)
+    reader = open.take()
+    await use(reader, open)
   } finally {
     port.close()
-    if (reader !== undefined) idleReaders.push(reader)
+    if (reader !== undefined) open.giveBack(reader)
   }
 }
 
@@ -114,13 +145,14 @@ async function withConnection(port: MessagePort, use: (reader: Reader) => Promis
 async function iterate(
   { queries, interruptible }: Reader,
   { sql, params, slot, port }: Extract<ReaderTask, { kind: 'iterate' }>,
+  { idleTimeoutMs }: Readers,
 ): Promise<void> {
   let rows: IterableIterator<SqlValue[]> | undefined
   queries.begin()
   try {
     const { statement, names } = queries.prepare(sql)
     rows = params === undefined ? statement.iterate() : statement.iterate(params)
-    for await (const message of requests<ToCursor>(port)) {
+    for await (const message of requests<ToCursor>(port, idleTimeoutMs)) {
       if (message.kind === 'stop') return
       const chunk: SqlValue[][] = []
       interruptible.begin(slot)
@@ -147,13 +179,14 @@ async function iterate(
 async function session(
   { connection, queries, statements, interruptible }: Reader,
   { slot, port }: Extract<ReaderTask, { kind: 'session' }>,
+  { idleTimeoutMs }: Readers,
 ): Promise<void> {
   const run = new Session(connection, statements, true)
   interruptible.begin(slot)
   queries.begin()
   try {
     port.postMessage({ kind: 'ready' } satisfies FromSession)
-    for await (const message of requests<ToSession>(port)) {
+    for await (const message of requests<ToSession>(port, idleTimeoutMs)) {
       if (message.kind === 'end') break
       port.postMessage({ kind: 'reply', outcome: reply(run, message) } satisfies FromSession)
     }
@@ -171,7 +204,7 @@ function reply(session: Session, message: Extract<ToSession, { kind: 'statement'
 }
 
 /** What comes over a port, until it closes. Throws ERR_TIMEOUT when nothing comes for too long. */
-async function* requests<T>(port: MessagePort): AsyncGenerator<T> {
+async function* requests<T>(port: MessagePort, idleTimeoutMs: number): AsyncGenerator<T> {
   const waiting: T[] = []
   let isClosed = false
   let wake: (() => void) | undefined
@@ -190,17 +223,17 @@ async function* requests<T>(port: MessagePort): AsyncGenerator<T> {
       continue
     }
     const isIdle = await new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(true), start.idleTimeoutMs)
+      const timer = setTimeout(() => resolve(true), idleTimeoutMs)
       wake = () => {
         clearTimeout(timer)
         resolve(false)
       }
     })
-    if (isIdle && waiting.length === 0) throw idle()
+    if (isIdle && waiting.length === 0) throw idle(idleTimeoutMs)
   }
 }
 
-function idle(): MylibsqlError {
-  const message = `Nothing was asked for ${start.idleTimeoutMs} ms, so the query was given up (option idleTimeoutMs)`
+function idle(idleTimeoutMs: number): MylibsqlError {
+  const message = `Nothing was asked for ${idleTimeoutMs} ms, so the query was given up (option idleTimeoutMs)`
   return new MylibsqlError('ERR_TIMEOUT', message)
 }

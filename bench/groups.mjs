@@ -8,6 +8,7 @@ export const groups = [
   () => import('./nats.mjs'),
   () => import('./reads.mjs'),
   () => import('./stream.mjs'),
+  () => import('./opening.mjs'),
   () => import('./replicas.mjs'),
   () => import('./pauses.mjs'),
   () => import('./growth.mjs'),

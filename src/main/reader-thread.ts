@@ -54,9 +54,10 @@ export class ReaderThread {
     const thread = readerThreads.take((cause) => this.#fail(cause))
     this.#thread = thread
     this.#queries = thread.run(task, [port2]).then(
-      () => {
+      (outcome) => {
         const error = this.#stopped ?? exited('it serves no queries any more')
-        this.#end(error, () => readerThreads.giveBack(thread))
+        const isClean = (outcome as Outcome<undefined>).ok
+        this.#end(error, () => (isClean ? readerThreads.giveBack(thread) : thread.end()))
       },
       (cause: unknown) => this.#fail(cause),
     )

@@ -88,7 +88,7 @@ class Readers {
   readonly #start: ReaderStart
   readonly #cancelTable: CancelTable
   readonly #connectionList: ConnectionList
-  readonly #all: Reader[] = []
+  readonly #connections: Database.Database[] = []
   /** Of sessions and iterations that have ended, for the next ones. */
   readonly #idle: Reader[] = []
 
@@ -108,21 +108,20 @@ class Readers {
   }
 
   close(): void {
-    for (const { connection } of this.#all) connection.close()
+    for (const connection of this.#connections) connection.close()
   }
 
   #connect(): Reader {
     const { path, safeIntegers } = this.#start
     const connection = new Database(path, { readonly: true, fileMustExist: true })
+    this.#connections.push(connection)
     connection.defaultSafeIntegers(safeIntegers)
     loadExtension(connection)
     const connectionId = native.connectionId()
     this.#connectionList.add(connectionId)
     const interruptible = new Interruptible(this.#cancelTable, connectionId)
     const queries = new Queries(connection, interruptible)
-    const reader = { connection, queries, statements: new Statements(connection), interruptible }
-    this.#all.push(reader)
-    return reader
+    return { connection, queries, statements: new Statements(connection), interruptible }
   }
 }
 

@@ -24,20 +24,46 @@ interface Limits {
   readonly signal?: AbortSignal
 }
 
+/** What all views of one store share. */
+interface Contents {
+  readonly logObjects: Map<number, MemoryLog>
+  readonly snapshotObjects: Map<number, MemorySnapshot>
+  readonly changed: Set<() => void>
+  epoch: number
+}
+
 export class MemoryStore {
   readonly url = 'memory:test'
-  readonly logObjects = new Map<number, MemoryLog>()
-  readonly snapshotObjects = new Map<number, MemorySnapshot>()
+  readonly logObjects: Contents['logObjects']
+  readonly snapshotObjects: Contents['snapshotObjects']
   /** Called before each call is served: throws, or waits. */
   before: (call: Call, object?: MemoryObject) => Promise<void> | void = () => {}
   readonly calls: Call[] = []
-  epoch = 0
   readonly #folder = temporaryFolder()
   #readCount = 0
-  readonly #changed = new Set<() => void>()
+  readonly #contents: Contents
+  readonly #changed: Contents['changed']
+
+  constructor(
+    contents: Contents = { logObjects: new Map(), snapshotObjects: new Map(), changed: new Set(), epoch: 0 },
+  ) {
+    this.#contents = contents
+    this.#changed = contents.changed
+    this.logObjects = contents.logObjects
+    this.snapshotObjects = contents.snapshotObjects
+  }
+
+  /** Another connection to the same store, with a `before` of its own. */
+  view(): MemoryStore {
+    return new MemoryStore(this.#contents)
+  }
+
+  get epoch(): number {
+    return this.#contents.epoch
+  }
 
   async claimEpoch(): Promise<number> {
-    this.epoch += 1
+    this.#contents.epoch += 1
     return this.epoch
   }
 

@@ -1,7 +1,18 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 const distOf = (file: string) => fileURLToPath(new URL(`./dist/main/${file}`, import.meta.url))
+
+/** They wait most of the time, for servers, time limits and other processes: more of them at once take no longer. */
+const waiting = [
+  'database-threads',
+  'stores/nats-cluster',
+  'stores/nats-failures',
+  'stores/nats-primary',
+  'stores/nats-store',
+  'stores/s3-failures',
+  'task-pool',
+].map((name) => `test/${name}.test.ts`)
 
 // Tests use the built library, as a user does: a worker thread cannot start from a .ts file on Node 20.
 export default defineConfig({
@@ -12,9 +23,23 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'waiting', include: waiting, maxWorkers: 4, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'working',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...waiting],
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
     // Many times what they take: machines of a CI may be slow, and shared.
     testTimeout: 300_000,
     hookTimeout: 120_000,

@@ -1,7 +1,13 @@
 /** What has been applied to a replica: hands logs and frames to its thread, knows where it stands, and tells who waits. */
 import type { FrameBatch, FrameNo } from '../protocol/frame.js'
-import type { LogLocation } from '../protocol/log-format.js'
-import type { AppliedLogs, FromReplica, NextLogsEnd, NextLogsRequest, Position } from '../protocol/wire.js'
+import type {
+  AppliedLogs,
+  FromReplica,
+  LogsAtHand,
+  NextLogsEnd,
+  NextLogsRequest,
+  Position,
+} from '../protocol/wire.js'
 import { FrameWaiters } from './frame-waiters.js'
 import type { Log } from './log.js'
 import type { OpenDatabase } from './open-database.js'
@@ -50,18 +56,15 @@ export class AppliedFrames implements Followed {
     return this.#applyTraced({ startFrameNo, frameCount }, apply)
   }
 
-  async applyStored(
-    logs: readonly StoredLog[],
-    locations: readonly LogLocation[],
-    epochMin: number,
-  ): Promise<AppliedLogs> {
+  async applyStored(logs: readonly StoredLog[], atHand: LogsAtHand): Promise<AppliedLogs> {
+    const { locations } = atHand
     const isListenedTo = isTraced(replicateChannel)
-    const atHand = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
+    const listed = isListenedTo ? await framesAtHand(logs, locations, this.pageSize) : undefined
     const buffers = locations.flatMap((at) => ('bytes' in at ? [at.bytes.buffer as ArrayBuffer] : []))
-    const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', locations, epochMin)
+    const apply = () => this.#database.thread.callWith(buffers, 'applyStoredLogs', atHand)
     const { nextFrameNo } = this.#position
     // The thread may have taken them by itself since they were listed: then nothing is about to be applied.
-    const frames = logs[0]?.startFrameNo === nextFrameNo ? atHand : undefined
+    const frames = logs[0]?.startFrameNo === nextFrameNo ? listed : undefined
     const trace = () => ({ ...frames!, path: this.#database.path })
     const applied = await (frames === undefined ? apply() : traced(replicateChannel, trace, apply))
     this.#advance(applied.position)

@@ -6,7 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { FrameNo } from './frame.js'
 import type { LogFile, LogLocation } from './log-format.js'
 import type { SnapshotFile } from './snapshot-format.js'
-import type { Position } from './wire.js'
+import type { LogsAtHand, Position } from './wire.js'
 
 export interface OpenedLog {
   readonly file: LogFile
@@ -26,6 +26,13 @@ export interface RestoredFile {
   readonly pageSize: number
   readonly pageCount: number
   readonly position: Position
+}
+
+/** Where a restore ends, with the last log that does not go beyond. */
+export interface HistoryEnd {
+  readonly frameNo?: FrameNo
+  /** Milliseconds since 1970. */
+  readonly sealedMs?: number
 }
 
 /** A log that a FileStore has now, synced, the name of its file too. */
@@ -119,6 +126,11 @@ interface TaskTable {
     result: RestoredFile
   }
   restoreLog: { arguments: { file: RestoredFile; log: LogFile }; result: RestoredFile }
+  /** So many of them as are beyond doubt, from the first one on; `epoch`: of the last one. */
+  restoreStoredLogs: {
+    arguments: { file: RestoredFile; logs: LogsAtHand; until: HistoryEnd }
+    result: { readonly file: RestoredFile; readonly appliedCount: number; readonly epoch: number }
+  }
   /** Throws ERR_PATH_EXISTS when something is at `target`. */
   endRestore: { arguments: { file: RestoredFile; target: string }; result: undefined }
   blankSnapshot: { arguments: { pageSize: number; path: string }; result: SnapshotFile }

@@ -114,6 +114,15 @@ export interface AppliedLogs {
   readonly createdAtMs: number | undefined
 }
 
+/** Logs of a store that are at hand, in order, as their places are. */
+export interface LogsAtHand {
+  readonly locations: readonly LogLocation[]
+  /** Of the log behind them, when it is at hand too: it may continue the last one. */
+  readonly behind: LogLocation | undefined
+  /** The newest epoch, asked for after the logs were listed; 0: the store has no logs that came too late. */
+  readonly epochMin: number
+}
+
 /** Where a replica's thread looks by itself for the logs of a FileStore that come next. */
 export interface NextLogsPlace {
   readonly storePath: string
@@ -226,7 +235,7 @@ export interface Control {
    * not beyond doubt: that does not begin where the replica stands, is older than `epochMin`, merged, damaged, compressed
    * and large, or not there any more.
    */
-  applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs>
+  applyStoredLogs(logs: LogsAtHand): Promise<AppliedLogs>
   /** Looks for the logs that come next in a FileStore, and applies them, likewise, as they come ('applied' tells of them). */
   followNextLogs(request: NextLogsRequest): Promise<NextLogsEnd>
   stopNextLogs(): Promise<void>

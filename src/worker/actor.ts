@@ -7,7 +7,7 @@ import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import type { LogFile, LogLocation } from '../protocol/log-format.js'
+import type { LogFile } from '../protocol/log-format.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStart,
@@ -16,6 +16,7 @@ import type {
   Control,
   FromActor,
   Invoke,
+  LogsAtHand,
   NextLogsEnd,
   NextLogsRequest,
   OpenReply,
@@ -112,8 +113,8 @@ class Actor implements Control {
     return this.#replica().applyLog(file)
   }
 
-  async applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs> {
-    return this.#replica().applyStoredLogs(locations, epochMin)
+  async applyStoredLogs(logs: LogsAtHand): Promise<AppliedLogs> {
+    return this.#replica().applyStoredLogs(logs)
   }
 
   followNextLogs(request: NextLogsRequest): Promise<NextLogsEnd> {

@@ -6,19 +6,14 @@ import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import {
-  type LogFile,
-  type LogHeader,
-  type LogLocation,
-  logByteLength,
-  logHeader,
-} from '../protocol/log-format.js'
+import { type LogFile, type LogHeader, logByteLength, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
   ActorStats,
   AppliedLogs,
   FromReplica,
+  LogsAtHand,
   NextLogsEnd,
   NextLogsRequest,
   Position,
@@ -72,18 +67,19 @@ export class ReplicaRole {
   }
 
   /** In steps, between which the thread does other things. Never throws: whoever looks closer at the log that was not applied finds out why. */
-  async applyStoredLogs(locations: readonly LogLocation[], epochMin: number): Promise<AppliedLogs> {
+  async applyStoredLogs({ locations, behind, epochMin }: LogsAtHand): Promise<AppliedLogs> {
     const { pageSize } = this.#database
     let last: LogHeader | undefined
     let appliedCount = 0
     let stepBytes = 0
-    for (const location of locations) {
+    for (const [index, location] of locations.entries()) {
       if (stepBytes >= stepBytesMax) {
         await setImmediate()
         stepBytes = 0
       }
       if (this.#isClosed) break
-      const file = undoubtedLog(location, { ...this.#position, pageSize, epochMin })
+      const expected = { ...this.#position, pageSize, epochMin }
+      const file = undoubtedLog(location, expected, locations[index + 1] ?? behind)
       if (file === undefined || !this.#isApplied(file)) break
       last = file.header
       appliedCount += 1

@@ -3,10 +3,12 @@ import { existsSync, fsyncSync, ftruncateSync, linkSync, renameSync, rmSync } fr
 import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
-import type { RestoredFile, TaskOf } from '../protocol/tasks.js'
+import type { LogFile } from '../protocol/log-format.js'
+import type { RestoredFile, TaskOf, TaskResult } from '../protocol/tasks.js'
 import { attempt, syncPath, withFile } from './file-io.js'
 import { checkLog, withLogSource } from './log-source.js'
 import { native } from './native.js'
+import { undoubtedLog } from './stored-logs.js'
 import { copyPages, snapshotPosition } from './working-copy.js'
 
 /** The snapshot's own file, when it may be taken and is on the same file system; otherwise a copy. */
@@ -20,13 +22,45 @@ export function beginRestore({ snapshot, mayTake, path }: TaskOf<'beginRestore'>
 
 /** Throws as planLog, ERR_CORRUPT, ERR_IO. All frames are checked before the first is written. */
 export function restoreLog({ file, log }: TaskOf<'restoreLog'>): RestoredFile {
+  return withFile(file.path, 'r+', (fd) => withLog(file, log, fd))
+}
+
+/** Whoever looks closer at the log that was not applied finds out why. Throws ERR_IO when the file cannot be opened. */
+export function restoreStoredLogs({
+  file,
+  logs: { locations, behind, epochMin },
+  until,
+}: TaskOf<'restoreStoredLogs'>): TaskResult<'restoreStoredLogs'> {
+  return withFile(file.path, 'r+', (fd) => {
+    let restored = file
+    let epoch = 0
+    for (const [index, location] of locations.entries()) {
+      const expected = { ...restored.position, pageSize: file.pageSize, epochMin, until }
+      const log = undoubtedLog(location, expected, locations[index + 1] ?? behind)
+      const next = log && unlessRefused(() => withLog(restored, log, fd))
+      if (next === undefined) return { file: restored, appliedCount: index, epoch }
+      restored = next
+      epoch = log!.header.epoch
+    }
+    return { file: restored, appliedCount: locations.length, epoch }
+  })
+}
+
+function withLog(file: RestoredFile, log: LogFile, fd: number): RestoredFile {
   const checked = checkLog(log, file.position, file.pageSize)
   if (checked.kind === 'skip') return file
   const { run, next } = checked
-  const pageCount = withFile(file.path, 'r+', (fd) =>
-    withLogSource(log, run.startFrameNo, (source) => native.applyFrames(source, run, fd)),
-  )
+  const pageCount = withLogSource(log, run.startFrameNo, (source) => native.applyFrames(source, run, fd))
   return { ...file, pageCount, position: next }
+}
+
+/** What was written of it in part is written again, or not there when the restore has failed. */
+function unlessRefused<T>(apply: () => T): T | undefined {
+  try {
+    return apply()
+  } catch {
+    return undefined
+  }
 }
 
 /** Synced, then named: nothing is there under that name before, and nothing that is there is replaced. */

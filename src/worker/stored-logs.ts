@@ -8,9 +8,11 @@ import {
   type LogLocation,
   logByteLength,
   logHeaderBytesV3,
+  logNextFrameNo,
 } from '../protocol/log-format.js'
 import { decodeObjectHeader, isCompressedObject, objectHeaderBytes } from '../protocol/object-format.js'
 import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js'
+import type { HistoryEnd } from '../protocol/tasks.js'
 import type { Position } from '../protocol/wire.js'
 import { openToRead, readUpTo } from './file-io.js'
 import { verifyLog } from './log-source.js'
@@ -21,21 +23,45 @@ type PathLocation = Extract<LogLocation, { path: string }>
 /** What comes next, as far as a header tells. */
 interface Expected extends Position {
   readonly pageSize: number
-  /** Of logs of older primaries somebody has to find out whether they are part of the history. */
+  /** A log of an older primary is part of the history for sure if the next one continues it: see history-chain.ts. */
   readonly epochMin: number
+  /** What it may take the history to. Default: as far as it goes. */
+  readonly until?: HistoryEnd
 }
 
 /**
  * The log at this place, if its header says that it is the next one; its frames are to be checked when they are applied.
  * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit.
+ * `behind`: of the log that may continue it.
  */
-export function undoubtedLog(location: LogLocation, expected: Expected): LogFile | undefined {
+export function undoubtedLog(
+  location: LogLocation,
+  expected: Expected,
+  behind?: LogLocation,
+): LogFile | undefined {
   try {
     const file = 'path' in location ? logInFile(location) : logIn(location.bytes)
-    return file !== undefined && isNext(file.header, expected) ? file : undefined
+    if (file === undefined || !isNext(file.header, expected)) return undefined
+    return file.header.epoch >= expected.epochMin || isContinued(file.header, behind) ? file : undefined
   } catch {
     return undefined
   }
+}
+
+function isContinued(header: LogHeader, behind: LogLocation | undefined): boolean {
+  const next = behind && headerAt(behind)
+  return next?.startFrameNo === logNextFrameNo(header) && next.startChecksum === header.endChecksum
+}
+
+/** Undefined for one that is compressed, and not small. */
+function headerAt(location: LogLocation): LogHeader | undefined {
+  if (!('path' in location)) return smallLogIn(location.bytes)?.header
+  return withHead(location, (fd, head, size) => {
+    const { path, byteOffset } = location
+    if (byteOffset !== undefined) return placedHeader(decodeSegmentHeader(head)!, byteOffset)
+    if (!isCompressedObject(head)) return decodeLogHeader(head, { path }, size)
+    return isSmall(size) ? smallLogIn(readUpTo(fd, 0, size))?.header : undefined
+  })
 }
 
 /**
@@ -67,11 +93,12 @@ function smallObjectAt(location: PathLocation): Uint8Array | undefined {
 
 /** In memory of its own. */
 function smallLogIn(stored: Uint8Array): LogFile | undefined {
-  const file = isSmall(rawBytesOf(stored, stored.length)) ? logIn(stored) : undefined
+  const ownRoom = (byteLength: number) => new Uint8Array(byteLength)
+  const file = isSmall(rawBytesOf(stored, stored.length)) ? logIn(stored, ownRoom) : undefined
   if (file === undefined || !isTakenAtOnce(file.header) || !('bytes' in file.location)) return undefined
   const { bytes } = file.location
-  // Others are in memory that is kept for the next one, or larger than they are.
-  const isOwn = bytes === stored && bytes.byteLength === bytes.buffer.byteLength
+  // Others are in memory that is larger than they are.
+  const isOwn = bytes.byteLength === bytes.buffer.byteLength
   return isOwn ? file : { ...file, location: { bytes: new Uint8Array(bytes) } }
 }
 
@@ -84,18 +111,23 @@ function isSmall(byteLength: number | undefined): byteLength is number {
   return byteLength !== undefined && byteLength <= logMemoryBytesMax
 }
 
-function isNext(header: LogHeader, expected: Expected): boolean {
+function isNext(header: LogHeader, { until, ...expected }: Expected): boolean {
   return (
     isTakenAtOnce(header) &&
     header.pageSize === expected.pageSize &&
     header.startFrameNo === expected.nextFrameNo &&
     header.startChecksum === expected.checksum &&
-    header.epoch >= expected.epochMin
+    (until === undefined || isWithin(header, until))
   )
 }
 
-function logIn(bytes: Uint8Array): LogFile | undefined {
-  if (isCompressedObject(bytes)) return unpackedLog(bytes)
+function isWithin(header: LogHeader, { frameNo, sealedMs }: HistoryEnd): boolean {
+  const isEarly = header.createdAtMs === undefined || sealedMs === undefined || header.createdAtMs <= sealedMs
+  return isEarly && (frameNo === undefined || logNextFrameNo(header) <= frameNo + 1)
+}
+
+function logIn(bytes: Uint8Array, room?: (byteLength: number) => Uint8Array): LogFile | undefined {
+  if (isCompressedObject(bytes)) return unpackedLog(bytes, room)
   const header = decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, bytes.byteLength)
   return { location: { bytes }, header }
 }

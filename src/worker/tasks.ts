@@ -13,7 +13,7 @@ import { appendFrames, openLog, openLogs, writeLog } from './log-tasks.js'
 import { packLz4, unpackLz4 } from './lz4.js'
 import { native } from './native.js'
 import { packedLogObject } from './plain-log.js'
-import { beginRestore, endRestore, restoreLog } from './restore-tasks.js'
+import { beginRestore, endRestore, restoreLog, restoreStoredLogs } from './restore-tasks.js'
 import { cutSegments, endSegment, splitSegment } from './segment-tasks.js'
 import { appendLogs, blankSnapshot, copySnapshot, openSnapshot } from './snapshot-tasks.js'
 import { listLogs } from './store-listing.js'
@@ -82,6 +82,8 @@ function run(task: Task): unknown {
       return beginRestore(task)
     case 'restoreLog':
       return restoreLog(task)
+    case 'restoreStoredLogs':
+      return restoreStoredLogs(task)
     case 'endRestore':
       return endRestore(task)
     case 'blankSnapshot':

@@ -50,12 +50,12 @@ export function readUnpackedLog(fd: number, byteLength: number): LogFile | undef
   return header !== undefined && isSmall ? unpackedLog(readUpTo(fd, 0, byteLength)) : undefined
 }
 
-/** The same of an object in memory. What it holds is there until the next one is unpacked. */
-export function unpackedLog(object: Uint8Array): LogFile | undefined {
+/** The same of an object in memory. What it holds is there until the next one is unpacked, unless it has other `room`. */
+export function unpackedLog(object: Uint8Array, room = keptBytes): LogFile | undefined {
   const { method, rawBytes } = decodeObjectHeader(object.subarray(0, objectHeaderBytes), {}) ?? {}
   if (method === undefined || rawBytes === undefined || rawBytes > unpackedLogBytesMax) return undefined
   const packed = object.subarray(objectHeaderBytes)
-  const bytes = method === 'lz4' ? lz4Content(packed, rawBytes) : zlibContent(packed, method, rawBytes)
+  const bytes = method === 'lz4' ? lz4Content(packed, room(rawBytes)) : zlibContent(packed, method, rawBytes)
   if (bytes === undefined) return undefined
   const header = decodeLogHeader(bytes.subarray(0, logHeaderBytesV3), {}, rawBytes)
   return isTakenAtOnce(header) ? { location: { bytes }, header } : undefined
@@ -72,8 +72,7 @@ function zlibContent(
   return buffer?.length === rawBytes && engine?.bytesWritten === packed.length ? buffer : undefined
 }
 
-function lz4Content(packed: Uint8Array, rawBytes: number): Uint8Array | undefined {
-  const bytes = keptBytes(rawBytes)
+function lz4Content(packed: Uint8Array, bytes: Uint8Array): Uint8Array | undefined {
   return unpackLz4Frame(packed, bytes) ? bytes : undefined
 }
 

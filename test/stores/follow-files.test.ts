@@ -4,7 +4,7 @@ import { tracingChannel } from 'node:diagnostics_channel'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
-import { FileStore, type FileStoreOptions, Log, Replica, type StoredLog } from 'mylibsql'
+import { compact, FileStore, type FileStoreOptions, Log, Replica, type StoredLog } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { encodeLogHeader, logHeader } from '../../src/protocol/log-format.js'
 import { decodeObjectHeader, encodeObjectHeader } from '../../src/protocol/object-format.js'
@@ -120,6 +120,26 @@ describe('a replica of a FileStore', () => {
   })
 })
 
+it('a replica that begins to follow takes logs of older primaries from their files, too', async () => {
+  const { source, store, write } = await startHistory(openStore())
+  for (let n = 0; n < 150; n++) {
+    if (n % 40 === 39) await store.claimEpoch('another')
+    await write({ transactions: 1 })
+  }
+  store.readPaths.length = 0
+  const replica = closedAfterTest(await Replica.follow(store))
+  await expectSameBytes(source.primary, replica)
+  expect(store.readPaths.length).toBeLessThanOrEqual(5)
+  // What is behind a merged one, too.
+  expect((await compact(store, { keepMs: 0, spanMs: 100 })).mergedCount).toBeGreaterThan(1)
+  const mergedCount = (await store.logs()).length
+  for (let n = 0; n < 100; n++) await write({ transactions: 1 })
+  store.readPaths.length = 0
+  const second = closedAfterTest(await Replica.follow(store))
+  await expectSameBytes(source.primary, second)
+  expect(store.readPaths.length).toBeLessThan(mergedCount + 50)
+})
+
 describe('a log is beyond doubt', () => {
   async function storedLog(options: FileStoreOptions = {}) {
     const { source, store, write } = await startHistory(openStore(options))
@@ -208,6 +228,44 @@ describe('a log is beyond doubt', () => {
     expect(undoubtedLog({ path }, { ...expected, checksum: expected.checksum + 1n })).toBeUndefined()
     expect(undoubtedLog({ path }, { ...expected, pageSize: 8192 })).toBeUndefined()
     expect(undoubtedLog({ path }, { ...expected, epochMin: 2 })).toBeUndefined()
+  })
+
+  it.each(['none', 'lz4', 'deflate', 'brotli'] as const)(
+    'of an older epoch when the next one continues it: %s',
+    async (compression) => {
+      const { store, write } = await startHistory(openStore({ compression }))
+      const log = await write()
+      await store.claimEpoch('another')
+      await write()
+      const paths = (await store.logs()).map((stored) => store.logLocation(stored).path)
+      const [before, path, behind] = paths.slice(-3) as [string, string, string]
+      const { startFrameNo: nextFrameNo, startChecksum: checksum, pageSize } = log
+      const expected = { nextFrameNo, checksum, pageSize, epochMin: 2 }
+      const file = undoubtedLog({ path }, expected, { path: behind })
+      expect(file?.header).toMatchObject({ startFrameNo: nextFrameNo, epoch: 1 })
+      // To look at the next one has left it as it was.
+      const { location } = file!
+      const bytes = 'bytes' in location ? location.bytes : new Uint8Array(readFileSync(location.path))
+      await (await Log.from(bytes)).verify()
+      expect(undoubtedLog({ path }, expected, { bytes: new Uint8Array(readFileSync(behind)) })).toBeDefined()
+
+      for (const other of [undefined, { path }, { path: before }, { path: join(temporaryFolder(), 'none') }])
+        expect(undoubtedLog({ path }, expected, other)).toBeUndefined()
+      const spoilt = new Uint8Array(readFileSync(behind))
+      expect(undoubtedLog({ path }, expected, { bytes: spoilt.subarray(0, -1) })).toBeUndefined()
+    },
+  )
+
+  it('only as far as the history is wanted', async () => {
+    const { path, log, expected } = await storedLog()
+    const sealedMs = log.createdAt!.getTime()
+    const isTaken = (until: { frameNo?: number; sealedMs?: number }) =>
+      undoubtedLog({ path }, { ...expected, until }) !== undefined
+    expect(isTaken({ frameNo: log.lastFrameNo! })).toBe(true)
+    expect(isTaken({ frameNo: log.lastFrameNo! - 1 })).toBe(false)
+    expect(isTaken({ sealedMs })).toBe(true)
+    expect(isTaken({ sealedMs: sealedMs - 1 })).toBe(false)
+    expect(isTaken({ frameNo: log.lastFrameNo! - 1, sealedMs })).toBe(false)
   })
 
   it('not when it is missing, empty, cut short, of version 2, damaged in its header, or no file', async () => {

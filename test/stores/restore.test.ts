@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  compact,
   FileStore,
   type Log,
   MylibsqlError,
@@ -9,7 +10,7 @@ import {
   restore,
   type Store,
 } from 'mylibsql'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { closedAfterTest, integrityCheck, pagesOf } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
@@ -85,6 +86,68 @@ describe.each(stores)('restore from %s', (_, make) => {
     const expected = logs.filter((log) => log.createdAt! <= at).at(-1)!
     expect((await restore(store, target, { at })).frameNo).toBe(expected.lastFrameNo)
     integrityCheck(target)
+  })
+})
+
+describe('restore from the files of a FileStore', () => {
+  /** Of several primaries, more than one step takes, and how many of them are read one by one. */
+  async function openMany(compression: 'none' | 'lz4') {
+    const store = closedAfterTest(new FileStore(join(temporaryFolder(), 'store'), { compression }))
+    const read = vi.spyOn(store, 'readLog')
+    const history = await startHistory(store)
+    const logs: Log[] = []
+    for (let n = 0; n < 150; n++) {
+      if (n % 40 === 39) await store.claimEpoch('another')
+      logs.push(await history.write({ transactions: 1 }))
+    }
+    read.mockClear()
+    const folder = temporaryFolder()
+    return { ...history, logs, read, folder, target: join(folder, 'restored.db') }
+  }
+
+  it.each(['none', 'lz4'] as const)('takes many of them at once: %s', async (compression) => {
+    const history = await openMany(compression)
+    const { source, store, target, read } = history
+    expect((await restore(store, target)).frameNo).toBe(source.primary.lastFrameNo)
+    expectPages(target, await expectedPages(history, source.logs))
+    // The first one, to see whether the snapshot goes on, and the last one, whether it goes beyond the end.
+    expect(read.mock.calls.length).toBeLessThanOrEqual(2)
+  })
+
+  it('takes none behind the frame or the moment that was asked for', async () => {
+    const history = await openMany('none')
+    const { source, store, folder, logs } = history
+    for (const index of [30, 39, 64, 148]) {
+      const log = logs[index]!
+      const target = join(folder, `${index}.db`)
+      await restore(store, target, { at: log.lastFrameNo! })
+      const expected = await expectedPages(history, source.logs.slice(0, source.logs.indexOf(log) + 1))
+      expectPages(target, expected)
+      const { frameNo } = await restore(store, join(folder, `at-${index}.db`), { at: log.createdAt! })
+      // Others may have been sealed in the same millisecond.
+      const last = logs.filter(({ createdAt }) => createdAt! <= log.createdAt!).at(-1)!
+      expect(frameNo).toBe(last.lastFrameNo)
+    }
+  })
+
+  it('names the one that is damaged, and goes on behind merged ones', async () => {
+    const history = await openMany('none')
+    const { source, store, folder, target, read, write } = history
+    expect((await compact(store, { keepMs: 0, spanMs: 100 })).mergedCount).toBeGreaterThan(1)
+    const mergedCount = (await store.logs()).length
+    for (let n = 0; n < 100; n++) await write({ transactions: 1 })
+    read.mockClear()
+    await restore(store, join(folder, 'whole.db'))
+    expectPages(join(folder, 'whole.db'), await expectedPages(history, source.logs))
+    // Some are read ahead of their turn.
+    expect(read.mock.calls.length).toBeLessThan(mergedCount + 50)
+    const { id } = (await store.logs()).at(-3)!
+    const bytes = readFileSync(id)
+    bytes[500]! ^= 1
+    writeFileSync(id, bytes)
+    const error = await expectCode(restore(store, target), 'ERR_CORRUPT')
+    expect(error.details.path).toBe(id)
+    expect(existsSync(target)).toBe(false)
   })
 })
 

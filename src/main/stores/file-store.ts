@@ -81,6 +81,7 @@ const timeoutMsDefault = 30_000
  */
 export class FileStore implements Store {
   readonly url: string
+  readonly keepsFiles = true
   readonly #folder: StoreFolder
   readonly #logs: FileLogs
   readonly #compression: Compression | 'none'

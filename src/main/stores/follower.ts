@@ -8,14 +8,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pRetry from 'p-retry'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { stepBytesMax, stepLogsMax } from '../../protocol/limits.js'
-import type { LogLocation } from '../../protocol/log-format.js'
-import type { AppliedLogs, NextLogsEnd, NextLogsRequest, Position } from '../../protocol/wire.js'
+import type { AppliedLogs, LogsAtHand, NextLogsEnd, NextLogsRequest, Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { Arrivals } from './arrivals.js'
 import { chooseHistory, hasGap } from './history.js'
 import { HistoryChain } from './history-chain.js'
+import { nextAtHand } from './logs-at-hand.js'
 import type { Store, StoredLog } from './store.js'
 import { unlessAborted } from './waits.js'
 
@@ -44,11 +43,7 @@ export interface Followed {
   position(): Position
   apply(log: Log): Promise<unknown>
   /** Applies logs that are at hand, as far as they are beyond doubt. */
-  applyStored(
-    logs: readonly StoredLog[],
-    locations: readonly LogLocation[],
-    epochMin: number,
-  ): Promise<AppliedLogs>
+  applyStored(logs: readonly StoredLog[], atHand: LogsAtHand): Promise<AppliedLogs>
   /** Has its thread look for the next logs in a folder, and apply them as they come; undefined: it does not, now. */
   followNext(request: NextLogsRequest, told: (logs: AppliedLogs) => void): Promise<NextLogsEnd | undefined>
   /** Ends that, and what is kept for it. */
@@ -262,7 +257,11 @@ export class Follower {
 
   #chain(options: { readonly logs?: readonly StoredLog[]; readonly signal: AbortSignal }): HistoryChain {
     const start = { ...this.#followed.position(), pageSize: this.#followed.pageSize }
-    return new HistoryChain(this.store, { ...start, epoch: this.#epoch, isKept: false }, options)
+    return new HistoryChain(
+      this.store,
+      { ...start, epoch: this.#epoch, isKept: false },
+      { ...options, takesFiles: true },
+    )
   }
 
   async #applyAll(chain: HistoryChain, signal: AbortSignal): Promise<void> {
@@ -276,45 +275,28 @@ export class Follower {
       } finally {
         await log.close()
       }
+      const behind = chain.upcoming()
+      const rest = await this.#applyAtHand(behind, signal)
+      const taken = behind.slice(0, behind.length - rest.length)
+      await chain.taken(taken, this.#followed.position(), this.#epoch)
     }
   }
 
   /** Those that are at hand are taken by the replica's thread. Resolves with what is left, from the first doubtful one on. */
   async #applyAtHand(logs: readonly StoredLog[], signal: AbortSignal): Promise<readonly StoredLog[]> {
     let rest = logs
-    while (rest.length > 0) {
-      const next = firstOf(rest)
-      const locations = await this.#locationsOf(next, signal)
-      if (locations.length === 0) break
-      // Asked for after the logs were seen: those of an older epoch could not have been written any more.
-      const epochMin = this.store.fencesAppends === true ? 0 : await this.store.currentEpoch({ signal })
+    for (;;) {
+      const step = await nextAtHand(this.store, rest, { signal })
       signal.throwIfAborted()
-      const applying = this.#followed.applyStored(next.slice(0, locations.length), locations, epochMin)
+      if (step === undefined) return rest
+      const { logs: taken, isCut, ...atHand } = step
+      const applying = this.#followed.applyStored(taken, atHand)
       this.#applying = applying
       const { appliedCount, epoch, createdAtMs } = await applying
       rest = rest.slice(appliedCount)
       if (appliedCount > 0) this.#noteApplied(epoch, createdAtMs)
-      if (appliedCount < next.length) break
+      if (isCut || appliedCount < taken.length) return rest
     }
-    return rest
-  }
-
-  /** Of those before the first one that is not at hand. */
-  async #locationsOf(logs: readonly StoredLog[], signal: AbortSignal): Promise<LogLocation[]> {
-    const asked: (LogLocation | Promise<LogLocation | undefined>)[] = []
-    for (const stored of logs) {
-      const location = this.store.logLocation?.(stored, { signal })
-      if (location === undefined) break
-      // Whoever looks closer at the log is told why it cannot be had.
-      asked.push(location instanceof Promise ? location.catch(() => undefined) : location)
-    }
-    const locations: LogLocation[] = []
-    for (const one of asked) {
-      const location = await one
-      if (location === undefined) break
-      locations.push(location)
-    }
-    return locations
   }
 
   /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */
@@ -364,16 +346,6 @@ export class Follower {
     this.#failureCount += 1
     this.#lastError = error
   }
-}
-
-/** As many as are applied in one step; one at least. */
-function firstOf(logs: readonly StoredLog[]): readonly StoredLog[] {
-  let byteCount = 0
-  const end = logs.findIndex(({ byteLength }, index) => {
-    byteCount += byteLength
-    return index > 0 && byteCount > stepBytesMax
-  })
-  return logs.slice(0, Math.min(end === -1 ? logs.length : end, stepLogsMax))
 }
 
 function isFinal(error: unknown): boolean {

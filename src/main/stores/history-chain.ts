@@ -13,12 +13,13 @@
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
+import { stepLogsMax } from '../../protocol/limits.js'
 import type { Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import { CoveringLogs, type Mismatch } from './covering-log.js'
 import { headOf } from './log-head.js'
 import type { ReadableStore } from './patient-store.js'
-import { named, ReadAhead } from './read-ahead.js'
+import { isRemoved, named, ReadAhead } from './read-ahead.js'
 import type { CallLimits, StoredLog, StoredSnapshot } from './store.js'
 import { atOnce } from './transfer-limit.js'
 
@@ -45,8 +46,12 @@ export interface ChainOptions extends CallLimits {
   readonly snapshots?: readonly StoredSnapshot[]
   /** The logs to look at, which begin at the start or behind it. Default: all that the store has now. */
   readonly logs?: readonly StoredLog[]
+  /** Whoever asks for the next log takes those that are files by himself, where he can: see `upcoming`. Default: false. */
+  readonly takesFiles?: boolean
 }
 
+/** What is taken in one step, and one more: it may continue the last of them. */
+const upcomingMax = 1 + stepLogsMax
 /** Times that logs may be removed between listing and reading them. */
 const relistsMax = 5
 
@@ -70,7 +75,8 @@ export class HistoryChain {
   #relistCount = 0
   /** What next() will say, and was looked for already. */
   #begun: Log | 'nothing' | undefined
-  #readsAhead = true
+  readonly #takesFiles: boolean
+  #readsAhead: boolean
   #isStranded = false
   #isDone = false
 
@@ -83,6 +89,8 @@ export class HistoryChain {
     this.#isPartial = options.logs !== undefined
     this.#limits = options.signal === undefined ? {} : { signal: options.signal }
     this.#reads = new ReadAhead(store, this.#limits)
+    this.#takesFiles = options.takesFiles === true && store.keepsFiles === true
+    this.#readsAhead = !this.#takesFiles
     this.#coverings = new CoveringLogs(this.#reads)
   }
 
@@ -106,9 +114,10 @@ export class HistoryChain {
    * next().
    */
   async begin(): Promise<void> {
+    const readsAhead = this.#readsAhead
     this.#readsAhead = false
     this.#begun = (await this.next()) ?? 'nothing'
-    this.#readsAhead = true
+    this.#readsAhead = readsAhead
   }
 
   /**
@@ -123,7 +132,7 @@ export class HistoryChain {
     this.#begun = undefined
     if (begun === 'nothing') return undefined
     if (begun !== undefined) {
-      this.#reads.begin(this.#behind())
+      if (this.#readsAhead) this.#reads.begin(this.#behind())
       return begun
     }
     const { to } = this.#target
@@ -140,6 +149,24 @@ export class HistoryChain {
       return undefined
     }
     return this.#untilTarget(log)
+  }
+
+  /**
+   * Those that were listed behind what was given out, as many as are looked at in one step, if they are files: who can take some
+   * of them by himself says so. They are the next ones of the chain only if each of them continues the one before.
+   */
+  upcoming(): readonly StoredLog[] {
+    return this.#isDone || !this.#takesFiles ? [] : this.#behind(upcomingMax)
+  }
+
+  /** These were taken, up to there; `epoch`: of the last one. When there are none, others are not expected to be soon. */
+  async taken(logs: readonly StoredLog[], { nextFrameNo, checksum }: Position, epoch: number): Promise<void> {
+    const last = logs.at(-1)
+    this.#readsAhead = last === undefined || !this.#takesFiles
+    if (last === undefined) return
+    this.#coverings.noteEnd(last, { nextFrameNo, checksum })
+    this.#at = { ...this.#at, nextFrameNo, checksum, epoch }
+    await this.#reads.drop(logs)
   }
 
   /** Closes what was read ahead. */
@@ -178,14 +205,14 @@ export class HistoryChain {
   }
 
   /** The first ones that begin at the end of the chain or behind it; there may be very many. */
-  #behind(): readonly StoredLog[] {
+  #behind(countMax: number = atOnce.countMax): readonly StoredLog[] {
     const listed = this.#listed ?? []
     while (
       this.#behindIndex < listed.length &&
       listed[this.#behindIndex]!.startFrameNo < this.#at.nextFrameNo
     )
       this.#behindIndex += 1
-    return listed.slice(this.#behindIndex, this.#behindIndex + atOnce.countMax)
+    return listed.slice(this.#behindIndex, this.#behindIndex + countMax)
   }
 
   async #continuation(): Promise<Log | undefined> {
@@ -366,10 +393,4 @@ export class HistoryChain {
       `frame ${this.#at.nextFrameNo} here`
     return new MylibsqlError('ERR_LINEAGE', message, { path: stored.id, frameNo: this.#at.nextFrameNo })
   }
-}
-
-/** It was listed, and is not there any more. */
-function isRemoved(error: unknown): boolean {
-  if (!(error instanceof MylibsqlError) || error.code !== 'ERR_LOG_GAP') return false
-  return error.cause instanceof MylibsqlError && error.cause.code === 'ERR_NOT_FOUND'
 }

@@ -10,7 +10,10 @@ import type { ReadableStore } from './patient-store.js'
 import { named } from './read-ahead.js'
 import type { CallLimits, StoredSnapshot } from './store.js'
 
-export interface HistoryOptions extends Target, CallLimits {}
+export interface HistoryOptions extends Target, CallLimits {
+  /** As of a chain. */
+  readonly takesFiles?: boolean
+}
 
 export interface History {
   readonly snapshot: Snapshot
@@ -65,7 +68,7 @@ export async function chooseHistory(
   store: ReadableStore,
   options: HistoryOptions & { onProgress?: (stored: StoredSnapshot, byteCount: number) => void },
 ): Promise<ChosenHistory> {
-  const { to, at, signal, onProgress } = options
+  const { to, at, signal, takesFiles = false, onProgress } = options
   const limits: CallLimits = signal === undefined ? {} : { signal }
   const snapshots = await store.snapshots(limits)
   if (snapshots.length === 0) throw noSnapshot(store)
@@ -79,7 +82,12 @@ export async function chooseHistory(
     const snapshot = await readUsable(store, stored, reading, problems)
     if (snapshot === undefined) continue
     if (at === undefined || snapshot.createdAt === undefined || snapshot.createdAt <= at) {
-      const chain = new HistoryChain(store, startOf(snapshot), { ...limits, snapshots, target: { to, at } })
+      const chain = new HistoryChain(store, startOf(snapshot), {
+        ...limits,
+        snapshots,
+        target: { to, at },
+        takesFiles,
+      })
       if (await isGoingOn(chain, snapshot, problems)) return { snapshot, chain, problems }
     } else {
       if (oldestAt === undefined || snapshot.createdAt < oldestAt) oldestAt = snapshot.createdAt

@@ -6,7 +6,15 @@ import { discard } from './waits.js'
 /** What readers call of a store. */
 export type ReadableStore = Pick<
   Store,
-  'url' | 'fencesAppends' | 'currentEpoch' | 'logs' | 'readLog' | 'snapshots' | 'readSnapshot'
+  | 'url'
+  | 'fencesAppends'
+  | 'keepsFiles'
+  | 'currentEpoch'
+  | 'logs'
+  | 'readLog'
+  | 'logLocation'
+  | 'snapshots'
+  | 'readSnapshot'
 >
 
 /** Of a read that takes minutes in all, one failure is not the end: about three seconds of them are. */
@@ -18,6 +26,8 @@ export function patient(store: Store): ReadableStore {
   return {
     url: store.url,
     ...(store.fencesAppends === undefined ? {} : { fencesAppends: store.fencesAppends }),
+    ...(store.keepsFiles === undefined ? {} : { keepsFiles: store.keepsFiles }),
+    ...(store.logLocation === undefined ? {} : { logLocation: store.logLocation.bind(store) }),
     snapshots: (limits) => store.snapshots(limits),
     currentEpoch: (limits) => again(limits, () => store.currentEpoch(limits)),
     logs: (options) => again(options, () => store.logs(options)),

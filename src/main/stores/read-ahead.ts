@@ -58,6 +58,13 @@ export class ReadAhead {
     return read
   }
 
+  /** Somebody else has taken them. */
+  async drop(logs: readonly StoredLog[]): Promise<void> {
+    const dropped = logs.map(({ id }) => this.#reads.get(id))
+    for (const { id } of logs) this.#reads.delete(id)
+    await Promise.allSettled(dropped.map(async (read) => (await read)?.close()))
+  }
+
   async close(): Promise<void> {
     const reads = [...this.#reads.values()]
     this.#reads.clear()
@@ -93,6 +100,12 @@ export async function readChecked(store: ReadableStore, stored: StoredLog, limit
   const message = `${named(store, stored)} is damaged: it begins at frame ${startFrameNo}, its name says ${stored.startFrameNo}`
   const details = { expected: stored.startFrameNo, actual: startFrameNo }
   throw new MylibsqlError('ERR_CORRUPT', message, { ...detailsOf(stored), ...details })
+}
+
+/** What readChecked throws for a log that was listed, and is not there any more. */
+export function isRemoved(error: unknown): boolean {
+  if (!(error instanceof MylibsqlError) || error.code !== 'ERR_LOG_GAP') return false
+  return error.cause instanceof MylibsqlError && error.cause.code === 'ERR_NOT_FOUND'
 }
 
 /** As messages call an object of a store. */

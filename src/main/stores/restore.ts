@@ -22,6 +22,7 @@ import { checkStore } from './archive-options.js'
 import { chooseHistory, planning, withProblems } from './history.js'
 import type { HistoryChain, Target } from './history-chain.js'
 import { closeWhole } from './log-head.js'
+import { nextAtHand } from './logs-at-hand.js'
 import { patient, type ReadableStore } from './patient-store.js'
 import type { CallLimits, Store, StoredLog } from './store.js'
 
@@ -120,6 +121,7 @@ class Restore {
     const { snapshot, chain, problems } = await chooseHistory(this.#store, {
       ...this.#target,
       ...this.#limits,
+      takesFiles: true,
       onProgress: (stored, byteCount) => {
         const logBytes = this.#bytesBehind(listed, stored.lastFrameNo ?? -1)
         this.#report('snapshot', byteCount, stored.byteLength + logBytes)
@@ -156,15 +158,48 @@ class Restore {
       } finally {
         await closeWhole(log)
       }
+      file = await this.#applyAtHand(chain, file)
     }
     return file
   }
 
+  /** Those of them that are beyond doubt, many in one step. */
+  async #applyAtHand(chain: HistoryChain, begun: RestoredFile): Promise<RestoredFile> {
+    const { to, at } = this.#target
+    const until = {
+      ...(to === undefined ? {} : { frameNo: to }),
+      ...(at === undefined ? {} : { sealedMs: at.getTime() }),
+    }
+    let file = begun
+    for (;;) {
+      this.#limits.signal?.throwIfAborted()
+      const step = await nextAtHand(this.#store, chain.upcoming(), this.#limits)
+      if (step === undefined) return file
+      const { logs, isCut, ...atHand } = step
+      const { file: applied, ...restored } = await runTask({
+        kind: 'restoreStoredLogs',
+        file,
+        logs: atHand,
+        until,
+      })
+      const taken = logs.slice(0, restored.appliedCount)
+      file = applied
+      await chain.taken(taken, file.position, restored.epoch)
+      this.#reportLogs(taken.reduce((sum, { byteLength }) => sum + byteLength, 0))
+      if (isCut || taken.length < logs.length) return file
+    }
+  }
+
   async #apply(log: Log, file: RestoredFile): Promise<RestoredFile> {
     const applied = await log.use((logFile) => runTask({ kind: 'restoreLog', file, log: logFile }))
-    const bytesDone = this.#bytesDone + log.byteLength
-    this.#report('logs', bytesDone, Math.max(bytesDone, this.#bytesTotal))
+    this.#reportLogs(log.byteLength)
     return applied
+  }
+
+  #reportLogs(byteCount: number): void {
+    if (byteCount === 0) return
+    const bytesDone = this.#bytesDone + byteCount
+    this.#report('logs', bytesDone, Math.max(bytesDone, this.#bytesTotal))
   }
 
   #bytesBehind(logs: readonly StoredLog[], frameNo: FrameNo): number {

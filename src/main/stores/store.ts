@@ -93,6 +93,12 @@ export interface Store {
    */
   readonly fencesAppends?: boolean
 
+  /**
+   * True: logs are files of this machine, so that `logLocation` has a path for each at once, whenever it is asked. Absent: it may
+   * have to fetch what it is asked for.
+   */
+  readonly keepsFiles?: boolean
+
   /** Claims the next epoch: nobody else gets the same one. `holder` says who, for people who look. */
   claimEpoch(holder: string, limits?: CallLimits): Promise<number>
   /** The newest epoch; 0 when none was ever claimed. Never an old answer: it decides about acknowledgements. */

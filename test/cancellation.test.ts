@@ -1,7 +1,12 @@
 // Time limits and signals: the caller is told, nothing half-done stays, neighbours are unharmed.
 import { getEventListeners } from 'node:events'
-import { init, MylibsqlError, Primary, Replica, type Snapshot } from 'mylibsql'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { init, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { isSettled } from './support/deferred.js'
+import { expectCode } from './support/errors.js'
+import { temporaryFolder } from './support/folder.js'
 
 const numbers = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)'
 const endlessRead = `${numbers} SELECT count(*) FROM n`
@@ -29,6 +34,23 @@ async function emptied(): Promise<void> {
 }
 
 const timedOut = expect.objectContaining({ constructor: MylibsqlError, code: 'ERR_TIMEOUT' })
+
+it('interrupts while all task threads are busy', async () => {
+  const path = join(temporaryFolder(), 'locked.db')
+  const locked = new Database(path)
+  locked.exec('CREATE TABLE t (a); BEGIN EXCLUSIVE')
+  const imports = Promise.all([1, 2, 3].map(() => Snapshot.fromDatabase(path)))
+  await expect(primary.get(endlessRead, [], { timeoutMs: 50 })).rejects.toEqual(timedOut)
+  await expect(primary.run(endlessWrite, [], { timeoutMs: 50 })).rejects.toEqual(timedOut)
+  const other = await Primary.open(snapshot, [], { closeTimeoutMs: 50 })
+  const endless = [other.get(endlessRead), other.run(endlessWrite)]
+  const ended = Promise.all(endless.map((call) => expectCode(call, 'ERR_CLOSED')))
+  await other.close()
+  await ended
+  expect(await isSettled(imports)).toBe(false)
+  locked.close()
+  for (const imported of await imports) await imported.close()
+})
 
 it('interrupts a write that runs for too long; neighbours of its group commit', async () => {
   await emptied()

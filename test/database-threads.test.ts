@@ -2,9 +2,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Worker } from 'node:worker_threads'
-import { Primary, Replica, Snapshot } from 'mylibsql'
+import { type Log, Primary, Replica, Snapshot } from 'mylibsql'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expectCode } from './support/errors.js'
 import { temporaryFolder } from './support/folder.js'
 
 const keptMax = 4
@@ -24,6 +27,20 @@ beforeAll(async () => {
 afterAll(() => {
   process.off('worker', note)
 })
+
+/** That does not begin where a blank database ends. */
+async function lastLog(): Promise<Log> {
+  const primary = await Primary.open(blank)
+  await primary.run('CREATE TABLE t (a)')
+  await primary.checkpoint((log) => log.close())
+  await primary.run('INSERT INTO t VALUES (1)')
+  let last!: Log
+  await primary.checkpoint((log) => {
+    last = log
+  })
+  await primary.close()
+  return last
+}
 
 async function useOnce(): Promise<void> {
   const primary = await Primary.open(blank)
@@ -75,6 +92,54 @@ it('one that code of the application ran in is ended with its database', async (
   }
   expect(await countCalls()).toEqual([1, 2])
   expect(await countCalls()).toEqual([1, 2])
+})
+
+it('one that code of the application runs in has the environment of now', async () => {
+  const path = join(temporaryFolder(), 'environment.mjs')
+  writeFileSync(path, 'export const tenant = () => process.env.TENANT\n')
+  for (const tenant of ['first', 'second']) {
+    process.env.TENANT = tenant
+    const primary = await Primary.open<{ tenant: () => string }>(blank, [], {
+      procedures: pathToFileURL(path),
+    })
+    expect((await primary.call('tenant')).peek()).toBe(tenant)
+    await primary.close()
+    await useOnce()
+  }
+})
+
+it('nothing keeps a database that is closed, however late the thread that closed it hears of that', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const busy = setInterval(() => {
+    const endMs = performance.now() + 10
+    while (performance.now() < endMs);
+  }, 1)
+  const closed: WeakRef<Primary>[] = []
+  const live = async () => {
+    const primary = await Primary.open(blank)
+    await primary.get('SELECT 1')
+    await primary.close()
+    closed.push(new WeakRef(primary))
+  }
+  for (let count = 0; count < 20; count++) await live()
+  clearInterval(busy)
+  const kept = () => {
+    collect()
+    return closed.filter((primary) => primary.deref() !== undefined).length
+  }
+  await expect.poll(kept).toBe(0)
+})
+
+it('an opening that fails gives its thread back', async () => {
+  await useOnce()
+  const log = await lastLog()
+  const startedCount = threads.length
+  for (let count = 0; count < 5; count++) {
+    await expectCode(Primary.open(blank, [log]), 'ERR_LOG_GAP')
+  }
+  expect(threads.length).toBe(startedCount)
+  await log.close()
 })
 
 it('none keeps a process alive', async () => {

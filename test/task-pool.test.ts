@@ -84,6 +84,29 @@ it('does not blame what came later for a thread that died before', async () => {
   expect(text).toBe('ERR_WORKER_EXITED 2 ERR_IO\n')
 })
 
+it('runs nothing later of what failed because the system gave no thread', async () => {
+  const text = await run(`
+    const { existsSync, mkdtempSync, rmSync } = await import('node:fs')
+    const { Primary } = await import('./dist/main/index.js')
+    const folder = mkdtempSync('${tmpdir()}/mylibsql-test-')
+    const blank = await Snapshot.blank()
+    const primary = await Primary.open(blank)
+    const other = await Primary.open(blank)
+    // No task thread is left then, and none that is kept of another database.
+    while (threads.filter(({ threadId }) => threadId > 0).length > 2) await new Promise((resolve) => setTimeout(resolve, 200))
+    const { Worker } = workerThreads
+    workerThreads.Worker = class { constructor() { throw new Error('none left') } }
+    const asked = [blank.copyTo(folder + '/a'), Primary.open(blank), primary.get('SELECT 1'), primary.iterate('SELECT 1').next()]
+    for (const failing of asked) console.log((await failing.catch(pass)).code)
+    workerThreads.Worker = Worker
+    console.log((await Log.open('y').catch(pass)).code, (await other.get('SELECT 1 AS one')).one, (await primary.get('SELECT 2 AS two')).two)
+    console.log(existsSync(folder + '/a'))
+    rmSync(folder, { recursive: true })
+    await primary.close()
+    await other.close()`)
+  expect(text).toBe(`${'ERR_WORKER_EXITED\n'.repeat(4)}ERR_IO 1 2\nfalse\n`)
+})
+
 it('compresses while all threads of stores stand still', async () => {
   const text = await run(`
     const { execFileSync } = await import('node:child_process')

@@ -7,15 +7,15 @@ import Database from 'better-sqlite3'
 import * as Comlink from 'comlink'
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs'
 import { fromWireError, MylibsqlError, type WireError } from '../protocol/errors.js'
-import type { ActorStart, Control, FromActor, Invoke, ToActor } from '../protocol/wire.js'
+import type { ActorStart, Control, FromActor, Invoke, Outcome, ToActor } from '../protocol/wire.js'
 import { type DatabaseThread, DatabaseThreads } from './database-threads.js'
 
 const actorThreads = new DatabaseThreads('actor.js', 1)
 
 export class ActorThread {
   readonly #thread: DatabaseThread
-  readonly #task: Promise<void>
-  readonly #invoke: Invoke
+  readonly #task: Promise<Outcome<undefined>>
+  readonly #invoke: Invoke & Comlink.ProxyMethods
   readonly #control: MessagePort
   readonly #data: MessagePort
   /** Rung with each message, for an actor that polls instead of sleeping. */
@@ -24,7 +24,7 @@ export class ActorThread {
   readonly #pending = new Set<(error: unknown) => void>()
   #waiting: ToActor[] = []
   #receive: (message: FromActor) => void = () => {}
-  #onExit: (error: MylibsqlError) => void = () => {}
+  #onEnd: (error: MylibsqlError) => void = () => {}
   /** The thread is another one's, or no more. */
   #left: Promise<void> | undefined
   /** Why nothing can be sent any more. */
@@ -32,29 +32,37 @@ export class ActorThread {
 
   /** `runsForeignCode`: what that leaves in the thread is not to be met by another database, which gets none of it. */
   constructor({ runsForeignCode }: { readonly runsForeignCode: boolean }) {
+    const onError = (cause: unknown) => this.#fail(cause)
+    const thread = runsForeignCode ? actorThreads.start(onError) : actorThreads.take(onError)
     const control = new MessageChannel()
     const data = new MessageChannel()
     this.#control = control.port1
     this.#data = data.port1
-    this.#invoke = Comlink.wrap<Invoke>(nodeEndpoint(control.port1)) as unknown as Invoke
+    this.#invoke = Comlink.wrap<Invoke>(nodeEndpoint(control.port1)) as unknown as Invoke &
+      Comlink.ProxyMethods
     data.port1.on('message', (message: FromActor) => this.#receive(message))
     const start: ActorStart = { control: control.port2, data: data.port2 }
-    const thread = actorThreads.take((cause) => this.#fail(cause))
     this.#thread = thread
-    this.#task = thread.run(start, [control.port2, data.port2]).then(
-      (isClean) => {
-        const isKept = isClean === true && !runsForeignCode
+    this.#task = thread.run<Outcome<undefined>>(start, [control.port2, data.port2]).then(
+      (outcome) => {
+        const isKept = outcome.ok && !runsForeignCode
         this.#end(closed(), () => (isKept ? actorThreads.giveBack(thread) : thread.end()))
+        return outcome
       },
-      (cause: unknown) => this.#fail(cause),
+      (cause: unknown) => {
+        this.#fail(cause)
+        throw this.#ended
+      },
     )
+    // Who closes it hears of it.
+    this.#task.catch(() => {})
   }
 
   /** Who takes the messages of the data port, which are of his role, and learns of the thread's end: changes with the role. */
-  attach<M extends FromActor>(receive: (message: M) => void, onExit: (error: MylibsqlError) => void): void {
+  attach<M extends FromActor>(receive: (message: M) => void, onEnd: (error: MylibsqlError) => void): void {
     this.#receive = receive as (message: FromActor) => void
-    this.#onExit = onExit
-    if (this.#ended !== undefined) onExit(this.#ended)
+    this.#onEnd = onEnd
+    if (this.#ended !== undefined) onEnd(this.#ended)
   }
 
   /** Messages that travel together; those of `sendSoon` go first. */
@@ -81,6 +89,7 @@ export class ActorThread {
     method: K,
     ...args: Parameters<Control[K]>
   ): Promise<Awaited<ReturnType<Control[K]>>> {
+    if (this.#ended !== undefined) throw this.#ended
     this.#sendWaiting()
     if (buffers.length > 0) Comlink.transfer(args, buffers)
     const outcome = await this.#settling(this.#invoke(method, args))
@@ -90,10 +99,12 @@ export class ActorThread {
     throw reviveError(outcome.error)
   }
 
-  /** Calls close(), and waits for the end of the actor's task. */
+  /** Has the actor close its database, and end. Throws what went wrong there, ERR_CLOSED, ERR_WORKER_EXITED. */
   async close(): Promise<void> {
-    await this.call('close')
-    await this.#task
+    // How it went is told by the end of the task: the answer to this call, on another port, may come behind that.
+    this.call('close').catch(() => {})
+    const outcome = await this.#task
+    if (!outcome.ok) throw reviveError(outcome.error)
   }
 
   /** Ends the thread, whatever it is doing, unless its actor has ended. */
@@ -126,11 +137,13 @@ export class ActorThread {
   #end(error: MylibsqlError, leave: () => Promise<void>): void {
     if (this.#ended !== undefined) return
     this.#ended = error
+    // Comlink would keep those who wait for an answer for ever.
+    this.#invoke[Comlink.releaseProxy]()
     this.#control.close()
     this.#data.close()
     for (const reject of this.#pending) reject(error)
     this.#pending.clear()
-    this.#onExit(error)
+    this.#onEnd(error)
     this.#left = leave()
   }
 

@@ -4,7 +4,7 @@ import { CancelTable, noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import { checkBoolean, checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
 import { whenAborted } from './shared-signal.js'
-import { runTask } from './task-pool.js'
+import { runInterrupt } from './task-pool.js'
 
 export interface CallOptions {
   /** Gives the call up; it rejects with the signal's reason. */
@@ -34,7 +34,7 @@ export function interruptRepeatedly(connectionIds: () => readonly number[]): { s
   const interrupt = (againMs: number) => {
     for (const connectionId of connectionIds()) {
       // A connection that is closed by then has nothing left to interrupt.
-      runTask({ kind: 'interrupt', connectionId }).catch(() => {})
+      runInterrupt(connectionId).catch(() => {})
     }
     timer = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
   }

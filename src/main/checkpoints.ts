@@ -2,6 +2,7 @@
 import { createHistogram } from 'node:perf_hooks'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
+import { histogramUs } from '../protocol/limits.js'
 import { type LogFile, type LogHeader, logNextFrameNo } from '../protocol/log-format.js'
 import { Log } from './log.js'
 import { Reentrancy } from './reentrancy.js'
@@ -23,7 +24,7 @@ interface Steps {
 
 export class Checkpoints {
   /** How long each saveLog that resolved took. */
-  readonly saveUs = createHistogram()
+  readonly saveUs = createHistogram(histogramUs)
   readonly #steps: Steps
   readonly #inSaveLog = new Reentrancy()
   #queue: Promise<unknown> = Promise.resolve()
@@ -109,7 +110,8 @@ export class Checkpoints {
       this.#saving = undefined
     }
     this.#unsaved = undefined
-    this.saveUs.record(Math.max(1, Math.round((performance.now() - startMs) * 1000)))
+    const tookUs = Math.round((performance.now() - startMs) * 1000)
+    this.saveUs.record(Math.min(Math.max(histogramUs.lowest, tookUs), histogramUs.highest))
     log.takeOver(file)
     const nextFrameNo = logNextFrameNo(file.header)
     this.#steps.saved(nextFrameNo)

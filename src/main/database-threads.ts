@@ -5,6 +5,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
+import { MylibsqlError } from '../protocol/errors.js'
 
 const keptMs = 5_000
 /** Of threads that do the same. */
@@ -13,7 +14,7 @@ const keptMax = 4
 export class DatabaseThreads {
   readonly #fileName: string
   readonly #tasksMax: number
-  readonly #kept: DatabaseThread[] = []
+  #kept: DatabaseThread[] = []
 
   /** `fileName`: of the script in dist/worker; `tasksMax`: that one thread has at a time. */
   constructor(fileName: string, tasksMax: number) {
@@ -21,9 +22,16 @@ export class DatabaseThreads {
     this.#tasksMax = tasksMax
   }
 
-  /** `onError`: the thread has ended by an error. */
+  /** `onError`: the thread has ended by an error. Throws ERR_WORKER_EXITED when the system gives no thread. */
   take(onError: (cause: unknown) => void): DatabaseThread {
-    const thread = this.#kept.pop() ?? new DatabaseThread(this.#start())
+    const thread = this.#kept.pop()
+    thread?.begin(onError)
+    return thread ?? this.start(onError)
+  }
+
+  /** The same, but a new one: its environment is that of now. */
+  start(onError: (cause: unknown) => void): DatabaseThread {
+    const thread = new DatabaseThread(this.#newPool())
     thread.begin(onError)
     return thread
   }
@@ -35,10 +43,22 @@ export class DatabaseThreads {
   async giveBack(thread: DatabaseThread): Promise<void> {
     if (this.#kept.length === keptMax) return thread.end()
     this.#kept.push(thread)
-    thread.rest(keptMs, () => this.#kept.splice(this.#kept.indexOf(thread), 1))
+    thread.rest(keptMs, () => {
+      this.#kept = this.#kept.filter((other) => other !== thread)
+    })
   }
 
-  #start(): Piscina {
+  #newPool(): Piscina {
+    try {
+      return this.#startPool()
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      const message = `No thread can be started for a database: ${reason}`
+      throw new MylibsqlError('ERR_WORKER_EXITED', message, {}, { cause })
+    }
+  }
+
+  #startPool(): Piscina {
     return new Piscina({
       filename: new URL(`../worker/${this.#fileName}`, import.meta.url).href,
       // With an idle timeout or a queue an actor could vanish or wait unseen.
@@ -80,7 +100,7 @@ export class DatabaseThread {
     this.#timer = setTimeout(end, forMs).unref()
   }
 
-  run(task: object, transferList: MessagePort[]): Promise<unknown> {
+  run<T>(task: object, transferList: MessagePort[]): Promise<T> {
     return this.#piscina.run(task, { transferList })
   }
 

@@ -123,7 +123,7 @@ export class OpenDatabase {
     this.options = options
   }
 
-  /** Starts a thread and opens the database in it. On any error nothing is left behind. */
+  /** Opens the database in a thread of its own. On any error nothing is left behind. */
   static async open(
     role: Role,
     snapshot: Snapshot,
@@ -168,6 +168,7 @@ export class OpenDatabase {
       const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
+      await thread.close().catch(() => {})
       await thread.terminate()
       await files.remove()
       throw error

@@ -71,6 +71,7 @@ export class OperationGate {
   }
 }
 
-function settled(promises: readonly Promise<unknown>[]): Promise<unknown> {
-  return Promise.allSettled(promises)
+/** Without the values: they would be kept as long as the gate. */
+function settled(promises: readonly Promise<unknown>[]): Promise<void> {
+  return Promise.allSettled(promises).then(() => {})
 }

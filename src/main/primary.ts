@@ -296,7 +296,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   }
 
   /**
-   * Executes what was asked for before, then closes the database and ends its threads. Writes that are not saved are
+   * Executes what was asked for before, then closes the database and leaves its threads. Writes that are not saved are
    * lost, and their `durable()` rejects with ERR_CLOSED: checkpoint first. With a store, they are stored first. A second
    * close waits for the first one, and ends as it does.
    *

@@ -20,7 +20,7 @@ export class ReadQueue {
   #isScheduled = false
   #closed: unknown
 
-  /** `threads` are those that live; there is always one, until the queue is closed. */
+  /** `threads` are those that live, one at least; throws when there can be none. */
   constructor(threads: () => readonly ReaderThread[]) {
     this.#threads = threads
   }
@@ -67,7 +67,13 @@ export class ReadQueue {
 
   #flush(): void {
     while (this.#gathered.length > 0) {
-      const threads = this.#threads()
+      let threads: readonly ReaderThread[]
+      try {
+        threads = this.#threads()
+      } catch (error) {
+        for (const group of this.#gathered.splice(0)) group.fail(error)
+        return
+      }
       const thread = nextThread(threads)
       if (thread === undefined) return
       if (this.#gathered.length === 1) this.#gathered = this.#shared(this.#gathered[0]!, threads)

@@ -50,7 +50,7 @@ export class ReaderPool {
     this.#events = {
       onAnswered: () => this.#queue.goOn(),
       onTaskEnded: () => this.#waiting.shift()?.(),
-      onExit: (thread, gone) => {
+      onEnd: (thread, gone) => {
         this.#threads = this.#threads.filter((other) => other !== thread)
         this.#leaving.add(gone)
         gone.finally(() => this.#leaving.delete(gone))
@@ -174,7 +174,13 @@ export class ReaderPool {
   #living(): readonly ReaderThread[] {
     if (this.#closed !== undefined) throw this.#closed
     while (this.#threads.length < this.#threadCount) {
-      this.#threads.push(new ReaderThread(this.#start, this.#events))
+      try {
+        this.#threads.push(new ReaderThread(this.#start, this.#events))
+      } catch (error) {
+        if (this.#threads.length === 0) throw error
+        // Fewer will do.
+        break
+      }
     }
     return this.#threads
   }

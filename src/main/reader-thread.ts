@@ -23,7 +23,7 @@ export interface ReaderThreadEvents {
   /** A session or an iteration is over. */
   readonly onTaskEnded: () => void
   /** It has stopped; `gone` resolves when none of its connections is left. */
-  readonly onExit: (thread: ReaderThread, gone: Promise<void>) => void
+  readonly onEnd: (thread: ReaderThread, gone: Promise<void>) => void
 }
 
 export class ReaderThread {
@@ -43,6 +43,7 @@ export class ReaderThread {
 
   constructor(start: Omit<ReaderStart, 'connectionList'>, events: ReaderThreadEvents) {
     this.#events = events
+    const thread = readerThreads.take((cause) => this.#fail(cause))
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.on('message', (answers: QueryAnswers) => this.#receive(answers))
@@ -51,12 +52,11 @@ export class ReaderThread {
       start: { ...start, connectionList: this.#connections.buffer },
       port: port2,
     }
-    const thread = readerThreads.take((cause) => this.#fail(cause))
     this.#thread = thread
-    this.#queries = thread.run(task, [port2]).then(
+    this.#queries = thread.run<Outcome<undefined>>(task, [port2]).then(
       (outcome) => {
         const error = this.#stopped ?? exited('it serves no queries any more')
-        const isClean = (outcome as Outcome<undefined>).ok
+        const isClean = outcome.ok && this.#stopped !== undefined
         this.#end(error, () => (isClean ? readerThreads.giveBack(thread) : thread.end()))
       },
       (cause: unknown) => this.#fail(cause),
@@ -89,11 +89,8 @@ export class ReaderThread {
     const outcome = await new Promise<Outcome<undefined>>((resolve, reject) => {
       this.#tasks.add(reject)
       this.#thread
-        .run(task, transferList)
-        .then(
-          (outcome) => resolve(outcome as Outcome<undefined>),
-          (cause: unknown) => reject(this.#ended ?? exited(cause)),
-        )
+        .run<Outcome<undefined>>(task, transferList)
+        .then(resolve, (cause: unknown) => reject(this.#ended ?? exited(cause)))
         .finally(() => {
           this.#tasks.delete(reject)
           this.#wakeStop()
@@ -148,7 +145,7 @@ export class ReaderThread {
     for (const reject of this.#tasks) reject(error)
     const gone = leave()
     this.#wakeStop()
-    this.#events.onExit(this, gone)
+    this.#events.onEnd(this, gone)
   }
 }
 

@@ -269,7 +269,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     return replicaStats(actor, this.#follower?.stats())
   }
 
-  /** Closes the database and ends its threads. Reads under way reject with ERR_CLOSED. A second close waits for the first one. */
+  /** Closes the database and leaves its threads. Reads under way reject with ERR_CLOSED. A second close waits for the first one. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing

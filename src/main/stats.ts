@@ -16,7 +16,7 @@ export interface PrimaryStats {
   readonly transactionCount: number
   readonly requestCount: number
   readonly pendingRequestCount: number
-  /** perf_hooks histograms since opening, in microseconds: one value for each group of requests. */
+  /** perf_hooks histograms since opening, in microseconds, exact to two figures: one value for each group of requests. */
   readonly queueWaitUs: Histogram
   readonly executeUs: Histogram
   readonly commitUs: Histogram

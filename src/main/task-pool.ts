@@ -2,11 +2,11 @@
  * The task threads: at most two for the whole process, started when first needed and gone some seconds after the last task,
  * unless somebody holds them. An idle one never keeps the process alive; a running one does, until it has answered. FileStores
  * have threads of their own, likewise: they must not wait behind what takes seconds. So has compression of what is to be
- * stored, which must not wait for a disk that hangs.
+ * stored, which must not wait for a disk that hangs, and have interrupts.
  */
 import { availableParallelism } from 'node:os'
 import Database from 'better-sqlite3'
-import { Piscina } from 'piscina'
+import { FixedQueue, Piscina } from 'piscina'
 import { fromWireError, MylibsqlError } from '../protocol/errors.js'
 import type { Task, TaskKind, TaskOf, TaskResult } from '../protocol/tasks.js'
 import type { Outcome } from '../protocol/wire.js'
@@ -28,6 +28,29 @@ interface RunningPool {
   readonly piscina: Piscina
   /** Each of them rejects one: Piscina forgets its queue when a thread cannot start. */
   readonly pending: Set<(cause: unknown) => void>
+  readonly queue: Queue
+}
+
+type Queued = Parameters<FixedQueue['push']>[0]
+
+class Queue extends FixedQueue {
+  #newest: Queued | undefined
+
+  override push(task: Queued): void {
+    this.#newest = task
+    super.push(task)
+  }
+
+  override shift(): Queued | null {
+    const task = super.shift()
+    if (task === this.#newest) this.#newest = undefined
+    return task
+  }
+
+  removeNewest(): void {
+    if (this.#newest !== undefined) this.remove(this.#newest)
+    this.#newest = undefined
+  }
 }
 
 class TaskPool {
@@ -79,24 +102,33 @@ class TaskPool {
       const fail = (cause: unknown) => {
         // Arguments that cannot be cloned are the caller's mistake, not the thread's end.
         const isClone = cause instanceof DOMException && cause.name === 'DataCloneError'
-        reject(isClone ? cause : workerExited(task.kind, cause))
+        reject(isClone ? cause : workerExited(`A task thread stopped during ${task.kind}`, cause))
       }
       this.#running ??= this.#start()
-      const { piscina, pending } = this.#running
+      const { piscina, queue, pending } = this.#running
       pending.add(fail)
-      piscina
-        .run(task, { transferList: [...transferList] })
-        .then(resolve, fail)
-        .finally(() => {
-          pending.delete(fail)
-          this.#answeredMs = performance.now()
-        })
+      let answer: Promise<Outcome<unknown>>
+      try {
+        answer = piscina.run(task, { transferList: [...transferList] })
+      } catch (cause) {
+        // No thread can be started. The task is in the queue already, and nobody has its promise.
+        queue.removeNewest()
+        pending.delete(fail)
+        reject(workerExited(`No task thread can be started for ${task.kind}`, cause))
+        return
+      }
+      answer.then(resolve, fail).finally(() => {
+        pending.delete(fail)
+        this.#answeredMs = performance.now()
+      })
     })
   }
 
   #start(): RunningPool {
+    const queue = new Queue()
     const piscina = new Piscina({
       filename: new URL('../worker/tasks.js', import.meta.url).href,
+      taskQueue: queue,
       minThreads: 0,
       maxThreads: this.#threadsMax,
       idleTimeout: idleTimeoutMs,
@@ -105,22 +137,21 @@ class TaskPool {
       atomics: 'disabled',
       recordTiming: false,
     })
-    const started: RunningPool = { piscina, pending: new Set() }
+    const started: RunningPool = { piscina, queue, pending: new Set() }
     const end = (cause: unknown) => {
       if (this.#running === started) this.#running = undefined
       for (const fail of started.pending) fail(cause)
       void piscina.destroy()
     }
-    let readyCount = 0
+    const ready = new Set<unknown>()
     let startedInVainCount = 0
-    piscina.on('workerCreate', () => {
-      readyCount += 1
+    piscina.on('workerCreate', (thread: unknown) => {
+      ready.add(thread)
       startedInVainCount = 0
     })
     // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
-    piscina.on('workerDestroy', () => {
-      if (readyCount > 0) readyCount -= 1
-      else startedInVainCount += 1
+    piscina.on('workerDestroy', (thread: unknown) => {
+      if (!ready.delete(thread)) startedInVainCount += 1
       setImmediate(() => {
         if (this.#running !== started || piscina.queueSize === 0) return
         if (startedInVainCount > startsInVainMax) end(new Error('threads exit while they start'))
@@ -135,6 +166,7 @@ class TaskPool {
 const tasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
 const storeTasks = new TaskPool(storeThreadsMax)
 const packTasks = new TaskPool(Math.min(threadsMax, availableParallelism()))
+const interruptTasks = new TaskPool(1)
 
 /**
  * Runs a task in a task thread. Rejects with what the task threw (class, code and cause), with
@@ -158,6 +190,11 @@ export function runPackTask<K extends TaskKind>(
   transferList: TransferList = [],
 ): Promise<TaskResult<K>> {
   return run(packTasks, task, transferList)
+}
+
+/** Interrupts what a connection runs. In a thread that does nothing else: it must not wait for what takes seconds. */
+export function runInterrupt(connectionId: number): Promise<boolean> {
+  return run<'interrupt'>(interruptTasks, { kind: 'interrupt', connectionId }, [])
 }
 
 /**
@@ -188,12 +225,7 @@ async function run<K extends TaskKind>(
   throw fromWireError(outcome.error, Database.SqliteError)
 }
 
-function workerExited(kind: TaskKind, cause: unknown): MylibsqlError {
+function workerExited(what: string, cause: unknown): MylibsqlError {
   const reason = cause instanceof Error ? cause.message : String(cause)
-  return new MylibsqlError(
-    'ERR_WORKER_EXITED',
-    `A task thread stopped during ${kind}: ${reason}`,
-    {},
-    { cause },
-  )
+  return new MylibsqlError('ERR_WORKER_EXITED', `${what}: ${reason}`, {}, { cause })
 }

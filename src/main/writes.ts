@@ -55,7 +55,11 @@ export class Writes {
     // A callback that closes the primary is not waited for: it waits for this.
     if (this.sessions.isInside) return
     const all = this.requests.settled().then(() => this.sessions.settled())
-    await Promise.race([all, delay(timeoutMs, undefined, { ref: false })])
+    const ended = new AbortController()
+    const late = delay(timeoutMs, undefined, { ref: false, signal: ended.signal }).catch(() => {})
+    await Promise.race([all, late])
+    // A timer would keep the primary for as long.
+    ended.abort()
   }
 
   close(error: unknown): void {

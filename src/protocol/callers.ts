@@ -30,7 +30,8 @@ function callerLines(): string[] {
     }
     void new Error().stack
   } finally {
-    Object.assign(Error, { prepareStackTrace, stackTraceLimit })
+    Error.stackTraceLimit = stackTraceLimit
+    Object.assign(Error, { prepareStackTrace })
   }
   if (waitingCount === 0) return []
   // Lines as whoever formats stacks here writes them (source maps): that a function waits is not always in them.

@@ -147,7 +147,7 @@ export interface NextLogsEnd {
   readonly reason: 'doubtful' | 'unfound' | 'stopped'
 }
 
-/** What an actor thread is started with. */
+/** What the task of an actor is given. */
 export interface ActorStart {
   readonly control: import('node:worker_threads').MessagePort
   readonly data: import('node:worker_threads').MessagePort

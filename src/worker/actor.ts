@@ -1,6 +1,6 @@
 /**
  * Entry point of an actor thread: one long task that owns one working database and plays one role at a time.
- * The task ends when the database is closed, with whether that left nothing behind in this thread.
+ * The task ends when the database is closed, with how that went.
  */
 import type { MessagePort } from 'node:worker_threads'
 import * as Comlink from 'comlink'
@@ -21,6 +21,7 @@ import type {
   NextLogsRequest,
   OpenReply,
   OpenRequest,
+  Outcome,
   Position,
   SessionReply,
   SessionStatement,
@@ -34,15 +35,12 @@ import { ReplicaRole } from './replica-role.js'
 import { ThreadTimes } from './thread-times.js'
 import { WorkingDatabase } from './working-database.js'
 
-export default function actor(start: ActorStart): Promise<boolean> {
+export default function actor(start: ActorStart): Promise<Outcome<undefined>> {
   return new Promise((resolve) => {
-    const control = new Actor(start.data, (isClean) => {
+    const control = new Actor(start.data, (outcome) => {
       start.data.close()
-      // The reply to close() has to leave first.
-      setImmediate(() => {
-        start.control.close()
-        resolve(isClean)
-      })
+      start.control.close()
+      resolve(outcome)
     })
     const invoke: Invoke = async (method, args) => {
       try {
@@ -66,13 +64,13 @@ interface OpenState {
 
 class Actor implements Control {
   readonly #data: MessagePort
-  readonly #ended: (isClean: boolean) => void
+  readonly #ended: (outcome: Outcome<undefined>) => void
   #open: OpenState | undefined
   #role: PrimaryRole | ReplicaRole | undefined
   readonly #inbox: Inbox
   readonly #withFiles = new Set<Promise<unknown>>()
 
-  constructor(data: MessagePort, ended: (isClean: boolean) => void) {
+  constructor(data: MessagePort, ended: (outcome: Outcome<undefined>) => void) {
     this.#data = data
     this.#inbox = new Inbox(data, (batch) => this.#receive(batch))
     this.#ended = ended
@@ -174,15 +172,15 @@ class Actor implements Control {
     const state = this.#open
     this.#role = undefined
     this.#open = undefined
-    let isClean = false
+    let outcome: Outcome<undefined> = { ok: true, value: undefined }
     try {
       await closeAll(role, state?.database)
-      isClean = true
-    } finally {
-      // Those under way have failed by that: what they wrote has to go before this thread does.
-      await Promise.allSettled(this.#withFiles)
-      this.#ended(isClean)
+    } catch (error) {
+      outcome = { ok: false, error: toWireError(error) }
     }
+    // Those under way have failed by that: what they wrote has to go before this thread does.
+    await Promise.allSettled(this.#withFiles)
+    this.#ended(outcome)
   }
 
   /** It has files of its own, which have to go before this thread does. */

@@ -73,6 +73,7 @@ async function answerQueries({ start, port }: Extract<ReaderTask, { kind: 'queri
     new MessageAnswering(message, shared.queries, shared.interruptible, post).run()
   })
   await once(port, 'close')
+  readers = undefined
   opened.close()
 }
 
@@ -114,9 +115,14 @@ class Readers {
   #connect(): Reader {
     const { path, safeIntegers } = this.#start
     const connection = new Database(path, { readonly: true, fileMustExist: true })
+    try {
+      connection.defaultSafeIntegers(safeIntegers)
+      loadExtension(connection)
+    } catch (error) {
+      connection.close()
+      throw error
+    }
     this.#connections.push(connection)
-    connection.defaultSafeIntegers(safeIntegers)
-    loadExtension(connection)
     const connectionId = native.connectionId()
     this.#connectionList.add(connectionId)
     const interruptible = new Interruptible(this.#cancelTable, connectionId)

@@ -1,14 +1,15 @@
 /** Where the time of an actor thread goes: histograms in microseconds, one value for each group, log or batch. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { histogramUs } from '../protocol/limits.js'
 
 export class ThreadTimes {
   /** From the moment a group is made on the main thread to the moment it is executed. */
-  readonly queueWaitUs = createHistogram()
+  readonly queueWaitUs = createHistogram(histogramUs)
   /** The statements of a group, without the commit. */
-  readonly executeUs = createHistogram()
-  readonly commitUs = createHistogram()
+  readonly executeUs = createHistogram(histogramUs)
+  readonly commitUs = createHistogram(histogramUs)
   /** A log or a batch of frames: checked and applied. */
-  readonly applyUs = createHistogram()
+  readonly applyUs = createHistogram(histogramUs)
   readonly #noted: { readonly histogram: RecordableHistogram; readonly tookMs: number }[] = []
 
   /** Takes note of the time from `startMs`, as performance.now() has it, until now. */
@@ -18,8 +19,10 @@ export class ThreadTimes {
 
   /** Records what was noted: once those have their answers who wait for them, because it takes about a microsecond each. */
   record(): void {
-    // A histogram begins at 1.
-    for (const { histogram, tookMs } of this.#noted) histogram.record(Math.max(1, Math.round(tookMs * 1000)))
+    for (const { histogram, tookMs } of this.#noted) {
+      const tookUs = Math.round(tookMs * 1000)
+      histogram.record(Math.min(Math.max(histogramUs.lowest, tookUs), histogramUs.highest))
+    }
     this.#noted.length = 0
   }
 }

@@ -317,7 +317,7 @@ export class HistoryChain {
       await log.close()
       throw this.#insideMerged(to, log)
     }
-    const wanted = isLate ? undefined : isLong ? await headOf(log, to) : log
+    const wanted = isLate ? undefined : isLong ? await this.#headOf(log, to) : log
     if (isLate || isLong) this.#isDone = true
     if (wanted === undefined || wanted.nextFrameNo <= this.#at.nextFrameNo) {
       await log.close()
@@ -326,6 +326,15 @@ export class HistoryChain {
     const { nextFrameNo, endChecksum: checksum, epoch } = wanted
     this.#at = { ...this.#at, nextFrameNo, checksum, epoch }
     return wanted
+  }
+
+  async #headOf(log: Log, to: FrameNo): Promise<Log | undefined> {
+    try {
+      return await headOf(log, to)
+    } catch (error) {
+      await log.close()
+      throw error
+    }
   }
 
   #insideMerged(to: FrameNo, log: Log): MylibsqlError {

@@ -78,7 +78,9 @@ export class Outages {
         discard(operation)
       }
       this.#waiting.add(lost)
-      operation.then(resolve, reject).finally(() => this.#waiting.delete(lost))
+      const settle = () => this.#waiting.delete(lost)
+      operation.then(settle, settle)
+      operation.then(resolve, reject)
     })
   }
 

@@ -172,8 +172,9 @@ class PrunedLogs {
 
   async #giveBoundary(stored: StoredLog, frameNo: FrameNo): Promise<void> {
     const log = await this.#read(stored)
-    const merged = log && (await Log.merge([log], { at: [frameNo] }))
+    let merged: Log | undefined
     try {
+      merged = log && (await Log.merge([log], { at: [frameNo] }))
       if (merged !== undefined) await this.#store.replaceLog(merged, this.#limits)
     } catch (error) {
       // Others have replaced it; or the store cannot replace anything, and keeps an older snapshot.

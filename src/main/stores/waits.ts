@@ -21,7 +21,7 @@ export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSigna
   }
 }
 
-/** What `late` returns when it takes longer, or throws. */
+/** What `late` returns when it takes longer, or throws; then what still comes is discarded, otherwise the caller has it. */
 export async function within<T, L>(operation: Promise<T>, timeoutMs: number, late: () => L): Promise<T | L> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<true>((resolve) => {

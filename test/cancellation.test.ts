@@ -1,8 +1,10 @@
 // Time limits and signals: the caller is told, nothing half-done stays, neighbours are unharmed.
+import { execFileSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
-import Database from 'better-sqlite3'
-import { init, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
+import { setTimeout as delay } from 'node:timers/promises'
+import { init, Log, MylibsqlError, Primary, Replica, type Snapshot } from 'mylibsql'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { isSettled } from './support/deferred.js'
 import { expectCode } from './support/errors.js'
@@ -36,10 +38,11 @@ async function emptied(): Promise<void> {
 const timedOut = expect.objectContaining({ constructor: MylibsqlError, code: 'ERR_TIMEOUT' })
 
 it('interrupts while all task threads are busy', async () => {
-  const path = join(temporaryFolder(), 'locked.db')
-  const locked = new Database(path)
-  locked.exec('CREATE TABLE t (a); BEGIN EXCLUSIVE')
-  const imports = Promise.all([1, 2, 3].map(() => Snapshot.fromDatabase(path)))
+  // To open a pipe takes until somebody writes to it.
+  const folder = temporaryFolder()
+  const pipes = [1, 2, 3].map((n) => join(folder, `${n}`))
+  execFileSync('mkfifo', pipes)
+  const standing = Promise.allSettled(pipes.map((path) => Log.open(path)))
   await expect(primary.get(endlessRead, [], { timeoutMs: 50 })).rejects.toEqual(timedOut)
   await expect(primary.run(endlessWrite, [], { timeoutMs: 50 })).rejects.toEqual(timedOut)
   const other = await Primary.open(snapshot, [], { closeTimeoutMs: 50 })
@@ -47,9 +50,13 @@ it('interrupts while all task threads are busy', async () => {
   const ended = Promise.all(endless.map((call) => expectCode(call, 'ERR_CLOSED')))
   await other.close()
   await ended
-  expect(await isSettled(imports)).toBe(false)
-  locked.close()
-  for (const imported of await imports) await imported.close()
+  expect(await isSettled(standing)).toBe(false)
+  // One that is not opened yet waits for the next time.
+  while (!(await isSettled(standing))) {
+    for (const path of pipes) closeSync(openSync(path, 'r+'))
+    await delay(20)
+  }
+  expect((await standing).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
 })
 
 it('interrupts a write that runs for too long; neighbours of its group commit', async () => {

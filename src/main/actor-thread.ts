@@ -43,8 +43,11 @@ export class ActorThread {
     data.port1.on('message', (message: FromActor) => this.#receive(message))
     const start: ActorStart = { control: control.port2, data: data.port2 }
     this.#thread = thread
+    const isAnswered = new Promise<void>((resolve) => control.port1.once('close', () => resolve()))
     this.#task = thread.run<Outcome<undefined>>(start, [control.port2, data.port2]).then(
-      (outcome) => {
+      async (outcome) => {
+        // The actor has closed its port: what it answered before that comes first.
+        await isAnswered
         const isKept = outcome.ok && !runsForeignCode
         this.#end(closed(), () => (isKept ? actorThreads.giveBack(thread) : thread.end()))
         return outcome

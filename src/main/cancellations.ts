@@ -28,18 +28,22 @@ const known = {
   wait: optional(checkBoolean),
 }
 
-/** Interrupts what the connections run, again and again until it is told to stop. */
-export function interruptRepeatedly(connectionIds: () => readonly number[]): { stop(): void } {
+/**
+ * Interrupts what the connections run, again and again until it is told to stop. `begun` resolves when all of them were
+ * interrupted once, or no interrupt can be had.
+ */
+export function interruptRepeatedly(connectionIds: () => readonly number[]): {
+  readonly begun: Promise<unknown>
+  stop(): void
+} {
   let timer: NodeJS.Timeout | undefined
   const interrupt = (againMs: number) => {
-    for (const connectionId of connectionIds()) {
-      // A connection that is closed by then has nothing left to interrupt.
-      runInterrupt(connectionId).catch(() => {})
-    }
     timer = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
+    // A connection that is closed by then has nothing left to interrupt.
+    return Promise.allSettled(connectionIds().map(runInterrupt))
   }
-  interrupt(interruptAgainMs.first)
-  return { stop: () => clearTimeout(timer) }
+  const begun = interrupt(interruptAgainMs.first)
+  return { begun, stop: () => clearTimeout(timer) }
 }
 
 export class Cancellations {

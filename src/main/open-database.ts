@@ -1,5 +1,6 @@
 /** A database that is open: its actor thread, its reader threads and its files. Goes with the role changes. */
 import { availableParallelism } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../protocol/errors.js'
 import {
   busyTimeoutMsDefault,
@@ -69,6 +70,8 @@ export interface PrimaryOptions extends OpenOptions {
 }
 
 const readersMax = 4
+/** In which a thread whose statement was interrupted rolls its transaction back, and closes the database. */
+const interruptedMsMin = 2_000
 const whatOpens: Record<Role, string> = {
   primary: 'a Snapshot, or options with a store: Primary.open({ store })',
   replica: 'a Snapshot (Replica.follow(store) opens one from a store)',
@@ -168,7 +171,8 @@ export class OpenDatabase {
       const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
-      await thread.close().catch(() => {})
+      // Without procedures nothing runs there that could take its time.
+      if (checked.procedures === undefined) await thread.close().catch(() => {})
       await thread.terminate()
       await files.remove()
       throw error
@@ -201,26 +205,35 @@ export class OpenDatabase {
   async #close(reason: MylibsqlError): Promise<void> {
     this.cancellations.table.close()
     await this.readers.close(reason)
-    let timer: NodeJS.Timeout | undefined
-    let interrupts: { stop(): void } | undefined
-    const timeout = new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        // Not before: an interrupt would also end the last fold of a file that is kept.
-        interrupts = interruptRepeatedly(() => [this.#connectionId])
-        timer = setTimeout(resolve, this.closeTimeoutMs)
-      }, this.closeTimeoutMs)
-    })
+    const closed = this.thread.close()
     try {
-      await Promise.race([this.thread.close(), timeout])
+      await this.#unlessLate(closed)
     } catch (error) {
       // A thread that is gone has nothing left to close.
       if (!(error instanceof MylibsqlError)) throw error
       if (error.code !== 'ERR_CLOSED' && error.code !== 'ERR_WORKER_EXITED') throw error
     } finally {
-      clearTimeout(timer)
-      interrupts?.stop()
       await this.thread.terminate()
       await this.#files.remove()
+    }
+  }
+
+  /** Waits for so long, interrupts what runs, and waits for as long again. */
+  async #unlessLate(closed: Promise<void>): Promise<void> {
+    const isOpen = Symbol('open')
+    const late = new AbortController()
+    const wait = (ms: number) => delay(ms, isOpen, { signal: late.signal })
+    let interrupts: ReturnType<typeof interruptRepeatedly> | undefined
+    try {
+      if ((await Promise.race([closed, wait(this.closeTimeoutMs)])) !== isOpen) return
+      // Not before: an interrupt would also end the last fold of a file that is kept.
+      interrupts = interruptRepeatedly(() => [this.#connectionId])
+      await Promise.race([closed, interrupts.begun])
+      // A thread that is ended inside SQLite takes the process with it: there has to be time to come out.
+      await Promise.race([closed, wait(Math.max(this.closeTimeoutMs, interruptedMsMin))])
+    } finally {
+      interrupts?.stop()
+      late.abort()
     }
   }
 }

@@ -143,15 +143,17 @@ class TaskPool {
       for (const fail of started.pending) fail(cause)
       void piscina.destroy()
     }
-    const ready = new Set<unknown>()
+    let readyCount = 0
     let startedInVainCount = 0
-    piscina.on('workerCreate', (thread: unknown) => {
-      ready.add(thread)
+    piscina.on('workerCreate', () => {
+      readyCount += 1
       startedInVainCount = 0
     })
     // Piscina starts a thread for its queue only when a task comes in, not when a thread has died.
-    piscina.on('workerDestroy', (thread: unknown) => {
-      if (!ready.delete(thread)) startedInVainCount += 1
+    piscina.on('workerDestroy', () => {
+      // Which one it was, Piscina does not tell.
+      if (readyCount > 0) readyCount -= 1
+      else startedInVainCount += 1
       setImmediate(() => {
         if (this.#running !== started || piscina.queueSize === 0) return
         if (startedInVainCount > startsInVainMax) end(new Error('threads exit while they start'))

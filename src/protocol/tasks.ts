@@ -126,10 +126,18 @@ interface TaskTable {
     result: RestoredFile
   }
   restoreLog: { arguments: { file: RestoredFile; log: LogFile }; result: RestoredFile }
-  /** So many of them as are beyond doubt, from the first one on; `epoch`: of the last one. */
+  /**
+   * As many of them as one step takes, up to the first one that is not beyond doubt (`isDoubtful`); `epoch`: of the last one
+   * that was applied.
+   */
   restoreStoredLogs: {
     arguments: { file: RestoredFile; logs: LogsAtHand; until: HistoryEnd }
-    result: { readonly file: RestoredFile; readonly appliedCount: number; readonly epoch: number }
+    result: {
+      readonly file: RestoredFile
+      readonly appliedCount: number
+      readonly epoch: number
+      readonly isDoubtful: boolean
+    }
   }
   /** Throws ERR_PATH_EXISTS when something is at `target`. */
   endRestore: { arguments: { file: RestoredFile; target: string }; result: undefined }

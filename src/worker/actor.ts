@@ -39,8 +39,11 @@ export default function actor(start: ActorStart): Promise<Outcome<undefined>> {
   return new Promise((resolve) => {
     const control = new Actor(start.data, (outcome) => {
       start.data.close()
-      start.control.close()
-      resolve(outcome)
+      // The answers to calls that have ended by then have to leave first.
+      setImmediate(() => {
+        start.control.close()
+        resolve(outcome)
+      })
     })
     const invoke: Invoke = async (method, args) => {
       try {

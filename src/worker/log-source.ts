@@ -100,6 +100,25 @@ export function injectLog(
   return positionAfter(file, requireGood(file, run, check))
 }
 
+/**
+ * Checks the same, then hands the new part to `apply`, out of one open file: whatever takes its name meanwhile is not read.
+ * Returns where the database stands afterwards, and what `apply` does; undefined when nothing is new. Throws the same; then
+ * nothing was applied.
+ */
+export function applyChecked<T>(
+  file: LogFile,
+  position: Position,
+  pageSize: number,
+  apply: (source: FrameSource, run: FrameRun) => T,
+): { readonly next: Position; readonly applied: T } | undefined {
+  const run = planRun(file, position, pageSize)
+  if (run === undefined) return undefined
+  return withLogSource(file, run.startFrameNo, (source) => {
+    const check = requireGood(file, run, native.checkFrames(source, run))
+    return { next: positionAfter(file, check), applied: apply(source, run) }
+  })
+}
+
 /** Checks the whole log by itself. Throws ERR_CORRUPT, ERR_IO. */
 export function verifyLog(file: LogFile): void {
   if (file.header.frameCount > 0) checkRun(file, wholeRun(file.header))

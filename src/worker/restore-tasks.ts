@@ -3,10 +3,11 @@ import { existsSync, fsyncSync, ftruncateSync, linkSync, renameSync, rmSync } fr
 import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
-import type { LogFile } from '../protocol/log-format.js'
+import { stepBytesMax } from '../protocol/limits.js'
+import { type LogFile, logByteLength } from '../protocol/log-format.js'
 import type { RestoredFile, TaskOf, TaskResult } from '../protocol/tasks.js'
 import { attempt, syncPath, withFile } from './file-io.js'
-import { checkLog, withLogSource } from './log-source.js'
+import { applyChecked } from './log-source.js'
 import { native } from './native.js'
 import { undoubtedLog } from './stored-logs.js'
 import { copyPages, snapshotPosition } from './working-copy.js'
@@ -34,24 +35,26 @@ export function restoreStoredLogs({
   return withFile(file.path, 'r+', (fd) => {
     let restored = file
     let epoch = 0
+    let byteCount = 0
     for (const [index, location] of locations.entries()) {
+      if (byteCount >= stepBytesMax) return { file: restored, appliedCount: index, epoch, isDoubtful: false }
       const expected = { ...restored.position, pageSize: file.pageSize, epochMin, until }
       const log = undoubtedLog(location, expected, locations[index + 1] ?? behind)
       const next = log && unlessRefused(() => withLog(restored, log, fd))
-      if (next === undefined) return { file: restored, appliedCount: index, epoch }
+      if (next === undefined) return { file: restored, appliedCount: index, epoch, isDoubtful: true }
       restored = next
       epoch = log!.header.epoch
+      byteCount += logByteLength(log!.header)
     }
-    return { file: restored, appliedCount: locations.length, epoch }
+    return { file: restored, appliedCount: locations.length, epoch, isDoubtful: false }
   })
 }
 
 function withLog(file: RestoredFile, log: LogFile, fd: number): RestoredFile {
-  const checked = checkLog(log, file.position, file.pageSize)
-  if (checked.kind === 'skip') return file
-  const { run, next } = checked
-  const pageCount = withLogSource(log, run.startFrameNo, (source) => native.applyFrames(source, run, fd))
-  return { ...file, pageCount, position: next }
+  const outcome = applyChecked(log, file.position, file.pageSize, (source, run) =>
+    native.applyFrames(source, run, fd),
+  )
+  return outcome === undefined ? file : { ...file, pageCount: outcome.applied, position: outcome.next }
 }
 
 /** What was written of it in part is written again, or not there when the restore has failed. */

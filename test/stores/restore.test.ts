@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   compact,
@@ -11,6 +11,9 @@ import {
   type Store,
 } from 'mylibsql'
 import { describe, expect, it, vi } from 'vitest'
+import { decodeLogHeader } from '../../src/protocol/log-format.js'
+import { applyChecked } from '../../src/worker/log-source.js'
+import { native } from '../../src/worker/native.js'
 import { closedAfterTest, integrityCheck, pagesOf } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
@@ -149,6 +152,30 @@ describe('restore from the files of a FileStore', () => {
     expect(error.details.path).toBe(id)
     expect(existsSync(target)).toBe(false)
   })
+})
+
+it('a log is checked and applied out of one open file, whatever takes its name in between', async () => {
+  const { logs, source, folder } = await open(
+    closedAfterTest(new FileStore(join(temporaryFolder(), 'store'))),
+  )
+  const [log, other] = logs as [Log, Log]
+  const [path, otherPath] = [join(folder, 'one.log'), join(folder, 'other.log')]
+  await log.copyTo(path)
+  await other.copyTo(otherPath)
+  const { pageSize, startFrameNo: nextFrameNo, startChecksum: checksum } = log
+  const header = decodeLogHeader(await log.bytes(), {}, log.byteLength)
+  const applied = applyChecked(
+    { location: { path }, header },
+    { nextFrameNo, checksum },
+    pageSize,
+    (from, run) => {
+      renameSync(otherPath, path)
+      return native.checkFrames(from, run)
+    },
+  )
+  expect(applied?.next).toEqual({ nextFrameNo: log.nextFrameNo, checksum: log.endChecksum })
+  expect(applied?.applied).toMatchObject({ badIndex: -1, endChecksum: log.endChecksum })
+  await source.primary.close()
 })
 
 describe('restore', () => {

@@ -22,17 +22,20 @@ export interface Mismatch {
   readonly boundaries: readonly number[]
 }
 
+/** Without the checksum where the chain has gone on from there: nobody asks for it. */
+type LogEnd = Pick<Position, 'nextFrameNo'> & Partial<Position>
+
 export class CoveringLogs {
   readonly #reads: ReadAhead
   /** Where logs end that were read, by object: none of them is read twice. */
-  readonly #ends = new Map<string, Position>()
+  readonly #ends = new Map<string, LogEnd>()
 
   constructor(reads: ReadAhead) {
     this.#reads = reads
   }
 
-  /** The log was given out: it ends where the chain goes on. */
-  noteEnd(stored: StoredLog, end: Position): void {
+  /** The log was given out, or taken: it ends where the chain goes on, or went on. */
+  noteEnd(stored: StoredLog, end: LogEnd): void {
     this.#ends.set(keyOf(stored), end)
   }
 

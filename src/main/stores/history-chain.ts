@@ -164,7 +164,10 @@ export class HistoryChain {
     const last = logs.at(-1)
     this.#readsAhead = last === undefined || !this.#takesFiles
     if (last === undefined) return
-    this.#coverings.noteEnd(last, { nextFrameNo, checksum })
+    for (const [index, stored] of logs.entries()) {
+      const end = logs[index + 1]?.startFrameNo
+      this.#coverings.noteEnd(stored, end === undefined ? { nextFrameNo, checksum } : { nextFrameNo: end })
+    }
     this.#at = { ...this.#at, nextFrameNo, checksum, epoch }
     await this.#reads.drop(logs)
   }
@@ -317,7 +320,7 @@ export class HistoryChain {
       await log.close()
       throw this.#insideMerged(to, log)
     }
-    const wanted = isLate ? undefined : isLong ? await this.#headOf(log, to) : log
+    const wanted = isLate ? undefined : isLong ? await headOf(log, to) : log
     if (isLate || isLong) this.#isDone = true
     if (wanted === undefined || wanted.nextFrameNo <= this.#at.nextFrameNo) {
       await log.close()
@@ -326,15 +329,6 @@ export class HistoryChain {
     const { nextFrameNo, endChecksum: checksum, epoch } = wanted
     this.#at = { ...this.#at, nextFrameNo, checksum, epoch }
     return wanted
-  }
-
-  async #headOf(log: Log, to: FrameNo): Promise<Log | undefined> {
-    try {
-      return await headOf(log, to)
-    } catch (error) {
-      await log.close()
-      throw error
-    }
   }
 
   #insideMerged(to: FrameNo, log: Log): MylibsqlError {

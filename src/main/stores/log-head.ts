@@ -12,10 +12,15 @@ const wholeOf = new WeakMap<Log, Log>()
 
 /**
  * The transactions of `log`, which is not merged, that are complete with frame `toFrameNo`, as a log that shares its
- * bytes; undefined when there are none. Both are closed with closeWhole(head).
+ * bytes; undefined when there are none. Both are closed with closeWhole(head). When it throws, the log is closed.
  */
 export async function headOf(log: Log, toFrameNo: FrameNo): Promise<Log | undefined> {
-  const last = await log.use((file) => lastCommit(file, toFrameNo))
+  const last = await log
+    .use((file) => lastCommit(file, toFrameNo))
+    .catch(async (error: unknown) => {
+      await log.close()
+      throw error
+    })
   if (last === undefined) return undefined
   const { header, location } = log.file
   const head: LogFile = {

@@ -186,7 +186,7 @@ class Restore {
       file = applied
       await chain.taken(taken, file.position, restored.epoch)
       this.#reportLogs(taken.reduce((sum, { byteLength }) => sum + byteLength, 0))
-      if (isCut || taken.length < logs.length) return file
+      if (isCut || restored.isDoubtful) return file
     }
   }
 

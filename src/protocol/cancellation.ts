@@ -71,7 +71,9 @@ export class CancelTable {
     Atomics.store(this.#words, closingWord, 1)
   }
 
+  /** When the database is closing, all are. */
   isGivenUp(slot: number): boolean {
+    if (Atomics.load(this.#words, closingWord) !== 0) return true
     if (slot === noSlot) return false
     const state = Atomics.load(this.#words, slot * wordsPerSlot)
     return state === State.cancelled || state === State.interrupted

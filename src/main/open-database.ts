@@ -46,7 +46,10 @@ export interface OpenOptions {
   busyTimeoutMs?: number
   /** Longest pause between two statements of an interactive connection or of an iteration. Default 30,000 ms. */
   idleTimeoutMs?: number
-  /** How long close() waits for what is under way. Default 5,000 ms. */
+  /**
+   * How long close() waits for what is under way before it is interrupted, and after that once more (2 s at least). Default
+   * 5,000 ms.
+   */
   closeTimeoutMs?: number
 }
 

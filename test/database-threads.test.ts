@@ -58,7 +58,8 @@ it('one after the other are opened in the same threads, which hold nothing of th
   const replica = await Replica.open(blank)
   expect(await replica.get('SELECT count(*) AS n FROM sqlite_schema')).toEqual({ n: 0 })
   await replica.close()
-  expect(living()).toEqual(used)
+  // Those of tasks may be gone by now.
+  expect(used).toEqual(expect.arrayContaining(living()))
   await expect.poll(living, { timeout: 60_000, interval: 200 }).toEqual([])
 })
 

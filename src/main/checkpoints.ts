@@ -2,7 +2,7 @@
 import { createHistogram } from 'node:perf_hooks'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
-import { histogramUs } from '../protocol/limits.js'
+import { histogramUs, recordedUs } from '../protocol/histogram.js'
 import { type LogFile, type LogHeader, logNextFrameNo } from '../protocol/log-format.js'
 import { Log } from './log.js'
 import { Reentrancy } from './reentrancy.js'
@@ -110,8 +110,7 @@ export class Checkpoints {
       this.#saving = undefined
     }
     this.#unsaved = undefined
-    const tookUs = Math.round((performance.now() - startMs) * 1000)
-    this.saveUs.record(Math.min(Math.max(histogramUs.lowest, tookUs), histogramUs.highest))
+    this.saveUs.record(recordedUs(performance.now() - startMs))
     log.takeOver(file)
     const nextFrameNo = logNextFrameNo(file.header)
     this.#steps.saved(nextFrameNo)

@@ -83,12 +83,6 @@ export const tailQuickMs = 2
 /** Logs come one after the other when they come within so long: then they go to a segment. */
 export const tailPauseMs = 1_000
 
-/**
- * Of histograms of times, in microseconds: two figures count, up to an hour. That takes 30 KiB each; as Node.js makes them by
- * itself, 360, which V8 does not know of, and so does not care to free.
- */
-export const histogramUs = { lowest: 1, highest: 3_600_000_000, figures: 2 } as const
-
 /** Logs of a store that a replica's thread applies in one step, at most, while nothing else can use it. */
 export const stepLogsMax = 64
 export const stepBytesMax = 8 * 1024 * 1024

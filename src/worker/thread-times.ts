@@ -1,6 +1,6 @@
 /** Where the time of an actor thread goes: histograms in microseconds, one value for each group, log or batch. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
-import { histogramUs } from '../protocol/limits.js'
+import { histogramUs, recordedUs } from '../protocol/histogram.js'
 
 export class ThreadTimes {
   /** From the moment a group is made on the main thread to the moment it is executed. */
@@ -19,10 +19,7 @@ export class ThreadTimes {
 
   /** Records what was noted: once those have their answers who wait for them, because it takes about a microsecond each. */
   record(): void {
-    for (const { histogram, tookMs } of this.#noted) {
-      const tookUs = Math.round(tookMs * 1000)
-      histogram.record(Math.min(Math.max(histogramUs.lowest, tookUs), histogramUs.highest))
-    }
+    for (const { histogram, tookMs } of this.#noted) histogram.record(recordedUs(tookMs))
     this.#noted.length = 0
   }
 }

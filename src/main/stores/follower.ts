@@ -275,10 +275,7 @@ export class Follower {
       } finally {
         await log.close()
       }
-      const behind = chain.upcoming()
-      const rest = await this.#applyAtHand(behind, signal)
-      const taken = behind.slice(0, behind.length - rest.length)
-      await chain.taken(taken, this.#followed.position(), this.#epoch)
+      await this.#applyUpcoming(chain, signal)
     }
   }
 
@@ -286,17 +283,36 @@ export class Follower {
   async #applyAtHand(logs: readonly StoredLog[], signal: AbortSignal): Promise<readonly StoredLog[]> {
     let rest = logs
     for (;;) {
-      const step = await nextAtHand(this.store, rest, { signal })
-      signal.throwIfAborted()
-      if (step === undefined) return rest
-      const { logs: taken, isCut, ...atHand } = step
-      const applying = this.#followed.applyStored(taken, atHand)
-      this.#applying = applying
-      const { appliedCount, epoch, createdAtMs } = await applying
-      rest = rest.slice(appliedCount)
-      if (appliedCount > 0) this.#noteApplied(epoch, createdAtMs)
-      if (isCut || appliedCount < taken.length) return rest
+      const { takenCount, isMore } = await this.#applyStep(rest, signal)
+      rest = rest.slice(takenCount)
+      if (!isMore) return rest
     }
+  }
+
+  /** The same of those that the chain has listed. */
+  async #applyUpcoming(chain: HistoryChain, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const logs = chain.upcoming()
+      const { takenCount, isMore } = await this.#applyStep(logs, signal)
+      await chain.taken(logs.slice(0, takenCount), this.#followed.position(), this.#epoch)
+      if (!isMore) return
+    }
+  }
+
+  /** How many of them were taken in one step, and whether those behind may be. */
+  async #applyStep(
+    logs: readonly StoredLog[],
+    signal: AbortSignal,
+  ): Promise<{ readonly takenCount: number; readonly isMore: boolean }> {
+    const step = await nextAtHand(this.store, logs, { signal })
+    signal.throwIfAborted()
+    if (step === undefined) return { takenCount: 0, isMore: false }
+    const { logs: offered, isCut, ...atHand } = step
+    const applying = this.#followed.applyStored(offered, atHand)
+    this.#applying = applying
+    const { appliedCount, epoch, createdAtMs } = await applying
+    if (appliedCount > 0) this.#noteApplied(epoch, createdAtMs)
+    return { takenCount: appliedCount, isMore: !isCut && appliedCount === offered.length }
   }
 
   /** Only to be quick: whoever looks at the history afterwards finds that it is further on. */

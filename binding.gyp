@@ -36,7 +36,8 @@
         "native/wal_fold.cc",
         "native/wal_format.cc",
         "native/wal_index.cc",
-        "native/wal_jobs.cc"
+        "native/wal_jobs.cc",
+        "native/wal_write_buffer.cc"
       ],
       "include_dirs": [
         "<!@(node -p \"require('node-addon-api').include\")",

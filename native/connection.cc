@@ -65,8 +65,12 @@ void Connection::prepare(bool guarded) {
   guard.install(handle_, guarded);
   isGuarded_ = guarded;
   walIndex_.reset();
+  writeBuffer_.reset();
   // Open it now: when it cannot be, nothing has been committed yet.
-  if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") walFile();
+  if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") {
+    walFile();
+    if (guarded) writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_);
+  }
 }
 
 void Connection::noticeInterrupts(bool on) {
@@ -153,6 +157,7 @@ void Connection::close() {
 void Connection::detach() {
   unregisterForInterrupts(id);
   close();
+  writeBuffer_.reset();
   handle_ = {};
 }
 

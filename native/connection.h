@@ -17,6 +17,7 @@
 #include "sqlite_handle.h"
 #include "wal_file.h"
 #include "wal_index.h"
+#include "wal_write_buffer.h"
 
 namespace mylibsql {
 
@@ -74,8 +75,9 @@ class Connection {
   bool isClosed_ = false;
   bool isWalOpen_ = false;
   std::shared_ptr<const WalFile> walFile_;
-  // Kept only under the guard, which refuses what would unmap the wal-index: a change of journal_mode.
+  // Both only under the guard, which refuses what would unmap the wal-index and close the WAL: a change of journal_mode.
   std::optional<WalIndex> walIndex_;
+  std::unique_ptr<WalWriteBuffer> writeBuffer_;
   bool isGuarded_ = false;
   std::vector<std::unique_ptr<SideConnection>> sides_;
   std::vector<SideConnection*> idleSides_;

@@ -1,0 +1,152 @@
+/** SQLite's own writes to the WAL, which pass through a buffer under the guard. */
+import { copyFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import Database from 'better-sqlite3'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { Child } from '../support/child.js'
+import { faultyEnvironment } from '../support/faults.js'
+import { temporaryFolder } from '../support/folder.js'
+import { type Random, withSeed } from '../support/random.js'
+import { type Opened, openDatabase, Pair, temporaryDirectory } from './addon.js'
+
+/** A cache of a few pages, so that transactions spill into the WAL and read from there. */
+const setup = 'CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL, bytes BLOB NOT NULL UNIQUE)'
+const summing = 'SELECT count(*) AS count, sum(n) AS sum, sum(length(bytes)) AS length FROM t'
+
+function open(path: string, guard: boolean, pageSize: number, synchronous: string): Opened {
+  const opened = openDatabase(path, { guard, pageSize, setup })
+  opened.db.pragma('cache_size = 6')
+  opened.db.pragma(`synchronous = ${synchronous}`)
+  return opened
+}
+
+/** All frames of the WAL, as records: what SQLite has written, without the salts. */
+function frames({ wal }: Opened, pageSize: number): Buffer {
+  const { frameCount } = wal.position()
+  const records = Buffer.alloc(frameCount * (24 + pageSize))
+  wal.readFrames(records, 1, frameCount, 0, 0n)
+  return records
+}
+
+/** What a crash at this moment would leave: SQLite recovers the WAL of a copy, as far as its checksums are right. */
+function recovered(directory: string, { path }: Opened): unknown {
+  const crashed = join(directory, 'crashed.db')
+  copyFileSync(path, crashed)
+  copyFileSync(`${path}-wal`, `${crashed}-wal`)
+  const db = new Database(crashed)
+  try {
+    expect(db.pragma('integrity_check', { simple: true })).toBe('ok')
+    return db.prepare(summing).get()
+  } finally {
+    db.close()
+  }
+}
+
+/** One step of a transaction, the same on every database that it is done to. */
+function step(random: Random): string {
+  const first = random.integer(1, 300)
+  const last = first + random.skewed(120)
+  const size = random.pick([10, 300, 3000, 20_000])
+  const rows = `WITH RECURSIVE ids (id) AS (SELECT ${first} UNION ALL SELECT id + 1 FROM ids WHERE id < ${last})`
+  const bytes = `printf('%d %.${size}c', id + ${random.integer(0, 9)}, 'x')`
+  return random.pick([
+    `${rows} INSERT OR REPLACE INTO t SELECT id, ${size}, ${bytes} FROM ids`,
+    `${rows} INSERT INTO t SELECT id, ${size}, ${bytes} FROM ids`,
+    `UPDATE t SET n = n + 1, bytes = ${bytes} WHERE id BETWEEN ${first} AND ${last}`,
+    `UPDATE t SET n = n + 1 WHERE id % ${random.integer(2, 9)} = 0`,
+    `DELETE FROM t WHERE id BETWEEN ${first} AND ${last}`,
+    summing,
+    'SAVEPOINT s',
+    'ROLLBACK TO s',
+    'RELEASE s',
+  ])
+}
+
+function attempt(db: Database.Database, sql: string): unknown {
+  try {
+    const statement = db.prepare(sql)
+    return statement.reader ? statement.all() : statement.run().changes
+  } catch (error) {
+    return (error as { code?: unknown }).code
+  }
+}
+
+describe.each([
+  { pageSize: 512, synchronous: 'OFF' },
+  { pageSize: 4096, synchronous: 'OFF' },
+  { pageSize: 4096, synchronous: 'FULL' },
+  { pageSize: 65_536, synchronous: 'OFF' },
+])('pages of $pageSize bytes, synchronous $synchronous', ({ pageSize, synchronous }) => {
+  it('writes the frames that SQLite writes by itself, before anybody hears of them', () =>
+    withSeed('writes the frames', async (random) => {
+      const directory = temporaryDirectory()
+      const plain = open(join(directory, 'plain.db'), false, pageSize, synchronous)
+      const buffered = open(join(directory, 'buffered.db'), true, pageSize, synchronous)
+      const reader = new Database(buffered.path, { readonly: true })
+      onTestFinished(() => void reader.close())
+      for (let transaction = 0; transaction < 40; transaction++) {
+        const steps = Array.from({ length: random.integer(1, 12) }, () => step(random))
+        for (const sql of ['BEGIN', ...steps, random.chance(0.8) ? 'COMMIT' : 'ROLLBACK']) {
+          expect(attempt(buffered.db, sql), sql).toEqual(attempt(plain.db, sql))
+        }
+        expect(buffered.db.inTransaction).toBe(false)
+        expect(reader.prepare(summing).get()).toEqual(buffered.db.prepare(summing).get())
+        expect(frames(buffered, pageSize).equals(frames(plain, pageSize))).toBe(true)
+        if (random.chance(0.2))
+          expect(recovered(directory, buffered)).toEqual(plain.db.prepare(summing).get())
+        if (random.chance(0.2)) for (const { wal } of [plain, buffered]) wal.foldSync('passive')
+      }
+      expect(buffered.db.pragma('integrity_check', { simple: true })).toBe('ok')
+    }))
+})
+
+it('leaves nothing of a transaction that was rolled back, when frames come from elsewhere', () => {
+  const pair = new Pair(temporaryDirectory(), { setup })
+  const insert = "INSERT INTO t SELECT ?, 0, printf('%.40000c', 'x')"
+  for (const { db } of [pair.primary, pair.replica]) db.pragma('cache_size = 6')
+  pair.replica.db.exec('BEGIN')
+  pair.replica.db.prepare(insert).run(1)
+  pair.replica.db.exec('ROLLBACK')
+  pair.primary.db.prepare(insert).run(2)
+  pair.ship()
+  expect(pair.replica.db.prepare('SELECT id FROM t').pluck().all()).toEqual([2])
+  pair.expectSame()
+})
+
+const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
+const { ENOSPC, EIO } = constants.errno
+
+interface Life {
+  readonly errors: readonly string[]
+  readonly problems: readonly string[]
+  /** To write so many frames, one behind the other. */
+  readonly writeCount: number
+  readonly frameCount: number
+}
+
+it.each([
+  { what: 'one write', errno: ENOSPC, count: 1 },
+  { what: 'some writes', errno: ENOSPC, count: 3 },
+  { what: 'the disk', errno: EIO, count: 1e9 },
+])('when $what fails, no frame is missing before those that are committed', ({ what, errno, count }) =>
+  withSeed(`${what} fails`, async (random) => {
+    const folder = temporaryFolder()
+    const lives = join(folder, 'lives')
+    const child = new Child<Life>('../native/failing-writes.mjs', {
+      argument: { packageRoot, folder: lives },
+      env: faultyEnvironment(folder, lives),
+    })
+    let hasFailed = true
+    for (let n = 1; hasFailed; n += count === 1 ? 1 : random.integer(1, 4)) {
+      child.send({ n, errno, count })
+      const life = await child.expect()
+      expect(life.problems, `write ${n} and following: ${life.errors}`).toEqual([])
+      expect(life.writeCount).toBeLessThan(life.frameCount / 10)
+      hasFailed = life.errors.length > 0
+      if (!hasFailed) expect(n).toBeGreaterThan(50)
+    }
+    await child.end()
+  }),
+)

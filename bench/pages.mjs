@@ -20,7 +20,7 @@ export function makePages(folder, pageCount) {
   })
 }
 
-/** Overwrites pages, 64 with each call, 8 callers. Returns the number of the last frame. */
+/** Overwrites pages, row by row, 64 with each call, 8 callers. Returns the number of the last frame. */
 export async function overwritePages(primary, pageCount, callCount) {
   const rangeCount = Math.floor(pageCount / pagesPerCall)
   let lastFrameNo

@@ -11,7 +11,7 @@ const pageCount = 4096
 
 const throughput = {
   name: 'stream.mbps',
-  about: 'frames of commits of 64 pages to a subscriber',
+  about: 'frames of commits of 64 rows, a page each, to a subscriber',
   reference: 'the same commits without a subscriber',
   unit: 'MB/s',
   goal: { of: 'value', atLeast: 400 },

@@ -34,10 +34,11 @@ export function transfer(connection, accountId, tellerId, branchId, delta) {
   return balance
 }
 
-/** Writes `pageCount` pages anew, from row `firstId` on. */
+/** Writes `pageCount` pages anew, from row `firstId` on: a statement for all would copy them to a statement journal first. */
 export function overwrite(connection, firstId, pageCount, fill) {
-  const update = 'UPDATE pages SET data = ? WHERE id BETWEEN ? AND ?'
-  statementsOf(connection)(update).run(Buffer.alloc(4000, fill), firstId, firstId + pageCount - 1)
+  const update = statementsOf(connection)('UPDATE pages SET data = ? WHERE id = ?')
+  const data = Buffer.alloc(4000, fill)
+  for (let id = firstId; id < firstId + pageCount; id += 1) update.run(data, id)
 }
 
 /** Inserts an event. Returns when that was, on the clock that all threads share: just before the commit. */

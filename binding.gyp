@@ -25,7 +25,6 @@
         "native/lz4.cc",
         "native/page_versions.cc",
         "native/piece_writer.cc",
-        "native/pin.cc",
         "native/promise_job.cc",
         "native/side_connection.cc",
         "native/sqlite_handle.cc",
@@ -37,7 +36,8 @@
         "native/wal_format.cc",
         "native/wal_index.cc",
         "native/wal_jobs.cc",
-        "native/wal_write_buffer.cc"
+        "native/wal_write_buffer.cc",
+        "native/writer_locks.cc"
       ],
       "include_dirs": [
         "<!@(node -p \"require('node-addon-api').include\")",

@@ -14,7 +14,6 @@
 #include "js_args.h"
 #include "js_error.h"
 #include "lz4.h"
-#include "pin.h"
 #include "wal_connection.h"
 #include "wal_format.h"
 
@@ -138,7 +137,6 @@ Napi::Value interruptById(const Napi::CallbackInfo& info) {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto data = std::make_unique<AddonData>();
   data->walConnection = Napi::Persistent(WalConnection::define(env));
-  data->pin = Napi::Persistent(Pin::define(env));
   env.SetInstanceData(data.release());
 
   exports.Set("attach", Napi::Function::New<WalConnection::attach>(env, "attach"));

@@ -7,7 +7,6 @@ namespace mylibsql {
 
 struct AddonData {
   Napi::FunctionReference walConnection;  // constructors
-  Napi::FunctionReference pin;
 };
 
 }  // namespace mylibsql

@@ -65,12 +65,20 @@ void Connection::prepare(bool guarded) {
   guard.install(handle_, guarded);
   isGuarded_ = guarded;
   walIndex_.reset();
-  writeBuffer_.reset();
+  stopWriting();
   // Open it now: when it cannot be, nothing has been committed yet.
   if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") {
     walFile();
-    if (guarded) writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_);
+    if (guarded) {
+      writerLocks_ = std::make_unique<WriterLocks>(handle_, hookFrameCount);
+      writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_);
+    }
   }
+}
+
+void Connection::stopWriting() {
+  writeBuffer_.reset();
+  writerLocks_.reset();
 }
 
 void Connection::noticeInterrupts(bool on) {
@@ -157,7 +165,7 @@ void Connection::close() {
 void Connection::detach() {
   unregisterForInterrupts(id);
   close();
-  writeBuffer_.reset();
+  stopWriting();
   handle_ = {};
 }
 

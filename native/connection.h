@@ -18,6 +18,7 @@
 #include "wal_file.h"
 #include "wal_index.h"
 #include "wal_write_buffer.h"
+#include "writer_locks.h"
 
 namespace mylibsql {
 
@@ -48,6 +49,9 @@ class Connection {
   SideConnection* borrowSide();
   void giveBackSide(SideConnection* side);
 
+  // Under the guard; otherwise nullptr.
+  WriterLocks* writerLocks() { return writerLocks_.get(); }
+
   // At most one fold on another thread, so that folds report what they did.
   SideConnection* beginFold();
   void endFold();
@@ -69,14 +73,17 @@ class Connection {
   explicit Connection(const SqliteHandle& handle);
   // The SQLite connection is closing.
   void detach();
+  // What was put between SQLite and its files is taken away.
+  void stopWriting();
 
   SqliteHandle handle_;
   std::string path_;
   bool isClosed_ = false;
   bool isWalOpen_ = false;
   std::shared_ptr<const WalFile> walFile_;
-  // Both only under the guard, which refuses what would unmap the wal-index and close the WAL: a change of journal_mode.
+  // These only under the guard, which refuses what would unmap the wal-index and close the WAL: a change of journal_mode.
   std::optional<WalIndex> walIndex_;
+  std::unique_ptr<WriterLocks> writerLocks_;
   std::unique_ptr<WalWriteBuffer> writeBuffer_;
   bool isGuarded_ = false;
   std::vector<std::unique_ptr<SideConnection>> sides_;

@@ -74,7 +74,7 @@ class FrameInjector {
                                        " bytes, the database of " + std::to_string(databasePageSize));
   }
 
-  // Somebody who reads from the WAL holds one of the read marks 1 to 4, and so do pins, and this connection
+  // Somebody who reads from the WAL holds one of the read marks 1 to 4, and so does this connection
   // when the fold ended after its BEGIN. A lock of one's own would not be in the way, so it is a side
   // connection that asks.
   void restartIfUnread() {

@@ -1,14 +1,9 @@
 #include "side_connection.h"
 
 #include "failure.h"
+#include "wal_index.h"
 
 namespace mylibsql {
-
-namespace {
-// Lock bytes of the wal-index: 0 write, 1 checkpoint, 2 recover, 3 + n reader n.
-constexpr int kReaderLock1 = 4;
-constexpr int kWalReaderCount = 4;
-}  // namespace
 
 SideConnection::SideConnection(const sqlite3_api_routines* api, const std::string& path) {
   handle_.api = api;
@@ -80,7 +75,7 @@ FoldResult SideConnection::foldAndTruncate() {
 bool SideConnection::tryLockReaders() {
   sqlite3_file* const file = handle_.databaseFile();
   const int result =
-      file->pMethods->xShmLock(file, kReaderLock1, kWalReaderCount, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+      file->pMethods->xShmLock(file, kWalReaderLock, kWalReaderCount, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
   if (result == SQLITE_OK) return true;
   if ((result & 0xff) == SQLITE_BUSY) return false;
   throw sqliteFailure(handle_, result, "locking out readers of the WAL");
@@ -88,7 +83,7 @@ bool SideConnection::tryLockReaders() {
 
 void SideConnection::unlockReaders() {
   sqlite3_file* const file = handle_.databaseFile();
-  file->pMethods->xShmLock(file, kReaderLock1, kWalReaderCount, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+  file->pMethods->xShmLock(file, kWalReaderLock, kWalReaderCount, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
 }  // namespace mylibsql

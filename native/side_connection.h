@@ -1,5 +1,5 @@
 #pragma once
-// A connection of the addon's own on the file of a connection: it holds read transactions (pins), folds the
+// A connection of the addon's own on the file of a connection: it holds read transactions, folds the
 // WAL, and lends its locks, all without touching the transaction state of the JavaScript connection.
 //
 // It must be opened through SQLite, never with open(2): closing any other descriptor of a database file drops
@@ -17,7 +17,7 @@ namespace mylibsql {
 struct ReadTransaction {
   WalState state;
   // The transaction keeps SQLite from resetting the WAL and from folding beyond state.header.frameCount.
-  // Otherwise the WAL was folded completely: SQLite then reads from the database file alone and pins nothing
+  // Otherwise the WAL was folded completely: SQLite then reads from the database file alone and holds nothing
   // in the WAL.
   bool holdsWal;
 };

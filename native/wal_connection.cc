@@ -7,7 +7,6 @@
 #include "frame_record.h"
 #include "js_args.h"
 #include "js_error.h"
-#include "pin.h"
 #include "wal_jobs.h"
 
 namespace mylibsql {
@@ -55,9 +54,9 @@ Napi::Function WalConnection::define(Napi::Env env) {
                          InstanceMethod<&This::copyFramesSync>("copyFramesSync"),
                          InstanceMethod<&This::copyFrames>("copyFrames"),
                          InstanceMethod<&This::inject>("inject"),
-                         InstanceMethod<&This::pin>("pin"),
                          InstanceMethod<&This::fold>("fold"),
                          InstanceMethod<&This::foldSync>("foldSync"),
+                         InstanceMethod<&This::allowRestartAt>("allowRestartAt"),
                          InstanceMethod<&This::copyDatabase>("copyDatabase"),
                          InstanceMethod<&This::countCommits>("countCommits"),
                          InstanceMethod<&This::hasDeferredViolation>("hasDeferredViolation"),
@@ -186,10 +185,6 @@ Napi::Value WalConnection::inject(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value WalConnection::pin(const Napi::CallbackInfo& info) {
-  return Pin::create(info.Env(), connection_);
-}
-
 Napi::Value WalConnection::fold(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return translateFailures(env,
@@ -205,6 +200,8 @@ Napi::Value WalConnection::foldSync(const Napi::CallbackInfo& info) {
   return translateFailures(env, [&]() -> Napi::Value {
     SideConnection* const side = connection_->beginFold();
     try {
+      WriterLocks* const locks = connection_->writerLocks();
+      if (mode == "truncate" && locks != nullptr) locks->releaseWriteLock();
       const FoldResult folded =
           mode == "truncate" ? side->foldAndTruncate() : side->fold(*connection_->walFile());
       connection_->endFold();
@@ -213,6 +210,15 @@ Napi::Value WalConnection::foldSync(const Napi::CallbackInfo& info) {
       connection_->endFold();
       throw;
     }
+  });
+}
+
+void WalConnection::allowRestartAt(const Napi::CallbackInfo& info) {
+  translateFailures(info.Env(), [&] {
+    connection_->handle();
+    std::optional<uint32_t> frameCount;
+    if (!info[0].IsUndefined()) frameCount = count32Of(info[0], "frameCount");
+    if (WriterLocks* const locks = connection_->writerLocks()) locks->allowRestartAt(frameCount);
   });
 }
 

@@ -27,9 +27,9 @@ class WalConnection : public Napi::ObjectWrap<WalConnection> {
   Napi::Value copyFramesSync(const Napi::CallbackInfo& info);
   Napi::Value copyFrames(const Napi::CallbackInfo& info);
   Napi::Value inject(const Napi::CallbackInfo& info);
-  Napi::Value pin(const Napi::CallbackInfo& info);
   Napi::Value fold(const Napi::CallbackInfo& info);
   Napi::Value foldSync(const Napi::CallbackInfo& info);
+  void allowRestartAt(const Napi::CallbackInfo& info);
   Napi::Value copyDatabase(const Napi::CallbackInfo& info);
   Napi::Value hasDeferredViolation(const Napi::CallbackInfo& info);
   Napi::Value countCommits(const Napi::CallbackInfo& info);

@@ -26,9 +26,6 @@ namespace mylibsql {
 
 namespace {
 
-// Locks of the wal-index (WAL_CKPT_LOCK, WAL_READ_LOCK(n) in wal.c).
-constexpr int kCheckpointLock = 1;
-constexpr int kReaderLock0 = 3;
 
 // SQLite's unix VFS writes at most 128 KiB less a byte at a time (seekAndWriteFd() in os_unix.c).
 constexpr size_t kWriteBytesMax = 124 * 1024;

@@ -32,6 +32,13 @@
 
 namespace mylibsql {
 
+// Which locks there are (WAL_WRITE_LOCK, WAL_CKPT_LOCK, WAL_READ_LOCK(0) in wal.c), and those of the readers that use the WAL.
+inline constexpr int kWriteLock = 0;
+inline constexpr int kCheckpointLock = 1;
+inline constexpr int kReaderLock0 = 3;
+inline constexpr int kWalReaderLock = 4;
+inline constexpr int kWalReaderCount = 4;
+
 struct WalIndexHeader {
   uint32_t version;
   uint32_t unused;

@@ -1,4 +1,5 @@
 /** The WAL of a working file: small under any load, and never reset with a frame in it that is nowhere else. */
+import { closeSync, openSync } from 'node:fs'
 import type { Log } from 'mylibsql'
 import { type Primary, Replica } from 'mylibsql'
 import { describe, expect, it, vi } from 'vitest'
@@ -276,57 +277,80 @@ describe('another program', () => {
     const ask = async (sql: string) => {
       shell.send(sql)
       const { rows, error } = await shell.expect()
-      expect(error).toBeUndefined()
-      return rows
+      return error ?? rows
     }
     return { source, primary: source.primary, ask }
   }
 
-  it('that checkpoints does no harm when all is saved', async () => {
-    const { source, primary, ask } = await open()
-    await primary.run(insert, [blob(10_000)])
-    await source.save()
-    await ask('PRAGMA wal_checkpoint(TRUNCATE)')
-    const ack = await primary.run(insert, [blob(10_000)])
-    await source.save()
-    await ack.durable()
-    await expectReplicated(source)
-  })
+  const write = "INSERT INTO blobs (bytes) VALUES ('from elsewhere')"
+  const locked = 'SQLITE_BUSY: database is locked'
 
-  it('that resets the WAL over frames that are nowhere else ends the primary', async () => {
+  it('reads, and cannot write', async () => {
     const { source, primary, ask } = await open()
-    const saved = await primary.run(insert, [blob(10)])
-    await source.save()
-    await saved.durable()
-    const lost = await primary.run(insert, [blob(10_000)])
-    const durable = lost.durable()
-    durable.catch(() => {})
-    await ask('PRAGMA wal_checkpoint(TRUNCATE)')
-    await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
-    await expectCode(durable, 'ERR_WAL_RESET')
-    await expectCode(source.save(), 'ERR_WAL_RESET')
-    await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
-    await primary.close()
-    const again = closedAfterTest(await Replica.open(source.blank, source.logs))
-    expect(await again.get('SELECT count(*) AS n FROM blobs')).toEqual({ n: 1 })
-  })
-
-  it('that resets it is noticed by a checkpoint too', async () => {
-    const { source, primary, ask } = await open()
-    const lost = await primary.run(insert, [blob(10_000)])
-    await ask('PRAGMA wal_checkpoint(TRUNCATE)')
-    await expectCode(source.save(), 'ERR_WAL_RESET')
-    await expectCode(lost.durable(), 'ERR_WAL_RESET')
-  })
-
-  it('that writes is replicated too, or noticed', async () => {
-    const { source, primary, ask } = await open()
-    await ask("INSERT INTO blobs (bytes) VALUES ('from elsewhere')")
+    expect(await ask(write)).toBe(locked)
     await primary.run(insert, [blob(10)])
+    expect(await ask(write)).toBe(locked)
+    expect(await ask('SELECT count(*) AS n FROM blobs')).toEqual([{ n: 1 }])
     await expectReplicated(source)
+  })
 
-    await ask("INSERT INTO blobs (bytes) VALUES ('never seen by us')")
-    await ask('PRAGMA wal_checkpoint(RESTART)')
-    await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
+  it('that folds the WAL does no harm, also to frames that are nowhere else', async () => {
+    const { source, primary, ask } = await open()
+    const acks = [await primary.run(insert, [blob(10_000)])]
+    for (const saves of [false, true, false, false]) {
+      const [folded] = (await ask('PRAGMA wal_checkpoint(TRUNCATE)')) as Record<string, number>[]
+      // All is folded, and the WAL stays: it is we who may write.
+      expect(folded).toMatchObject({ busy: 1, checkpointed: folded!.log })
+      acks.push(await primary.run(insert, [blob(10_000)]))
+      if (saves) await source.save()
+    }
+    await source.save()
+    await Promise.all(acks.map((ack) => ack.durable()))
+    await expectReplicated(source)
+  })
+
+  describe('that can write because a file of the database was opened and closed, by which a process loses its locks,', () => {
+    async function openUnlocked() {
+      const opened = await open()
+      closeSync(openSync(`${opened.primary.path}-shm`, 'r'))
+      return opened
+    }
+
+    it('and resets the WAL over frames that are nowhere else ends the primary', async () => {
+      const { source, primary, ask } = await openUnlocked()
+      const saved = await primary.run(insert, [blob(10)])
+      await source.save()
+      await saved.durable()
+      const lost = await primary.run(insert, [blob(10_000)])
+      const durable = lost.durable()
+      durable.catch(() => {})
+      await ask('PRAGMA wal_checkpoint(TRUNCATE)')
+      await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
+      await expectCode(durable, 'ERR_WAL_RESET')
+      await expectCode(source.save(), 'ERR_WAL_RESET')
+      await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
+      await primary.close()
+      const again = closedAfterTest(await Replica.open(source.blank, source.logs))
+      expect(await again.get('SELECT count(*) AS n FROM blobs')).toEqual({ n: 1 })
+    })
+
+    it('and resets it is noticed by a checkpoint too', async () => {
+      const { source, primary, ask } = await openUnlocked()
+      const lost = await primary.run(insert, [blob(10_000)])
+      await ask('PRAGMA wal_checkpoint(TRUNCATE)')
+      await expectCode(source.save(), 'ERR_WAL_RESET')
+      await expectCode(lost.durable(), 'ERR_WAL_RESET')
+    })
+
+    it('is replicated too, or noticed', async () => {
+      const { source, primary, ask } = await openUnlocked()
+      await ask(write)
+      await primary.run(insert, [blob(10)])
+      await expectReplicated(source)
+
+      await ask(write)
+      await ask('PRAGMA wal_checkpoint(RESTART)')
+      await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
+    })
   })
 })

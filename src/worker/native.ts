@@ -121,16 +121,15 @@ export interface WalConnection {
    * good (`badIndex` -1); of anything else, and on any error, nothing is published and the write lock is released.
    */
   inject(source: FrameSource, run: FrameRun, endChecksum?: bigint): FrameCheck
-  /**
-   * Begins a read transaction on a connection of its own, so that the WAL can neither be reset nor folded
-   * beyond the present last frame until the pin is released. Two may be held at once. `frameCount` is the
-   * WAL index it stands at; `holds` is false when the WAL was folded completely (nothing to pin).
-   */
-  pin(): Pin
   /** PASSIVE checkpoint on a connection of its own, on a libuv thread. At most one at a time. */
   fold(): Promise<{ frameCount: number; foldedCount: number }>
   /** The same on the calling thread. 'truncate' also empties the WAL file (throws SQLITE_BUSY when readers are in the way). */
   foldSync(mode: 'passive' | 'truncate'): { frameCount: number; foldedCount: number }
+  /**
+   * From now on SQLite starts the WAL over only when it has no more than so many frames, none once it has; undefined: always.
+   * Only with the guard.
+   */
+  allowRestartAt(frameCount: number | undefined): void
   /**
    * Copies the database, as of the last committed frame when it is called, page for page to `fd` (from
    * offset 0), on a libuv thread, under a read transaction of its own. `checksum` is the CRC-64 of the bytes
@@ -159,12 +158,6 @@ export interface WalConnection {
   setCheckpointOnClose(on: boolean): void
   /** Closes the connections of its own. The JavaScript connection is closed by its owner. */
   close(): void
-}
-
-export interface Pin {
-  readonly holds: boolean
-  readonly frameCount: number
-  release(): void
 }
 
 export interface NativeAddon {

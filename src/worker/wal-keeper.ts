@@ -2,11 +2,9 @@
  * Keeps the WAL of a primary: copies committed frames out of it into the open log, folds it into the database
  * file and has SQLite start it over, without making writers wait and without losing a frame.
  *
- * Why no frame is lost. SQLite resets a WAL at the first write after all of it was folded. Nobody but this class
- * folds (the authorizer refuses checkpoints, automatic ones are off), and a fold never goes beyond what was
- * copied out: it runs under a pin, a read transaction that stands at the last frame there was when it began,
- * and begins only once the frames up to there are copied. Frames committed meanwhile stay unfolded behind
- * the pin, and a WAL with an unfolded frame is not reset.
+ * Why no frame is lost. SQLite starts a WAL over at the first write after all of it was folded. It does not get the locks for that
+ * while there are frames that were not copied out (native/writer_locks.h), whoever has folded them: this class, or
+ * another program that the authorizer cannot refuse. When that has happened all the same, `Capture` notices.
  *
  * Why writers do not wait. Copying and folding run on libuv threads. Under a steady load there are always newer
  * frames when a fold ends, so that the WAL would never be reset; once what is left is small it is therefore
@@ -46,6 +44,7 @@ export class WalKeeper {
     this.#recordBytes = frameHeaderBytes + database.pageSize
     this.#openLog = this.#nextLog(position)
     this.#savedFrameNo = position.nextFrameNo
+    this.#noteCopied()
   }
 
   get nextFrameNo(): FrameNo {
@@ -113,7 +112,7 @@ export class WalKeeper {
     })
   }
 
-  /** A small log needs no file, no other thread and no pin: it is read here and now. */
+  /** A small log needs no file and no other thread: it is read here and now. */
   #sealInMemory(): LogFile | undefined {
     const start = this.#openLog.end
     const { nextFrameNo } = this.#capture
@@ -132,6 +131,7 @@ export class WalKeeper {
     // It can have a file: one that could not be written to.
     this.#openLog.discard()
     this.#openLog = this.#nextLog({ nextFrameNo, checksum })
+    this.#noteCopied()
     return { location: { bytes }, header }
   }
 
@@ -143,6 +143,7 @@ export class WalKeeper {
   async close(): Promise<void> {
     await this.#draining
     await this.#exclusively(async () => this.#openLog.discard())
+    this.#database.wal.allowRestartAt(undefined)
   }
 
   async #drainInBackground(): Promise<void> {
@@ -158,23 +159,15 @@ export class WalKeeper {
     this.#drainAtBytes = isFolded ? walResetBytes : this.walBytes + walResetBytes / 4
   }
 
-  /** Folds all that is committed, in rounds: under a pin while much is left, then at once. False: something is in the way. */
+  /** Folds all that is committed, in rounds while much is left, then at once. False: something is in the way. */
   async #drain(): Promise<boolean> {
     const { wal } = this.#database
     for (;;) {
       const target = this.#capture.advance(this.#openLog.end.nextFrameNo)
-      const pin = wal.pin()
-      try {
-        // A WAL that is folded completely cannot be pinned: folding now might fold what is committed meanwhile.
-        if (!pin.holds) return true
-        // A log may be copied and sealed while this folds: what it copies is behind the pin.
-        await this.#exclusively(() => this.#copyOut(target))
-        const { foldedCount } = await wal.fold()
-        // A reader stands before the pin.
-        if (foldedCount < pin.frameCount) return false
-      } finally {
-        pin.release()
-      }
+      // A log may be copied and sealed while this folds.
+      await this.#exclusively(() => this.#copyOut(target))
+      const { frameCount, foldedCount } = await wal.fold()
+      if (foldedCount < frameCount) return false
       const isFolded = await this.#exclusively(async () => this.#foldRest())
       if (isFolded !== undefined) return isFolded
     }
@@ -182,20 +175,28 @@ export class WalKeeper {
 
   async #copyOut(nextFrameNo: FrameNo): Promise<void> {
     await this.#openLog.copy(this.#database.wal, this.#capture, nextFrameNo)
+    this.#noteCopied()
   }
 
   /** Copies and folds what is left, here and now. Undefined: that is too much; false: something is in the way. */
   #foldRest(): boolean | undefined {
     const { wal, connection } = this.#database
-    const restBytes = (this.#capture.walFrameCount - wal.position().foldedCount) * this.#recordBytes
+    const unfoldedBytes = (this.#capture.walFrameCount - wal.position().foldedCount) * this.#recordBytes
+    const restBytes = Math.max(unfoldedBytes, this.#uncopiedBytes)
     if (restBytes > walTailBytesMax && this.walBytes < walForcedBytes) return undefined
     // A transaction that began on an unfolded WAL does not start it over: it has to be folded between two.
     this.#isRestDue = connection.inTransaction
     if (this.#isRestDue) return false
-    if (restBytes === 0) return true
     this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
+    this.#noteCopied()
     const { frameCount, foldedCount } = wal.foldSync('passive')
     return foldedCount === frameCount
+  }
+
+  /** Frames that are in the open log, or in one that was sealed, may go: others hold the WAL, whoever has folded them. */
+  #noteCopied(): void {
+    const uncopiedCount = this.#capture.nextFrameNo - this.#openLog.end.nextFrameNo
+    this.#database.wal.allowRestartAt(uncopiedCount > 0 ? 0 : this.#capture.walFrameCount)
   }
 
   #foldDueRest(): void {

@@ -75,7 +75,10 @@ function connect(request: OpenRequest): Pick<WorkingDatabase, 'connection' | 'wa
     // Has SQLite make the WAL and its index, which the addon reads from the start.
     connection.exec('BEGIN IMMEDIATE; COMMIT')
     loadExtension(connection)
-    return { connection, wal: native.attach({ guard: true }) }
+    const wal = native.attach({ guard: true })
+    // From its first transaction on nobody else can write: from now on.
+    connection.exec('BEGIN IMMEDIATE; COMMIT')
+    return { connection, wal }
   } catch (error) {
     connection.close()
     throw error

@@ -44,6 +44,14 @@ export function loadAddon(db: Database.Database, guard = true): WalConnection {
   return native.attach({ guard })
 }
 
+/** Somebody else reads, until it is told to end: nothing newer is folded, and the WAL is not started over. */
+export function beginReading({ path }: Pick<Opened, 'path'>): { end(): void } {
+  const db = new Database(path, { readonly: true })
+  onTestFinished(() => void db.close())
+  db.exec('BEGIN; SELECT * FROM sqlite_schema')
+  return { end: () => void db.close() }
+}
+
 /** A primary, and a replica that started as a copy of it. */
 export class Pair {
   readonly primary: Opened

@@ -10,7 +10,15 @@ import {
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { native, type Opened, openDatabase, randomFrom, temporaryDirectory, thrownBy } from './addon.js'
+import {
+  beginReading,
+  native,
+  type Opened,
+  openDatabase,
+  randomFrom,
+  temporaryDirectory,
+  thrownBy,
+} from './addon.js'
 
 function openTarget(directory: string, name = 'copy.db'): number {
   const fd = openSync(join(directory, name), 'w+')
@@ -54,11 +62,11 @@ describe.each([512, 4096, 65536])('copyDatabase, pages of %d bytes', (pageSize) 
     })
     grow()
     await expectCopy() // nothing folded
-    const pin = wal.pin()
+    const reading = beginReading(opened)
     db.exec('UPDATE t SET text = id WHERE id % 5 = 0')
     wal.foldSync('passive')
     await expectCopy() // a part folded
-    pin.release()
+    reading.end()
     wal.foldSync('passive')
     await expectCopy() // all folded
     db.exec('DELETE FROM t WHERE id > 20; VACUUM')
@@ -121,5 +129,4 @@ test('a target that cannot be written rejects with the call and errno', async ()
   await expect(wal.copyDatabase(fd)).rejects.toMatchObject({ code: 'ERR_IO', syscall: 'pwrite', errno: 9 })
   expect(thrownBy(() => wal.copyFramesSync(fd, 0, 1, 1, 0, 0n))).toMatchObject({ code: 'ERR_IO' })
   closeSync(fd)
-  wal.pin().release()
 })

@@ -37,6 +37,11 @@ function sourcesOf(bytes: Uint8Array): FrameSource[] {
 const toJson = (value: unknown) =>
   JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part))
 
+/** Until its next transaction. */
+function letOthersWrite({ wal }: Opened): void {
+  wal.foldSync('truncate')
+}
+
 function rowCount({ db }: Pick<Opened, 'db'>): unknown {
   return db.prepare('SELECT count(*) FROM t').pluck().get()
 }
@@ -165,6 +170,7 @@ describe('an inject that fails publishes nothing', () => {
 
   test('the write lock is taken', () => {
     const { pair, bytes, run } = pairWithRun(5)
+    letOthersWrite(pair.replica)
     const other = new Database(pair.replica.path)
     other.exec('BEGIN IMMEDIATE')
     pair.replica.db.pragma('busy_timeout = 10')
@@ -187,6 +193,7 @@ describe('an inject that fails publishes nothing', () => {
     const { replica } = pair
     const recordsPath = join(directory, 'records')
     writeFileSync(recordsPath, bytes)
+    letOthersWrite(replica)
     const argument = toJson({ packageRoot, path: replica.path, recordsPath, run })
     const script = fileURLToPath(new URL('./inject-limited.mjs', import.meta.url))
     // 1500 blocks of 512 (or 1024) bytes: the WAL would need 3 MB.

@@ -2,7 +2,7 @@ import { closeSync, copyFileSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
-import { native, Pair, randomFrom, runOf, temporaryDirectory, thrownBy } from './addon.js'
+import { beginReading, native, Pair, randomFrom, runOf, temporaryDirectory, thrownBy } from './addon.js'
 
 /** Commits transactions until the primary's WAL has grown by at least `frameCount` frames. */
 function commitFrames(pair: Pair, frameCount: number, rowsPerTransaction = 100): void {
@@ -122,7 +122,7 @@ describe('inject and the wal-index', () => {
       else if (choice < 0.67) pair.primary.db.exec('VACUUM')
       else if (choice < 0.85) side.wal.foldSync('passive')
       else if (choice < 0.95) side.wal.foldSync('truncate')
-      else pair.replica.wal.pin().release()
+      else beginReading(pair.replica).end()
       // The primary's WAL must not be reset before its frames are read.
       const shipped = pair.ship()
       const rows = (db: Database.Database) => db.prepare('SELECT count(*), total(id) FROM t').raw().get()
@@ -150,15 +150,14 @@ describe('inject and the wal-index', () => {
     const pair = new Pair(temporaryDirectory())
     commitFrames(pair, 40)
     pair.ship()
-    const pin = pair.replica.wal.pin()
-    expect(pin.holds).toBe(true)
+    const reading = beginReading(pair.replica)
     const before = pair.replica.wal.position()
     expect(pair.replica.wal.foldSync('passive').foldedCount).toBe(before.frameCount)
     commitFrames(pair, 1, 1)
     const frameCount = pair.ship()
     const after = pair.replica.wal.position()
     expect(after).toMatchObject({ frameCount: before.frameCount + frameCount, salt1: before.salt1 })
-    pin.release()
+    reading.end()
     pair.expectSame()
   })
 

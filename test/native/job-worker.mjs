@@ -18,7 +18,6 @@ const insert = db.prepare("INSERT INTO t (text) VALUES (printf('%.3000c', 'x'))"
 db.transaction(() => {
   for (let i = 0; i < 3000; i++) insert.run()
 })()
-const pin = wal.pin()
 const fd = openSync(`${path}.copy`, 'w+')
 const { frameCount } = wal.position()
 const jobs = {
@@ -27,7 +26,7 @@ const jobs = {
   copyFrames: () => wal.copyFrames(fd, 0, 1, frameCount, 0, 0n),
 }
 const running = job.startsWith('none') ? [] : Object.values(jobs).map((start) => start())
-globalThis.kept = [db, wal, pin, ...running]
+globalThis.kept = [db, wal, ...running]
 if (isMainThread) process.exit(0)
 parentPort.postMessage('started')
 setInterval(() => {}, 1000)

@@ -28,9 +28,8 @@ function expectIntact(path: string): void {
 }
 
 describe.each(['connection', 'handle'] as const)('after the %s was closed', (closed) => {
-  test('every method throws ERR_CLOSED, and pins can still be released', () => {
+  test('every method throws ERR_CLOSED', () => {
     const { db, wal } = openWithRows(temporaryDirectory())
-    const pin = wal.pin()
     expect(wal.isOpen).toBe(true)
     if (closed === 'connection') db.close()
     else wal.close()
@@ -41,7 +40,7 @@ describe.each(['connection', 'handle'] as const)('after the %s was closed', (clo
       () => wal.copyFramesSync(1, 0, 1, 1, 0, 0n),
       () => wal.copyFrames(1, 0, 1, 1, 0, 0n),
       () => wal.inject({ bytes: new Uint8Array(4120) }, runOf(new Uint8Array(4120), 4096, 0, 0n)),
-      () => wal.pin(),
+      () => wal.allowRestartAt(0),
       () => wal.fold(),
       () => wal.foldSync('passive'),
       () => wal.copyDatabase(1),
@@ -52,7 +51,6 @@ describe.each(['connection', 'handle'] as const)('after the %s was closed', (clo
     for (const call of calls) expect(thrownBy(call).code, String(call)).toBe('ERR_CLOSED')
     expect(wal.takeRefusal()).toBeUndefined()
     expect(wal.hookFrameCount).toBeGreaterThan(0)
-    pin.release()
     wal.close()
   })
 
@@ -79,13 +77,13 @@ describe.each(['connection', 'handle'] as const)('after the %s was closed', (clo
 
 test('the WAL stays when the connection closes, unless it is asked to be folded', () => {
   const { db, wal, path } = openWithRows(temporaryDirectory())
-  wal.pin()
+  wal.foldSync('passive')
   db.close()
   expect(existsSync(`${path}-wal`)).toBe(true)
 
   const again = new Database(path)
   const other = loadAddon(again)
-  other.pin().release()
+  other.foldSync('passive')
   other.setCheckpointOnClose(true)
   again.close() // our own connections close before it, so it is the last one
   expect(existsSync(`${path}-wal`)).toBe(false)

@@ -1,7 +1,7 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
-import type { FromPrimary, Position } from '../protocol/wire.js'
+import type { FromPrimary, Position, ResultsMessage } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import { checkFunction, checkPath, checkString } from './arguments.js'
@@ -57,8 +57,8 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     this.#writes = new Writes(database, this.#saving)
     const { subscriberBytesMax } = database.options
     this.#feed = new FrameFeed(thread, this.#writes.requests, this.#saving.acknowledged, subscriberBytesMax)
-    thread.attach(
-      (message: FromPrimary) => this.#receive(message),
+    thread.attach<FromPrimary>(
+      (message) => this.#receive(message),
       (error) => this.#end(error),
     )
   }
@@ -325,15 +325,13 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   }
 
   #receive(message: FromPrimary): void {
-    if (message instanceof Uint8Array) {
-      this.#feed.receive(message)
-      return
-    }
+    if (message instanceof Uint8Array) this.#feed.receive(message)
+    else if ('kind' in message) this.#obey(message)
+    else this.#noteCommitted(this.#writes.requests.receiveResults(message))
+  }
+
+  #obey(message: Exclude<FromPrimary, Uint8Array | ResultsMessage>): void {
     switch (message.kind) {
-      case 'results':
-        this.#noteCommitted(message.frameNo)
-        this.#writes.requests.receiveResults(message)
-        break
       case 'leased':
         this.#writes.requests.receiveLease()
         break

@@ -4,12 +4,13 @@
  */
 import { noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
+import type { FrameNo } from '../protocol/frame.js'
 import type { SqlParams } from '../protocol/values.js'
-import type { FromActor, ToActor } from '../protocol/wire.js'
+import type { GroupMessage, OtherResults, ResultsMessage, ToActor } from '../protocol/wire.js'
 import { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
 import type { Cohort } from './cohort.js'
-import type { Durability } from './durability.js'
+import type { Commit, Durability } from './durability.js'
 import { RequestGroup, type RequestPart } from './request-group.js'
 import type { StatementRuns } from './statement-runs.js'
 
@@ -100,24 +101,21 @@ export class RequestQueue {
     this.#scheduleNow()
   }
 
-  receiveResults(message: Extract<FromActor, { kind: 'results' }>): void {
+  /** Returns the last frame that was committed by then. */
+  receiveResults([frameNo, changes, rowids, others]: ResultsMessage): FrameNo | undefined {
     // An answer that was on its way when everything was rejected.
-    if (this.#closed !== undefined) return
-    const { requestCount, frameNo, changes, rowids } = message
+    if (this.#closed !== undefined) return frameNo
     const commit = { durability: this.#durability, frameNo }
-    const batches = new Map(message.batches)
-    const values = new Map(message.values)
-    const failures = new Map(message.failures)
-    for (let index = 0; index < requestCount; index += 1) {
+    const answers = others === undefined ? undefined : answersOf(others, commit)
+    for (let index = 0; index < changes.length; index += 1) {
       const cohort = this.#answering()
-      const failure = failures.size > 0 ? failures.get(index) : undefined
-      if (failure !== undefined) cohort.fail(() => reviveError(failure))
-      else if (batches.size > 0 && batches.has(index)) cohort.answer(Ack.ofBatch(commit, batches.get(index)!))
-      else if (values.size > 0 && values.has(index)) cohort.answer(Ack.of(commit, values.get(index)))
-      else cohort.answer(Ack.ofStatement(commit, changes[index]!, rowids[index]!))
+      const answer = answers?.get(index)
+      if (answer === undefined) cohort.answer(Ack.ofStatement(commit, changes[index]!, rowids[index]!))
+      else answer(cohort)
       this.#noteAnswer(cohort)
     }
     this.#goOn()
+    return frameNo
   }
 
   receiveLease(): void {
@@ -214,10 +212,12 @@ export class RequestQueue {
   }
 
   #sendPart({ ops, values, cohorts, requestCount, byteCount }: RequestPart, then: readonly ToActor[]): void {
-    const texts = this.#newTexts
     const sentAtMs = performance.timeOrigin + performance.now()
-    const resetTexts = this.#resetTexts
-    this.#send({ kind: 'group', resetTexts, texts, ops, values, requestCount, sentAtMs }, ...then)
+    const isNews = this.#newTexts.length > 0 || this.#resetTexts
+    const group: GroupMessage = isNews
+      ? [ops, values, requestCount, sentAtMs, { texts: this.#newTexts, isReset: this.#resetTexts }]
+      : [ops, values, requestCount, sentAtMs]
+    this.#send(group, ...then)
     this.#underWay.push({ cohorts: [...cohorts], byteCount })
     this.#underWayBytes += byteCount
     this.#newTexts = []
@@ -272,4 +272,17 @@ export class RequestQueue {
   #wakeIdle(): void {
     for (const wake of this.#idleWaiters.splice(0)) wake()
   }
+}
+
+/** What else than changes and rowid is answered, by the index of the request. */
+function answersOf(
+  { batches, values, failures }: OtherResults,
+  commit: Commit,
+): Map<number, (cohort: Cohort) => void> {
+  const answers = new Map<number, (cohort: Cohort) => void>()
+  for (const [index, results] of batches)
+    answers.set(index, (cohort) => cohort.answer(Ack.ofBatch(commit, results)))
+  for (const [index, value] of values) answers.set(index, (cohort) => cohort.answer(Ack.of(commit, value)))
+  for (const [index, error] of failures) answers.set(index, (cohort) => cohort.fail(() => reviveError(error)))
+  return answers
 }

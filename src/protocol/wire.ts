@@ -15,7 +15,8 @@ import type { SnapshotFile } from './snapshot-format.js'
 import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 
 /**
- * Requests in one group are flattened into two arrays, because a structured clone costs by the object:
+ * Requests that travel together, in the order in which they are answered, flattened into two arrays, because a structured
+ * clone costs by the object:
  *
  *     run    ops: Op.run, textNo, paramCount, n         values: the parameters of each of n requests
  *     batch  ops: Op.batch, n, n x (textNo, paramCount, statementCount)
@@ -31,18 +32,42 @@ import type { Row, RunResult, SqlParams, SqlValue } from './values.js'
 export const Op = { run: 0, batch: 1, call: 2, lease: 3, guarded: 4 } as const
 export const namedParams = -1
 
+/** Texts that the actor does not know yet. */
+export interface NewTexts {
+  readonly texts: readonly string[]
+  /** It is to forget those that it knows. */
+  readonly isReset: boolean
+}
+
+/** Messages without names: of a small object it is the names of its fields that take the most time to be cloned. */
+export type GroupMessage = readonly [
+  ops: readonly number[],
+  values: readonly unknown[],
+  requestCount: number,
+  /** When it was sent: milliseconds since 1970, with fractions. */
+  sentAtMs: number,
+  news?: NewTexts,
+]
+
+/** Results that are more than changes and rowid, with the index of their request. */
+export interface OtherResults {
+  readonly batches: readonly (readonly [number, BatchResults])[]
+  readonly values: readonly (readonly [number, unknown])[]
+  readonly failures: readonly (readonly [number, WireError])[]
+}
+
+/** Answers the next requests, as many as `changes` has elements. */
+export type ResultsMessage = readonly [
+  /** The last frame that was committed by then. */
+  frameNo: FrameNo | undefined,
+  changes: readonly number[],
+  rowids: readonly (number | bigint)[],
+  others?: OtherResults,
+]
+
 /** Messages that travel together are an array, which is one message of the port. */
 export type ToActor =
-  | {
-      readonly kind: 'group'
-      readonly resetTexts: boolean
-      readonly texts: readonly string[]
-      readonly ops: readonly number[]
-      readonly values: readonly unknown[]
-      readonly requestCount: number
-      /** When it was sent: milliseconds since 1970, with fractions. */
-      readonly sentAtMs: number
-    }
+  | GroupMessage
   /** Starts the stream of frames under a new number, or stops it. */
   | { readonly kind: 'feed'; readonly feedNo: number | undefined }
   | { readonly kind: 'credit'; readonly byteCount: number }
@@ -61,19 +86,7 @@ export type FromPrimary =
     }
   /** Frames are lost: nothing is committed, saved or acknowledged any more. */
   | { readonly kind: 'failed'; readonly error: WireError }
-  /** Answers the next `requestCount` requests. `frameNo`: the last frame that was committed by then. */
-  | {
-      readonly kind: 'results'
-      readonly requestCount: number
-      readonly frameNo: FrameNo | undefined
-      readonly changes: readonly number[]
-      readonly rowids: readonly (number | bigint)[]
-      readonly batches: readonly (readonly [number, BatchResults])[]
-      /** [index, result] of the others whose result is not just changes and rowid. */
-      readonly values: readonly (readonly [number, unknown])[]
-      /** [index, error] of those that failed. */
-      readonly failures: readonly (readonly [number, WireError])[]
-    }
+  | ResultsMessage
   /** Answers the next request, a lease: it may now send statements by the control port. */
   | { readonly kind: 'leased'; readonly leaseId: number }
   /** The connection was idle for too long: its transaction is rolled back and its lease has ended. */

@@ -4,7 +4,7 @@ import { noSlot } from '../protocol/cancellation.js'
 import { toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import type { RunResult } from '../protocol/values.js'
-import { type BatchResults, type FromActor, Op, type ToActor } from '../protocol/wire.js'
+import { type BatchResults, type GroupMessage, Op, type ResultsMessage } from '../protocol/wire.js'
 import { StatementText, valueCount } from './statements.js'
 
 /** A statement with its parameters, or several with theirs, one behind the other among the values of their message. */
@@ -30,16 +30,13 @@ export type GroupRequest = {
   | { readonly op: 'lease'; readonly leaseId: number; readonly isTransaction: boolean }
 )
 
-type GroupMessage = Extract<ToActor, { kind: 'group' }>
-
 /** Knows the texts that were sent, so that they need not be sent again. */
 export class GroupDecoder {
   #texts: StatementText[] = []
 
-  decode(message: GroupMessage): GroupRequest[] {
-    if (message.resetTexts) this.#texts = []
-    for (const text of message.texts) this.#texts.push(new StatementText(text))
-    const { ops, values } = message
+  decode([ops, values, requestCount, , news]: GroupMessage): GroupRequest[] {
+    if (news?.isReset) this.#texts = []
+    for (const text of news?.texts ?? []) this.#texts.push(new StatementText(text))
     const requests: GroupRequest[] = []
     let opAt = 0
     let valueAt = 0
@@ -56,7 +53,7 @@ export class GroupDecoder {
       slot = noSlot
       return outcome
     }
-    while (requests.length < message.requestCount) {
+    while (requests.length < requestCount) {
       switch (nextOp()) {
         case Op.guarded:
           slot = nextOp()
@@ -96,7 +93,10 @@ export function fail(request: GroupRequest, error: unknown): void {
 }
 
 /** The results of requests that were run, in columns. */
-export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameNo | undefined): FromActor {
+export function encodeResults(
+  requests: readonly GroupRequest[],
+  frameNo: FrameNo | undefined,
+): ResultsMessage {
   const changes: number[] = []
   const rowids: (number | bigint)[] = []
   const batches: [number, BatchResults][] = []
@@ -110,14 +110,6 @@ export function encodeResults(requests: readonly GroupRequest[], frameNo: FrameN
     else if (request.op === 'batch') batches.push([index, request.result as BatchResults])
     else if (run === undefined || run.rows !== undefined) values.push([index, request.result])
   }
-  return {
-    kind: 'results',
-    requestCount: requests.length,
-    frameNo,
-    changes,
-    rowids,
-    batches,
-    values,
-    failures,
-  }
+  const hasOthers = batches.length + values.length + failures.length > 0
+  return hasOthers ? [frameNo, changes, rowids, { batches, values, failures }] : [frameNo, changes, rowids]
 }

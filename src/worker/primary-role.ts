@@ -9,6 +9,7 @@ import { ioError } from '../protocol/io-error.js'
 import type {
   ActorStats,
   FromActor,
+  GroupMessage,
   OpenRequest,
   Position,
   SessionReply,
@@ -107,19 +108,26 @@ export class PrimaryRole {
   }
 
   receive(batch: readonly ToActor[]): void {
-    this.#isSealNext = batch.at(-1)?.kind === 'seal'
+    const last = batch.at(-1)!
+    this.#isSealNext = 'kind' in last && last.kind === 'seal'
     for (const message of batch) this.#deal(message)
   }
 
   #deal(message: ToActor): void {
+    if ('kind' in message) this.#obey(message)
+    else this.#queueUp(message)
+    this.#pump()
+  }
+
+  #queueUp(group: GroupMessage): void {
+    const requests = this.#decoder.decode(group)
+    this.#requestCount += requests.length
+    this.#waitingSinceMs ??= group[3]
+    this.#queue = this.#queue.length === 0 ? requests : [...this.#queue, ...requests]
+  }
+
+  #obey(message: Exclude<ToActor, GroupMessage>): void {
     switch (message.kind) {
-      case 'group': {
-        const requests = this.#decoder.decode(message)
-        this.#requestCount += requests.length
-        this.#waitingSinceMs ??= message.sentAtMs
-        this.#queue = this.#queue.length === 0 ? requests : [...this.#queue, ...requests]
-        break
-      }
       case 'feed':
         if (message.feedNo === undefined) this.#feed.stop()
         else this.#startFeed(message.feedNo)
@@ -140,7 +148,6 @@ export class PrimaryRole {
       default:
         message satisfies never
     }
-    this.#pump()
   }
 
   /** Throws what the statement throws, ERR_REFUSED, ERR_BUSY, ERR_CLOSED when the lease has ended. */

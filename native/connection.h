@@ -50,6 +50,7 @@ class Connection {
   void giveBackSide(SideConnection* side);
 
   // Under the guard; otherwise nullptr.
+  WalWriteBuffer* writeBuffer() { return writeBuffer_.get(); }
   WriterLocks* writerLocks() { return writerLocks_.get(); }
 
   // At most one fold on another thread, so that folds report what they did.

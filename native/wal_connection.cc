@@ -7,6 +7,7 @@
 #include "frame_record.h"
 #include "js_args.h"
 #include "js_error.h"
+#include "wal_format.h"
 #include "wal_jobs.h"
 
 namespace mylibsql {
@@ -131,6 +132,9 @@ Napi::Value WalConnection::readFrames(const Napi::CallbackInfo& info) {
   return translateFailures(env, [&]() -> Napi::Value {
     WalRange range = rangeOf(info, 1, *connection_);
     const WalRange whole = range;
+    if (const WalWriteBuffer* const buffer = connection_->writeBuffer())
+      range.frames = buffer->committedAt(walFrameOffset(range.walIndex, range.pageSize),
+                                         range.frameCount * recordBytes(range.pageSize));
     const size_t stride = recordBytes(range.pageSize);
     const uint32_t chunkFrames = framesPerChunk(range.pageSize);
     if (info[0].IsUndefined()) {

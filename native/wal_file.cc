@@ -47,7 +47,10 @@ uint32_t framesPerChunk(uint32_t pageSize) {
 uint32_t WalRange::read(uint8_t* records, uint32_t frameCountMax) {
   const size_t stride = recordBytes(pageSize);
   const uint32_t count = std::min(frameCountMax, frameCount);
-  if (file->read(records, count * stride, walFrameOffset(walIndex, pageSize)) != count * stride) {
+  if (frames != nullptr) {
+    std::memcpy(records, frames, count * stride);
+    frames += count * stride;
+  } else if (file->read(records, count * stride, walFrameOffset(walIndex, pageSize)) != count * stride) {
     throw corruptFailure("the WAL ends before frame " + std::to_string(walIndex + count - 1));
   }
   for (uint32_t i = 0; i < count; i++) {

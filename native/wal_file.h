@@ -39,6 +39,8 @@ struct WalRange {
   uint32_t frameCount;
   uint64_t startFrameNo;
   uint64_t checksum;  // of the frame before the run
+  // The frames, when they are at hand: then the file is not read.
+  const uint8_t* frames = nullptr;
 
   // Reads the next frames, at most `frameCountMax`, into `records` and moves the range on. Throws
   // ERR_WAL_RESET or ERR_CORRUPT. Touches nothing but the file, so any thread may call it.

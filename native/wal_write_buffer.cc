@@ -67,6 +67,7 @@ WalWriteBuffer& WalWriteBuffer::of(sqlite3_file* file) {
 
 int WalWriteBuffer::write(sqlite3_file* file, const void* data, size_t byteLength, sqlite3_int64 byteOffset) {
   const bool isHeader = byteLength == kWalFrameHeaderBytes;
+  committedLength_ = 0;
   if (byteOffset == 0) forget();  // the header of the WAL begins it anew
   const bool isAppended = byteOffset >= end_ && (length_ == 0 || byteOffset == waitingEnd());
   if (isAppended && (awaitsPage_ || isHeader)) return append(file, data, byteLength, byteOffset);
@@ -88,13 +89,24 @@ int WalWriteBuffer::append(sqlite3_file* file, const void* data, size_t byteLeng
   end_ = waitingEnd();
   awaitsPage_ = !isPage;
   if (!isPage) endsTransaction_ = loadBig32(static_cast<const uint8_t*>(data) + 4) != 0;
-  return isPage && endsTransaction_ ? flush(file) : SQLITE_OK;
+  if (!isPage || !endsTransaction_) return SQLITE_OK;
+  const size_t committedLength = length_;
+  const int result = flush(file);
+  if (result == SQLITE_OK) committedLength_ = committedLength;
+  return result;
+}
+
+const uint8_t* WalWriteBuffer::committedAt(int64_t byteOffset, size_t byteLength) const {
+  const auto end = byteOffset + static_cast<int64_t>(byteLength);
+  const bool isHere = byteOffset >= offset_ && end <= offset_ + static_cast<int64_t>(committedLength_);
+  return isHere ? bytes_ + (byteOffset - offset_) : nullptr;
 }
 
 // Nothing that was written so far will be written again.
 void WalWriteBuffer::forget() {
   end_ = 0;
   length_ = 0;
+  committedLength_ = 0;
   awaitsPage_ = false;
 }
 

@@ -36,6 +36,11 @@ class WalWriteBuffer : private sqlite3_io_methods {
   WalWriteBuffer(const WalWriteBuffer&) = delete;
   WalWriteBuffer& operator=(const WalWriteBuffer&) = delete;
 
+  // What the last commit has written there, when it is still at hand; otherwise nullptr.
+  const uint8_t* committedAt(int64_t byteOffset, size_t byteLength) const;
+  // Something else has written to the WAL.
+  void forgetCommitted() { committedLength_ = 0; }
+
  private:
   static WalWriteBuffer& of(sqlite3_file* file);
   int write(sqlite3_file* file, const void* data, size_t byteLength, sqlite3_int64 byteOffset);
@@ -57,6 +62,8 @@ class WalWriteBuffer : private sqlite3_io_methods {
   size_t length_ = 0;
   // The last thing that waits is the header of a frame, its page comes next.
   bool awaitsPage_ = false;
+  // Nothing waits, and so much of what was written from `offset_` on is committed.
+  size_t committedLength_ = 0;
   bool endsTransaction_ = false;
   uint8_t bytes_[kCapacity];
 };

@@ -11,25 +11,26 @@
  */
 import { FrameBatch, type FrameNo } from './frame.js'
 
-export const framesHeaderBytes = 24
+const framesHeaderBytes = 24
 
-/** A message without records; they go to `framesHeaderBytes` and following. */
-export function framesMessage(recordsByteCount: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(framesHeaderBytes + recordsByteCount)
-}
+/** A message to be filled. To make its views takes longer than to fill it with the frames of a small commit. */
+export class FramesMessage {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly records: Uint8Array
+  readonly #header: DataView
 
-export function writeFramesHeader(
-  message: Uint8Array,
-  feedNo: number,
-  pageSize: number,
-  startFrameNo: FrameNo,
-  startChecksum: bigint,
-): void {
-  const view = new DataView(message.buffer, message.byteOffset, framesHeaderBytes)
-  view.setUint32(0, feedNo, true)
-  view.setUint32(4, pageSize, true)
-  view.setFloat64(8, startFrameNo, true)
-  view.setBigUint64(16, startChecksum, true)
+  constructor(recordsByteCount: number) {
+    this.bytes = new Uint8Array(framesHeaderBytes + recordsByteCount)
+    this.records = this.bytes.subarray(framesHeaderBytes)
+    this.#header = new DataView(this.bytes.buffer, 0, framesHeaderBytes)
+  }
+
+  setHeader(feedNo: number, pageSize: number, startFrameNo: FrameNo, startChecksum: bigint): void {
+    this.#header.setUint32(0, feedNo, true)
+    this.#header.setUint32(4, pageSize, true)
+    this.#header.setFloat64(8, startFrameNo, true)
+    this.#header.setBigUint64(16, startChecksum, true)
+  }
 }
 
 export function readFramesMessage(message: Uint8Array): { feedNo: number; batch: FrameBatch } {

@@ -1,6 +1,6 @@
 /** The live stream: committed frames, sent to the main thread as they are committed, within a credit of bytes. */
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { framesHeaderBytes, framesMessage, writeFramesHeader } from '../protocol/frames-message.js'
+import { FramesMessage } from '../protocol/frames-message.js'
 import { framesCopyBytesMax } from '../protocol/limits.js'
 import type { FromActor, Position } from '../protocol/wire.js'
 import type { WalKeeper } from './wal-keeper.js'
@@ -13,8 +13,8 @@ export class Feed {
   #sentUpTo: Position | undefined
   #feedNo = 0
   #bytesUntaken = 0
-  /** Message that was copied: its buffer serves for the next one of that size. */
-  #copied: Uint8Array<ArrayBuffer> | undefined
+  /** A message that was copied serves for the next one of that size. */
+  #copied: FramesMessage | undefined
 
   constructor(
     pageSize: number,
@@ -52,14 +52,14 @@ export class Feed {
     if (from === undefined || from.nextFrameNo === nextFrameNo) return
     const byteCount = (nextFrameNo - from.nextFrameNo) * (frameHeaderBytes + this.#pageSize)
     const isCopied = byteCount <= framesCopyBytesMax
-    const isFitting = isCopied && this.#copied?.byteLength === framesHeaderBytes + byteCount
-    const message = isFitting ? this.#copied! : framesMessage(byteCount)
+    const isFitting = isCopied && this.#copied?.records.byteLength === byteCount
+    const message = isFitting ? this.#copied! : new FramesMessage(byteCount)
     if (isCopied) this.#copied = message
-    const checksum = keeper.readFrames(message.subarray(framesHeaderBytes), from, nextFrameNo)
-    writeFramesHeader(message, this.#feedNo, this.#pageSize, from.nextFrameNo, from.checksum)
+    const checksum = keeper.readFrames(message.records, from, nextFrameNo)
+    message.setHeader(this.#feedNo, this.#pageSize, from.nextFrameNo, from.checksum)
     this.#sentUpTo = { nextFrameNo, checksum }
     this.#bytesUntaken += byteCount
-    if (isCopied) this.#post(message)
-    else this.#post(message, [message.buffer])
+    if (isCopied) this.#post(message.bytes)
+    else this.#post(message.bytes, [message.bytes.buffer])
   }
 }

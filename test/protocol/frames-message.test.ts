@@ -1,19 +1,14 @@
 import { expect, it } from 'vitest'
 import { encodeFrame, frameHeaderBytes } from '../../src/protocol/frame.js'
-import {
-  framesHeaderBytes,
-  framesMessage,
-  readFramesMessage,
-  writeFramesHeader,
-} from '../../src/protocol/frames-message.js'
+import { FramesMessage, readFramesMessage } from '../../src/protocol/frames-message.js'
 
 const pageSize = 512
 const startFrameNo = 2 ** 40 + 7
 const startChecksum = 0xfedc_ba98_7654_3210n
 
 function message(): Uint8Array {
-  const bytes = framesMessage(2 * (frameHeaderBytes + pageSize))
-  writeFramesHeader(bytes, 3, pageSize, startFrameNo, startChecksum)
+  const message = new FramesMessage(2 * (frameHeaderBytes + pageSize))
+  message.setHeader(3, pageSize, startFrameNo, startChecksum)
   for (const index of [0, 1]) {
     const frame = {
       frameNo: startFrameNo + index,
@@ -22,13 +17,13 @@ function message(): Uint8Array {
       checksum: BigInt(index),
     }
     const data = new Uint8Array(pageSize).fill(index + 1)
-    encodeFrame({ ...frame, data }, bytes, framesHeaderBytes + index * (frameHeaderBytes + pageSize))
+    encodeFrame({ ...frame, data }, message.records, index * (frameHeaderBytes + pageSize))
   }
-  return bytes
+  return message.bytes
 }
 
 it('has the bytes of its table', () => {
-  const header = Buffer.from(message().subarray(0, framesHeaderBytes)).toString('hex')
+  const header = Buffer.from(message().subarray(0, 24)).toString('hex')
   expect(header).toBe('03000000' + '00020000' + '0070000000007042' + '1032547698badcfe')
 })
 

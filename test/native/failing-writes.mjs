@@ -66,7 +66,7 @@ function live({ n, errno, count }, problems) {
     }
   }
   order(`arm/w/${n}/${errno}/${count}`)
-  for (let transaction = 1; transaction <= 4; transaction++) {
+  for (let transaction = 1; transaction <= 3; transaction++) {
     if (transaction === 3) attempt(() => wal.foldSync('passive'))
     db.exec('BEGIN IMMEDIATE')
     model.begin()

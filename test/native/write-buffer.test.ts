@@ -113,7 +113,7 @@ describe.each([
       const buffered = open(join(directory, 'buffered.db'), true, pageSize, synchronous)
       const reader = new Database(buffered.path, { readonly: true })
       onTestFinished(() => void reader.close())
-      for (let transaction = 0; transaction < 25; transaction++) {
+      for (let transaction = 0; transaction < 16; transaction++) {
         const lastCount = plain.wal.position().frameCount
         const steps = Array.from({ length: random.integer(1, 12) }, () => step(random))
         for (const sql of ['BEGIN', ...steps, random.chance(0.8) ? 'COMMIT' : 'ROLLBACK']) {
@@ -189,7 +189,7 @@ it.each([
       env: faultyEnvironment(folder, lives),
     })
     let hasFailed = true
-    for (let n = 1; hasFailed; n += count === 1 ? 1 : random.integer(1, 4)) {
+    for (let n = 1; hasFailed; n += count === 1 ? 1 : random.integer(2, 8)) {
       child.send({ n, errno, count })
       const life = await child.expect()
       expect(life.problems, `write ${n} and following: ${life.errors}`).toEqual([])

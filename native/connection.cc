@@ -70,7 +70,7 @@ void Connection::prepare(bool guarded) {
   if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") {
     walFile();
     if (guarded) {
-      writerLocks_ = std::make_unique<WriterLocks>(handle_, hookFrameCount);
+      writerLocks_ = std::make_unique<WriterLocks>(handle_);
       writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_);
     }
   }

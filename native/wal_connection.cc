@@ -220,9 +220,10 @@ Napi::Value WalConnection::foldSync(const Napi::CallbackInfo& info) {
 void WalConnection::allowRestartAt(const Napi::CallbackInfo& info) {
   translateFailures(info.Env(), [&] {
     connection_->handle();
-    std::optional<uint32_t> frameCount;
-    if (!info[0].IsUndefined()) frameCount = count32Of(info[0], "frameCount");
-    if (WriterLocks* const locks = connection_->writerLocks()) locks->allowRestartAt(frameCount);
+    WriterLocks* const locks = connection_->writerLocks();
+    if (locks == nullptr) return;
+    if (info[0].IsUndefined()) locks->allowRestart();
+    else locks->allowRestartAt(count32Of(info[0], "frameCount"), count32Of(info[1], "salt1"));
   });
 }
 

@@ -3,15 +3,18 @@
 // a copy of them of which the one for locks passes through here.
 //
 // The write lock is held from the first transaction on. SQLite takes it for each one and gives it back: two system
-// calls, and between them anybody may write. Now others get SQLITE_BUSY whenever they come; they can read, and fold what is
-// committed. SQLite needs the lock for two things besides: to rebuild a wal-index whose header is not valid (others meet such a
-// header only in the moment when it is written, and try again), and to truncate the WAL in a checkpoint, before which it has
-// to be released.
+// calls, and between them anybody may write. Now others get SQLITE_BUSY; they can read, and fold what is committed. SQLite needs
+// the lock for two things besides: to rebuild a wal-index whose header is not valid (others meet such a header only in the
+// moment when it is written, and try again), and for checkpoints that are not passive, before which it has to be released.
+//
+// A process loses its locks on a file, unnoticed, when it closes any descriptor of it (POSIX). So the lock is given back and
+// taken again from time to time: what was lost is lost for no longer than that.
 //
 // The locks of the readers that use the WAL, all of them together, SQLite takes to start it over when all of it is folded,
 // and appends to it when it does not get them (walRestartLog() in wal.c). It does not get them while the WAL has frames
 // that nothing else holds: whoever has folded them.
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 
@@ -21,30 +24,38 @@ namespace mylibsql {
 
 class WriterLocks : private sqlite3_io_methods {
  public:
-  // The connection is in WAL mode and stays in it. `frameCount`: of the WAL after the last commit.
-  WriterLocks(const SqliteHandle& handle, const uint32_t& frameCount);
+  // The connection is in WAL mode and stays in it.
+  explicit WriterLocks(const SqliteHandle& handle);
   ~WriterLocks();
   WriterLocks(const WriterLocks&) = delete;
   WriterLocks& operator=(const WriterLocks&) = delete;
 
   // Lets others write until the next transaction; during one it does nothing.
   void releaseWriteLock();
-  // From now on the WAL is started over only when it has no more than so many frames, none once that has happened. Nothing:
-  // always.
-  void allowRestartAt(std::optional<uint32_t> frameCount) { restartFrameCount_ = frameCount; }
+  // From now on the WAL is started over only when it has no more than so many frames of the generation with that salt-1.
+  void allowRestartAt(uint32_t frameCount, uint32_t salt1) { restartLimit_ = {frameCount, salt1}; }
+  // Always.
+  void allowRestart() { restartLimit_.reset(); }
 
  private:
   static WriterLocks& of(sqlite3_file* file);
   int lockForWriting(int flags);
   int lockForRestart(int flags);
+  bool mayRestart() const;
 
+  struct RestartLimit {
+    uint32_t frameCount;
+    uint32_t salt1;
+  };
+
+  const SqliteHandle handle_;
   sqlite3_file* const file_;
   const sqlite3_io_methods* const vfs_;
-  const uint32_t& frameCount_;
   bool isHeld_ = false;
+  std::chrono::steady_clock::time_point takenAt_;
   // As SQLite sees it.
   bool isInUse_ = false;
-  std::optional<uint32_t> restartFrameCount_;
+  std::optional<RestartLimit> restartLimit_;
 };
 
 }  // namespace mylibsql

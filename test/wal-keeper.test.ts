@@ -1,5 +1,6 @@
 /** The WAL of a working file: small under any load, and never reset with a frame in it that is nowhere else. */
 import { closeSync, openSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from 'mylibsql'
 import { type Primary, Replica } from 'mylibsql'
 import { describe, expect, it, vi } from 'vitest'
@@ -294,6 +295,15 @@ describe('another program', () => {
     await expectReplicated(source)
   })
 
+  it('that folds the WAL does no harm to what a statement has written that is reset at its first row', async () => {
+    const { source, primary, ask } = await open()
+    await source.save()
+    await primary.withConnection((connection) => connection.get(`${insert} RETURNING id`, [blob(10_000)]))
+    await ask('PRAGMA wal_checkpoint(PASSIVE)')
+    await primary.run(insert, [blob(10)])
+    await expectReplicated(source)
+  })
+
   it('that folds the WAL does no harm, also to frames that are nowhere else', async () => {
     const { source, primary, ask } = await open()
     const acks = [await primary.run(insert, [blob(10_000)])]
@@ -310,20 +320,22 @@ describe('another program', () => {
   })
 
   describe('that can write because a file of the database was opened and closed, by which a process loses its locks,', () => {
-    async function openUnlocked() {
+    async function openAttached() {
       const opened = await open()
-      closeSync(openSync(`${opened.primary.path}-shm`, 'r'))
-      return opened
+      // One that opens the database later takes its files for those of a process that has died.
+      await opened.ask('SELECT count(*) AS n FROM blobs')
+      return { ...opened, loseLocks: () => closeSync(openSync(`${opened.primary.path}-shm`, 'r')) }
     }
 
     it('and resets the WAL over frames that are nowhere else ends the primary', async () => {
-      const { source, primary, ask } = await openUnlocked()
+      const { source, primary, ask, loseLocks } = await openAttached()
       const saved = await primary.run(insert, [blob(10)])
       await source.save()
       await saved.durable()
       const lost = await primary.run(insert, [blob(10_000)])
       const durable = lost.durable()
       durable.catch(() => {})
+      loseLocks()
       await ask('PRAGMA wal_checkpoint(TRUNCATE)')
       await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
       await expectCode(durable, 'ERR_WAL_RESET')
@@ -335,21 +347,36 @@ describe('another program', () => {
     })
 
     it('and resets it is noticed by a checkpoint too', async () => {
-      const { source, primary, ask } = await openUnlocked()
+      const { source, primary, ask, loseLocks } = await openAttached()
       const lost = await primary.run(insert, [blob(10_000)])
+      loseLocks()
       await ask('PRAGMA wal_checkpoint(TRUNCATE)')
       await expectCode(source.save(), 'ERR_WAL_RESET')
       await expectCode(lost.durable(), 'ERR_WAL_RESET')
     })
 
+    it('cannot for longer than a moment', async () => {
+      const { source, primary, ask, loseLocks } = await openAttached()
+      loseLocks()
+      await delay(200)
+      await primary.transaction(async (connection) => {
+        await connection.run(insert, [blob(10)])
+        expect(await ask(write)).toBe(locked)
+      })
+      expect(await ask(write)).toBe(locked)
+      await expectReplicated(source)
+    })
+
     it('is replicated too, or noticed', async () => {
-      const { source, primary, ask } = await openUnlocked()
+      const { source, primary, ask, loseLocks } = await openAttached()
+      loseLocks()
       await ask(write)
       await primary.run(insert, [blob(10)])
       await expectReplicated(source)
 
+      loseLocks()
       await ask(write)
-      await ask('PRAGMA wal_checkpoint(RESTART)')
+      await ask('PRAGMA wal_checkpoint(TRUNCATE)')
       await expectCode(primary.run(insert, [blob(10)]), 'ERR_WAL_RESET')
     })
   })

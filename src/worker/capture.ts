@@ -40,6 +40,11 @@ export class Capture {
     return this.#frameCount
   }
 
+  /** Of the generation of the WAL that was seen last. */
+  get salt1(): number {
+    return this.#salt1
+  }
+
   /**
    * Takes note of what was committed since the last call. All frames before `copiedFrameNo` are kept elsewhere:
    * SQLite may have dropped those. Throws ERR_WAL_RESET when it dropped others.

@@ -126,10 +126,10 @@ export interface WalConnection {
   /** The same on the calling thread. 'truncate' also empties the WAL file (throws SQLITE_BUSY when readers are in the way). */
   foldSync(mode: 'passive' | 'truncate'): { frameCount: number; foldedCount: number }
   /**
-   * From now on SQLite starts the WAL over only when it has no more than so many frames, none once it has; undefined: always.
-   * Only with the guard.
+   * From now on SQLite starts the WAL over only when it has no more than so many frames of the generation with that salt;
+   * undefined: always. Only with the guard.
    */
-  allowRestartAt(frameCount: number | undefined): void
+  allowRestartAt(frameCount: number | undefined, salt1?: number): void
   /**
    * Copies the database, as of the last committed frame when it is called, page for page to `fd` (from
    * offset 0), on a libuv thread, under a read transaction of its own. `checksum` is the CRC-64 of the bytes

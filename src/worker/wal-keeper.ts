@@ -148,6 +148,7 @@ export class WalKeeper {
 
   async #drainInBackground(): Promise<void> {
     let isFolded = false
+    this.#isRestDue = false
     try {
       isFolded = await this.#drain()
       this.#lastError = undefined
@@ -196,7 +197,8 @@ export class WalKeeper {
   /** Frames that are in the open log, or in one that was sealed, may go: others hold the WAL, whoever has folded them. */
   #noteCopied(): void {
     const uncopiedCount = this.#capture.nextFrameNo - this.#openLog.end.nextFrameNo
-    this.#database.wal.allowRestartAt(uncopiedCount > 0 ? 0 : this.#capture.walFrameCount)
+    const { walFrameCount, salt1 } = this.#capture
+    this.#database.wal.allowRestartAt(uncopiedCount > 0 ? 0 : walFrameCount, salt1)
   }
 
   #foldDueRest(): void {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
-import { beginReading, type Opened, openDatabase, temporaryDirectory, thrownBy } from './addon.js'
+import { beginReading, loadAddon, type Opened, openDatabase, temporaryDirectory, thrownBy } from './addon.js'
 
 function openWithRows(): Opened & { insert(): void } {
   const opened = openDatabase(join(temporaryDirectory(), 'database'))
@@ -35,12 +35,12 @@ test('SQLite starts a WAL over when all of it is folded, unless that has frames 
   const fold = () => wal.foldSync('passive')
   const foldElsewhere = () => other.pragma('wal_checkpoint(TRUNCATE)')
   expect(restarts(opened, fold)).toBe(true)
-  wal.allowRestartAt(0)
+  wal.allowRestartAt(0, wal.position().salt1)
   expect(restarts(opened, fold)).toBe(false)
   expect(restarts(opened, foldElsewhere)).toBe(false)
-  wal.allowRestartAt(wal.position().frameCount - 1)
+  wal.allowRestartAt(wal.position().frameCount - 1, wal.position().salt1)
   expect(restarts(opened, fold)).toBe(false)
-  wal.allowRestartAt(wal.position().frameCount)
+  wal.allowRestartAt(wal.position().frameCount, wal.position().salt1)
   expect(restarts(opened, foldElsewhere)).toBe(true)
   // What has been written since is not anywhere else either.
   expect(restarts(opened, fold)).toBe(false)
@@ -48,6 +48,29 @@ test('SQLite starts a WAL over when all of it is folded, unless that has frames 
   expect(restarts(opened, fold)).toBe(true)
   expect(restarts(opened, fold)).toBe(true)
   expect(opened.db.pragma('integrity_check', { simple: true })).toBe('ok')
+})
+
+test('a commit that the WAL hook is not told of counts too', () => {
+  const opened = openWithRows()
+  const { db, wal, insert } = opened
+  const { frameCount, salt1 } = wal.position()
+  wal.allowRestartAt(frameCount, salt1)
+  // The statement is reset at its first row, which commits.
+  db.prepare("INSERT INTO t VALUES ('x') RETURNING text").get()
+  expect(wal.position().frameCount).toBeGreaterThan(wal.hookFrameCount)
+  wal.foldSync('passive')
+  insert()
+  expect(wal.position().salt1).toBe(salt1)
+})
+
+test('can be put there in the midst of a transaction', () => {
+  const { db, insert } = openWithRows()
+  db.exec('BEGIN IMMEDIATE')
+  loadAddon(db)
+  insert()
+  db.exec('COMMIT')
+  insert()
+  expect(db.prepare('SELECT count(*) FROM t').pluck().get()).toBe(22)
 })
 
 test('nobody else can write from the first transaction on', () => {

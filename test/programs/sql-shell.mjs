@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import Database from 'better-sqlite3'
 
 const { path } = JSON.parse(process.argv[2])
-const database = new Database(path, { fileMustExist: true })
+const database = new Database(path, { fileMustExist: true, timeout: 0 })
 for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`${JSON.stringify(answer(JSON.parse(line)))}\n`)
 }

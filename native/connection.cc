@@ -60,25 +60,26 @@ Connection::Connection(const SqliteHandle& handle) : id(registerForInterrupts(ha
 void Connection::prepare(bool guarded) {
   handle();  // not after close(): jobs of before may still be queued
   handle_.requireWritable();
+  if (handle_.api->get_autocommit(handle_.db) == 0) throw Failure("SQLITE_MISUSE", "a transaction is open");
   handle_.api->wal_hook(handle_.db, onCommit, this);
   handle_.api->db_config(handle_.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   guard.install(handle_, guarded);
   isGuarded_ = guarded;
   walIndex_.reset();
-  stopWriting();
+  restoreFiles();
   // Open it now: when it cannot be, nothing has been committed yet.
   if (handle_.queryText("PRAGMA main.journal_mode", "reading journal_mode") == "wal") {
     walFile();
     if (guarded) {
-      writerLocks_ = std::make_unique<WriterLocks>(handle_);
-      writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_);
+      writeBuffer_ = std::make_unique<WalWriteBuffer>(handle_.walFile());
+      writerLocks_ = std::make_unique<WriterLocks>(handle_, *writeBuffer_);
     }
   }
 }
 
-void Connection::stopWriting() {
-  writeBuffer_.reset();
+void Connection::restoreFiles() {
   writerLocks_.reset();
+  writeBuffer_.reset();
 }
 
 void Connection::noticeInterrupts(bool on) {
@@ -165,7 +166,7 @@ void Connection::close() {
 void Connection::detach() {
   unregisterForInterrupts(id);
   close();
-  stopWriting();
+  restoreFiles();
   handle_ = {};
 }
 

@@ -27,7 +27,8 @@ class Connection {
   // Finds or makes what belongs to the SQLite connection. Called by the extension's entry point.
   static std::shared_ptr<Connection> of(const SqliteHandle& handle);
 
-  // Installs the WAL hook, and the authorizer when `guarded`; stops SQLite's own checkpoint on close.
+  // Installs the WAL hook, and the authorizer and what is before the files when `guarded`; stops SQLite's own checkpoint on close.
+  // Throws SQLITE_MISUSE inside a transaction.
   void prepare(bool guarded);
 
   // While on, an interrupt that comes between two statements ends the next one: sqlite3_interrupt() alone would be
@@ -75,7 +76,7 @@ class Connection {
   // The SQLite connection is closing.
   void detach();
   // What was put between SQLite and its files is taken away.
-  void stopWriting();
+  void restoreFiles();
 
   SqliteHandle handle_;
   std::string path_;
@@ -84,8 +85,8 @@ class Connection {
   std::shared_ptr<const WalFile> walFile_;
   // These only under the guard, which refuses what would unmap the wal-index and close the WAL: a change of journal_mode.
   std::optional<WalIndex> walIndex_;
-  std::unique_ptr<WriterLocks> writerLocks_;
   std::unique_ptr<WalWriteBuffer> writeBuffer_;
+  std::unique_ptr<WriterLocks> writerLocks_;
   bool isGuarded_ = false;
   std::vector<std::unique_ptr<SideConnection>> sides_;
   std::vector<SideConnection*> idleSides_;

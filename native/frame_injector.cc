@@ -202,7 +202,6 @@ FrameCheck injectFrames(Connection& connection, const FrameSource& source, const
   if (run.frameCount == 0 || !start.isGood()) return start.check();
   const SqliteHandle& handle = connection.walHandle();
   handle.execute("BEGIN IMMEDIATE", "taking the write lock");
-  if (WalWriteBuffer* const buffer = connection.writeBuffer()) buffer->forgetCommitted();
   FrameCheck check;
   try {
     check = FrameInjector(connection, handle, run).inject(source, endChecksum);

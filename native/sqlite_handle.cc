@@ -42,4 +42,12 @@ sqlite3_file* SqliteHandle::databaseFile() const {
   return file;
 }
 
+sqlite3_file* SqliteHandle::walFile() const {
+  sqlite3_file* file = nullptr;
+  const int result = api->file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+  if (result != SQLITE_OK) throw sqliteFailure(*this, result, "finding the open WAL");
+  if (file == nullptr || file->pMethods == nullptr) throw Failure("SQLITE_MISUSE", "the WAL is not open");
+  return file;
+}
+
 }  // namespace mylibsql

@@ -22,6 +22,8 @@ struct SqliteHandle {
   std::string queryText(const char* sql, const char* action) const;
   // The open database file of schema main; throws when the database has none (in memory).
   sqlite3_file* databaseFile() const;
+  // The open WAL of schema main; throws when it is not open.
+  sqlite3_file* walFile() const;
   // SQLite opens a file for reading that it cannot open for writing; it would say so at the first write.
   void requireWritable() const;
 };

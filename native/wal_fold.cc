@@ -26,7 +26,6 @@ namespace mylibsql {
 
 namespace {
 
-
 // SQLite's unix VFS writes at most 128 KiB less a byte at a time (seekAndWriteFd() in os_unix.c).
 constexpr size_t kWriteBytesMax = 124 * 1024;
 

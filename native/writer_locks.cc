@@ -10,21 +10,14 @@ namespace {
 constexpr std::chrono::milliseconds kHeldMax{100};
 }  // namespace
 
-WriterLocks::WriterLocks(const SqliteHandle& handle)
-    : handle_(handle), file_(handle.databaseFile()), vfs_(file_->pMethods) {
-  static_cast<sqlite3_io_methods&>(*this) = *vfs_;
+WriterLocks::WriterLocks(const SqliteHandle& handle, WalWriteBuffer& buffer)
+    : FileMethods(handle.databaseFile()), handle_(handle), buffer_(buffer) {
   xShmLock = [](sqlite3_file* file, int first, int count, int flags) {
     WriterLocks& self = of(file);
     if (first == kWriteLock && count == 1) return self.lockForWriting(flags);
     if (first == kWalReaderLock && count == kWalReaderCount) return self.lockForRestart(flags);
     return self.vfs_->xShmLock(file, first, count, flags);
   };
-  file_->pMethods = this;
-}
-
-WriterLocks::~WriterLocks() {
-  releaseWriteLock();
-  file_->pMethods = vfs_;
 }
 
 void WriterLocks::releaseWriteLock() {
@@ -33,16 +26,12 @@ void WriterLocks::releaseWriteLock() {
   isHeld_ = false;
 }
 
-WriterLocks& WriterLocks::of(sqlite3_file* file) {
-  return *static_cast<WriterLocks*>(const_cast<sqlite3_io_methods*>(file->pMethods));
-}
-
 int WriterLocks::lockForWriting(int flags) {
   const bool isWanted = (flags & SQLITE_SHM_LOCK) != 0;
   if (!isWanted) {
     isInUse_ = false;
-    // Taken before this was there.
-    return isHeld_ ? SQLITE_OK : vfs_->xShmLock(file_, kWriteLock, 1, flags);
+    buffer_.endTransaction();
+    return SQLITE_OK;
   }
   const auto now = std::chrono::steady_clock::now();
   if (isHeld_ && now - takenAt_ > kHeldMax) releaseWriteLock();
@@ -53,6 +42,7 @@ int WriterLocks::lockForWriting(int flags) {
     takenAt_ = now;
   }
   isInUse_ = true;
+  buffer_.beginTransaction();
   return SQLITE_OK;
 }
 

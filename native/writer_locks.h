@@ -1,6 +1,5 @@
 #pragma once
-// What the one writer does otherwise about the locks of its WAL. For this the methods of its database file are replaced by
-// a copy of them of which the one for locks passes through here.
+// What the one writer does otherwise about the locks of its WAL, which are a method of its database file.
 //
 // The write lock is held from the first transaction on. SQLite takes it for each one and gives it back: two system
 // calls, and between them anybody may write. Now others get SQLITE_BUSY; they can read, and fold what is committed. SQLite needs
@@ -18,17 +17,17 @@
 #include <cstdint>
 #include <optional>
 
+#include "file_methods.h"
 #include "sqlite_handle.h"
+#include "wal_write_buffer.h"
 
 namespace mylibsql {
 
-class WriterLocks : private sqlite3_io_methods {
+class WriterLocks : private FileMethods<WriterLocks> {
  public:
-  // The connection is in WAL mode and stays in it.
-  explicit WriterLocks(const SqliteHandle& handle);
-  ~WriterLocks();
-  WriterLocks(const WriterLocks&) = delete;
-  WriterLocks& operator=(const WriterLocks&) = delete;
+  // The connection is in WAL mode and stays in it, and no transaction is open. `buffer` is told of its transactions.
+  WriterLocks(const SqliteHandle& handle, WalWriteBuffer& buffer);
+  ~WriterLocks() { releaseWriteLock(); }
 
   // Lets others write until the next transaction; during one it does nothing.
   void releaseWriteLock();
@@ -38,7 +37,7 @@ class WriterLocks : private sqlite3_io_methods {
   void allowRestart() { restartLimit_.reset(); }
 
  private:
-  static WriterLocks& of(sqlite3_file* file);
+  friend class FileMethods<WriterLocks>;
   int lockForWriting(int flags);
   int lockForRestart(int flags);
   bool mayRestart() const;
@@ -49,8 +48,7 @@ class WriterLocks : private sqlite3_io_methods {
   };
 
   const SqliteHandle handle_;
-  sqlite3_file* const file_;
-  const sqlite3_io_methods* const vfs_;
+  WalWriteBuffer& buffer_;
   bool isHeld_ = false;
   std::chrono::steady_clock::time_point takenAt_;
   // As SQLite sees it.

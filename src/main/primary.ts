@@ -99,7 +99,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     return new Primary<P>(database, position, archive)
   }
 
-  /** The working file. Other programs may read it while it is open; nobody may write to it or checkpoint it. */
+  /** The working file. Other programs may read it while it is open; those that want to write get SQLITE_BUSY. */
   get path(): string {
     return this.#database.path
   }

@@ -78,9 +78,7 @@ export class Capture {
   #checkAllSeen(changeCount: number): void {
     const commitCount = (changeCount - this.#changeCount) >>> 0
     if (commitCount === this.#wal.countCommits()) return
-    const message =
-      'Something else has written to the working file and has reset its WAL: these frames are lost. Only mylibsql may ' +
-      'write to it. Open the primary again from its snapshot and logs'
+    const message = `Something else has written to the working file and has reset its WAL: these frames are lost. ${advice}`
     throw new MylibsqlError('ERR_WAL_RESET', message, { frameNo: this.#nextFrameNo })
   }
 }
@@ -88,6 +86,10 @@ export class Capture {
 function walReset(fromFrameNo: FrameNo, nextFrameNo: FrameNo): MylibsqlError {
   const message =
     `Frames ${fromFrameNo} to ${nextFrameNo - 1} are lost: the WAL of the working file was reset by something else. ` +
-    'Only mylibsql may checkpoint it. Open the primary again from its snapshot and logs'
+    advice
   return new MylibsqlError('ERR_WAL_RESET', message, { frameNo: fromFrameNo })
 }
+
+const advice =
+  'It can do that when this process has opened and closed a file of the database by other means than its SQLite, and ' +
+  'has lost its locks by that: leave them alone. Open the primary again from its snapshot and logs'

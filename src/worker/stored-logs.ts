@@ -31,7 +31,8 @@ interface Expected extends Position {
 
 /**
  * The log at this place, if its header says that it is the next one; its frames are to be checked when they are applied.
- * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit: they are to be checked and applied out of one open file.
+ * Undefined for everything else, whatever it is. Should another file take its place before that, its frames do not fit: they
+ * are to be checked and applied out of one open file.
  * `behind`: of the log that may continue it.
  */
 export function undoubtedLog(

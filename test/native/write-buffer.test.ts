@@ -81,6 +81,7 @@ function step(random: Random): string {
   return random.pick([
     `${rows} INSERT OR REPLACE INTO t SELECT id, ${size}, ${bytes} FROM ids`,
     `${rows} INSERT INTO t SELECT id, ${size}, ${bytes} FROM ids`,
+    `${rows} INSERT OR ${random.pick(['ROLLBACK', 'FAIL'])} INTO t SELECT id, ${size}, ${bytes} FROM ids`,
     `UPDATE t SET n = n + 1, bytes = ${bytes} WHERE id BETWEEN ${first} AND ${last}`,
     `UPDATE t SET n = n + 1 WHERE id % ${random.integer(2, 9)} = 0`,
     `DELETE FROM t WHERE id BETWEEN ${first} AND ${last}`,
@@ -116,7 +117,8 @@ describe.each([
       for (let transaction = 0; transaction < 16; transaction++) {
         const lastCount = plain.wal.position().frameCount
         const steps = Array.from({ length: random.integer(1, 12) }, () => step(random))
-        for (const sql of ['BEGIN', ...steps, random.chance(0.8) ? 'COMMIT' : 'ROLLBACK']) {
+        const end = random.chance(0.8) ? 'COMMIT' : 'ROLLBACK'
+        for (const sql of random.chance(0.1) ? ['VACUUM'] : ['BEGIN', ...steps, end]) {
           expect(attempt(buffered.db, sql), sql).toEqual(attempt(plain.db, sql))
         }
         expect(buffered.db.inTransaction).toBe(false)
@@ -149,6 +151,21 @@ it('leaves nothing of a transaction that was rolled back, when frames come from 
   pair.ship()
   expect(pair.replica.db.prepare('SELECT id FROM t').pluck().all()).toEqual([2])
   pair.expectSame()
+})
+
+it('reads the frames of which SQLite has written the headers anew', () => {
+  const opened = open(join(temporaryDirectory(), 'database'), true, 4096, 'OFF')
+  const insert = opened.db.prepare(
+    "INSERT INTO t SELECT id, 0, printf('%d %.3000c', id, 'x') FROM (SELECT ? AS id)",
+  )
+  for (let id = 1; id <= 40; id++) insert.run(id)
+  const first = opened.wal.position().frameCount + 1
+  // The second statement overwrites what the first one has spilled; of what is written in the end some is at hand.
+  opened.db.exec('BEGIN; UPDATE t SET n = 1; UPDATE t SET n = 2; COMMIT')
+  const written = framesWritten(opened, 4096, first)
+  for (let back = 1; back <= written.length; back++) {
+    expect(framesRead(opened, 4096, first + written.length - back)).toEqual(written.slice(-back))
+  }
 })
 
 it('reads the frames that came from elsewhere where its own ones were', () => {

@@ -63,12 +63,13 @@ test('a commit that the WAL hook is not told of counts too', () => {
   expect(wal.position().salt1).toBe(salt1)
 })
 
-test('can be put there in the midst of a transaction', () => {
+test('cannot be put there in the midst of a transaction', () => {
   const { db, insert } = openWithRows()
   db.exec('BEGIN IMMEDIATE')
-  loadAddon(db)
+  expect(thrownBy(() => loadAddon(db))).toMatchObject({ code: 'SQLITE_MISUSE' })
   insert()
   db.exec('COMMIT')
+  loadAddon(db)
   insert()
   expect(db.prepare('SELECT count(*) FROM t').pluck().get()).toBe(22)
 })

@@ -86,15 +86,15 @@ export class ActorThread {
     return this.callWith([], method, ...args)
   }
 
-  /** The same; these buffers, which are in the arguments, are the actor's from now on. */
+  /** The same; these buffers and ports, which are in the arguments, are the actor's from now on. */
   async callWith<K extends keyof Control>(
-    buffers: ArrayBuffer[],
+    transferList: (ArrayBuffer | MessagePort)[],
     method: K,
     ...args: Parameters<Control[K]>
   ): Promise<Awaited<ReturnType<Control[K]>>> {
     if (this.#ended !== undefined) throw this.#ended
     this.#sendWaiting()
-    if (buffers.length > 0) Comlink.transfer(args, buffers)
+    if (transferList.length > 0) Comlink.transfer(args, transferList)
     const outcome = await this.#settling(this.#invoke(method, args))
     // What the actor posted before it answered comes first: the frames of a write are there when its Ack is.
     this.#receiveWaiting()

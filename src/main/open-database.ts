@@ -1,6 +1,7 @@
 /** A database that is open: its actor thread, its reader threads and its files. Goes with the role changes. */
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
+import { MessageChannel } from 'node:worker_threads'
 import { MylibsqlError } from '../protocol/errors.js'
 import {
   busyTimeoutMsDefault,
@@ -146,11 +147,12 @@ export class OpenDatabase {
     const logPathPrefix = await temporaryPath('.log-')
     const cancellations = new Cancellations()
     const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
+    const toReaders = new MessageChannel()
     const thread = new ActorThread({ runsForeignCode: checked.procedures !== undefined })
     try {
       const opened = await snapshot.use((snapshotFile) =>
         withLogFiles(list, (logFiles) =>
-          thread.call('open', {
+          thread.callWith([toReaders.port2], 'open', {
             role,
             snapshot: snapshotFile,
             logs: logFiles,
@@ -166,14 +168,21 @@ export class OpenDatabase {
             cancelTable: cancellations.table.buffer,
             doorbell: thread.doorbell,
             polling: pollingOf(checked.spin),
+            readers: toReaders.port2,
           }),
         ),
       )
-      const readers = new ReaderPool({ path, safeIntegers, idleTimeoutMs }, cancellations, checked.readers)
+      const readers = new ReaderPool(
+        { path, safeIntegers, idleTimeoutMs },
+        cancellations,
+        checked.readers,
+        toReaders.port1,
+      )
       const kept = { ...checked, path: files.isTemporary ? undefined : path }
       const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
+      toReaders.port1.close()
       // Without procedures nothing runs there that could take its time.
       if (checked.procedures === undefined) await thread.close().catch(() => {})
       await thread.terminate()

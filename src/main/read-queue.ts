@@ -18,6 +18,7 @@ export class ReadQueue {
   /** Groups that wait to be sent; the last one still gathers. */
   #gathered: QueryGroup[] = []
   #isScheduled = false
+  #isHeld = false
   #closed: unknown
 
   /** `threads` are those that live, one at least; throws when there can be none. */
@@ -36,6 +37,16 @@ export class ReadQueue {
   /** A thread has answered a message, or has ended. */
   goOn(): void {
     if (this.#gathered.length > 0) this.#schedule()
+  }
+
+  /** What was not sent waits. */
+  hold(): void {
+    this.#isHeld = true
+  }
+
+  release(): void {
+    this.#isHeld = false
+    this.goOn()
   }
 
   /** Rejects what was not sent, and all that comes later. */
@@ -66,7 +77,7 @@ export class ReadQueue {
   }
 
   #flush(): void {
-    while (this.#gathered.length > 0) {
+    while (this.#gathered.length > 0 && !this.#isHeld) {
       let threads: readonly ReaderThread[]
       try {
         threads = this.#threads()

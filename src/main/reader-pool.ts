@@ -1,6 +1,7 @@
 /**
  * Reader threads of one database, started with the first read. Each has a read-only connection of its own and sees
- * every write that was executed before its query began.
+ * every write that was executed before its query began. When the database's own thread asks for a gap, none begins anything
+ * until it is over (worker/reader-gap.ts).
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { MylibsqlError } from '../protocol/errors.js'
@@ -8,6 +9,7 @@ import { decodeRows } from '../protocol/rows.js'
 import type { SqlParams } from '../protocol/values.js'
 import type {
   FromCursor,
+  FromReaders,
   FromSession,
   Outcome,
   ReaderStart,
@@ -15,6 +17,7 @@ import type {
   SessionReply,
   SessionStatement,
   ToCursor,
+  ToReaders,
   ToSession,
 } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
@@ -35,6 +38,9 @@ export class ReaderPool {
   readonly #events: ReaderThreadEvents
   /** Sessions and iterations that wait for a thread. */
   #waiting: (() => void)[] = []
+  /** In which nothing begins. */
+  #gapNo: ToReaders
+  readonly #actor: MessagePort
   #closed: MylibsqlError | undefined
   /** Of sessions and iterations. */
   readonly #ports = new Set<MessagePort>()
@@ -43,21 +49,31 @@ export class ReaderPool {
     start: Omit<ReaderStart, 'cancelTable' | 'connectionList'>,
     cancellations: Cancellations,
     threadCount: number,
+    actor: MessagePort,
   ) {
     this.#start = { ...start, cancelTable: cancellations.table.buffer }
     this.#cancellations = cancellations
     this.#threadCount = threadCount
     this.#events = {
-      onAnswered: () => this.#queue.goOn(),
-      onTaskEnded: () => this.#waiting.shift()?.(),
+      onAnswered: () => {
+        this.#queue.goOn()
+        this.#makeGap()
+      },
+      onTaskEnded: () => {
+        if (this.#gapNo === undefined) this.#waiting.shift()?.()
+        this.#makeGap()
+      },
       onEnd: (thread, gone) => {
         this.#threads = this.#threads.filter((other) => other !== thread)
         this.#leaving.add(gone)
         gone.finally(() => this.#leaving.delete(gone))
         for (const wake of this.#waiting.splice(0)) wake()
         this.#queue.goOn()
+        this.#makeGap()
       },
     }
+    this.#actor = actor
+    actor.on('message', (gapNo: ToReaders) => this.#takeGap(gapNo))
   }
 
   get<R>(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<R | undefined> {
@@ -156,6 +172,7 @@ export class ReaderPool {
     for (const wake of this.#waiting.splice(0)) wake()
     const stopped = this.#threads.map((thread) => thread.stop(error))
     for (const port of this.#ports) port.close()
+    this.#actor.close()
     await Promise.all(stopped)
     await Promise.all(this.#leaving)
   }
@@ -163,10 +180,36 @@ export class ReaderPool {
   /** Runs a session or an iteration in the thread that has the fewest. */
   async #run(task: ReaderTask, transferList: MessagePort[]): Promise<void> {
     for (;;) {
+      while (this.#gapNo !== undefined && this.#closed === undefined) await this.#woken()
       const threads = this.#living()
       const thread = threads.reduce((best, other) => (other.taskCount < best.taskCount ? other : best))
       if (thread.taskCount < tasksPerThreadMax) return thread.run(task, transferList)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      await this.#woken()
+    }
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  #takeGap(gapNo: ToReaders): void {
+    this.#gapNo = gapNo
+    if (gapNo !== undefined) {
+      this.#makeGap(gapNo)
+      return
+    }
+    this.#queue.release()
+    for (const wake of this.#waiting.splice(0)) wake()
+  }
+
+  /** Step by step, as sessions and iterations end and queries are answered. */
+  #makeGap(gapNo = this.#gapNo): void {
+    if (gapNo === undefined) return
+    // Whoever is in the midst of one may wait for a query before he goes on.
+    if (this.#threads.some((thread) => thread.taskCount > 0)) return
+    this.#queue.hold()
+    if (this.#threads.every((thread) => thread.messageCount === 0)) {
+      this.#actor.postMessage(gapNo satisfies FromReaders)
     }
   }
 

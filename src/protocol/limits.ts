@@ -47,6 +47,15 @@ export const walTailBytesMax = 1024 * 1024
 /** ... or, however much it is, when the WAL has grown beyond this: it is written to faster than it is folded. */
 export const walForcedBytes = 48 * 1024 * 1024
 
+/** A WAL beyond this that readers keep from being folded, one after the other, is folded in a gap between them ... */
+export const readerGapWalBytes = 64 * 1024 * 1024
+
+/** ... which waits so long for those under way, twice as long after each time that was not enough, ... */
+export const readerGapMs = { min: 50, max: 1_600 }
+
+/** ... and is not tried again before so many times as long. */
+export const readerGapPauses = 10
+
 /** How long an actor that polls (option `spin`) does so for the next message before it sleeps. */
 export const spinUs = 50
 

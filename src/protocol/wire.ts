@@ -205,6 +205,8 @@ export interface OpenRequest {
   /** One 32-bit word, counted up with each message on the data port. */
   readonly doorbell: SharedArrayBuffer
   readonly polling: Polling
+  /** To the readers of the database: takes FromReaders, gives ToReaders. */
+  readonly readers: import('node:worker_threads').MessagePort
 }
 
 export interface OpenReply {
@@ -288,6 +290,11 @@ export interface ReaderStart {
   /** protocol/connection-list.ts */
   readonly connectionList: SharedArrayBuffer
 }
+
+/** Number of the gap in which no reader is to begin anything; undefined: it is over. */
+export type ToReaders = number | undefined
+/** Number of the gap that it is: no reader has anything under way. */
+export type FromReaders = number
 
 /** What queries have in common that differ in the values of their parameters only. */
 export interface QueryShape {

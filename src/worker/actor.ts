@@ -31,6 +31,7 @@ import { Inbox } from './inbox.js'
 import { writeSnapshot } from './live-snapshot.js'
 import { PrimaryRole } from './primary-role.js'
 import { Procedures } from './procedures.js'
+import { ReaderGap } from './reader-gap.js'
 import { ReplicaRole } from './replica-role.js'
 import { ThreadTimes } from './thread-times.js'
 import { WorkingDatabase } from './working-database.js'
@@ -63,6 +64,7 @@ interface OpenState {
   readonly procedures: Procedures
   readonly request: OpenRequest
   readonly times: ThreadTimes
+  readonly gap: ReaderGap
 }
 
 class Actor implements Control {
@@ -83,7 +85,8 @@ class Actor implements Control {
     const database = new WorkingDatabase(request)
     try {
       const procedures = await Procedures.load(database, request.proceduresUrl)
-      this.#open = { database, procedures, request, times: new ThreadTimes() }
+      const gap = new ReaderGap(request.readers)
+      this.#open = { database, procedures, request, times: new ThreadTimes(), gap }
       this.#play(request.role, database.openedAt)
     } catch (error) {
       database.close()
@@ -199,10 +202,11 @@ class Actor implements Control {
   }
 
   #play(role: OpenRequest['role'], position: Position): void {
-    const { database, procedures, request, times } = this.#opened()
+    const { database, procedures, request, times, gap } = this.#opened()
     this.#role =
       role === 'primary'
         ? new PrimaryRole(database, position, procedures, request, times, {
+            gap,
             hasMore: () => this.#inbox.hasMore(),
             post: (message: FromActor, transferList) => {
               // Even an empty list takes microseconds to be looked at.
@@ -210,7 +214,7 @@ class Actor implements Control {
               else this.#data.postMessage(message, transferList)
             },
           })
-        : new ReplicaRole(database, position, times, (message) => this.#data.postMessage(message))
+        : new ReplicaRole(database, position, times, gap, (message) => this.#data.postMessage(message))
   }
 
   #position(): Position {

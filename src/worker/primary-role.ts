@@ -21,6 +21,7 @@ import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js
 import { Interruptible } from './interruptible.js'
 import { Lease, leaseEnded } from './lease.js'
 import type { Procedures } from './procedures.js'
+import type { ReaderGap } from './reader-gap.js'
 import { Sealing } from './sealing.js'
 import { Session } from './session.js'
 import { Statements } from './statements.js'
@@ -33,6 +34,7 @@ import { Writer } from './writer.js'
 /** Of the thread that it runs in. */
 interface Surroundings {
   readonly post: Post
+  readonly gap: ReaderGap
   /** Whether messages wait to be received. */
   readonly hasMore: () => boolean
 }
@@ -80,7 +82,7 @@ export class PrimaryRole {
     procedures: Procedures,
     limits: Limits,
     times: ThreadTimes,
-    { post, hasMore }: Surroundings,
+    { post, gap, hasMore }: Surroundings,
   ) {
     this.#database = database
     this.#limits = limits
@@ -96,7 +98,7 @@ export class PrimaryRole {
       times,
       this.#explain,
     )
-    this.#keeper = new WalKeeper(database, position, limits.logPathPrefix)
+    this.#keeper = new WalKeeper(database, position, limits.logPathPrefix, gap)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
     this.#hold = new WriteHold(this.#keeper, this.#feed, limits, (error) => this.#refuseHeld(error))
     this.#sealing = new Sealing(this.#keeper, {

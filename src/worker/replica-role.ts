@@ -5,7 +5,13 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import {
+  readerGapWalBytes,
+  stepBytesMax,
+  walForcedBytes,
+  walResetBytes,
+  walTailBytesMax,
+} from '../protocol/limits.js'
 import { type LogFile, type LogHeader, logByteLength, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
@@ -20,6 +26,7 @@ import type {
 } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
 import { NextLogs } from './next-logs.js'
+import type { ReaderGap } from './reader-gap.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
 import { undoubtedLog } from './stored-logs.js'
 import type { ThreadTimes } from './thread-times.js'
@@ -29,6 +36,7 @@ import type { WorkingDatabase } from './working-database.js'
 export class ReplicaRole {
   readonly #database: WorkingDatabase
   readonly #times: ThreadTimes
+  readonly #gap: ReaderGap
   readonly #recordBytes: number
   #position: Position
   #isClosed = false
@@ -43,9 +51,11 @@ export class ReplicaRole {
     database: WorkingDatabase,
     position: Position,
     times: ThreadTimes,
+    gap: ReaderGap,
     post: (message: FromReplica) => void,
   ) {
     this.#database = database
+    this.#gap = gap
     this.#times = times
     this.#position = position
     this.#post = post
@@ -157,6 +167,7 @@ export class ReplicaRole {
   async close(): Promise<void> {
     this.#isClosed = true
     this.stopNextLogs()
+    this.#gap.cancel()
     await this.#folding
   }
 
@@ -185,7 +196,7 @@ export class ReplicaRole {
     await setImmediate()
     let isFolded = false
     try {
-      isFolded = this.#isClosed || (await this.#foldAll())
+      isFolded = this.#isClosed || (await this.#foldAll()) || (await this.#foldInGap())
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
@@ -193,6 +204,12 @@ export class ReplicaRole {
     this.#folding = undefined
     // A WAL that readers keep from being folded goes on growing: no attempt at every log.
     this.#foldAtBytes = isFolded ? walResetBytes : this.#walBytes() + walResetBytes / 4
+  }
+
+  /** False also when it is not time for one. */
+  async #foldInGap(): Promise<boolean> {
+    if (this.#isClosed || this.#walBytes() < readerGapWalBytes) return false
+    return this.#gap.folding(this.#database.wal, () => this.#foldAll())
   }
 
   /** False when a reader is in the way. */

@@ -10,18 +10,30 @@
  * frames when a fold ends, so that the WAL would never be reset; once what is left is small it is therefore
  * copied and folded on the writer's own thread between two transactions, which takes about a millisecond. Writers that
  * are faster than that wait: a WAL beyond `walForcedBytes` is folded there whatever is left of it.
+ *
+ * A reader keeps the WAL from being folded beyond its own state of the database. When there is always another one, a large WAL is
+ * folded in a gap between them (`ReaderGap`).
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import { toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { logMemoryBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
+import {
+  logMemoryBytesMax,
+  readerGapWalBytes,
+  walForcedBytes,
+  walResetBytes,
+  walTailBytesMax,
+} from '../protocol/limits.js'
 import { encodeLogHeader, type LogFile, logHeader, logHeaderBytesV3 } from '../protocol/log-format.js'
 import type { Position } from '../protocol/wire.js'
 import { Capture } from './capture.js'
 import { OpenLog } from './open-log.js'
+import type { ReaderGap } from './reader-gap.js'
 import type { WorkingDatabase } from './working-database.js'
 
 export class WalKeeper {
   readonly #database: WorkingDatabase
+  readonly #gap: ReaderGap
   readonly #capture: Capture
   readonly #recordBytes: number
   #openLog: OpenLog
@@ -32,13 +44,15 @@ export class WalKeeper {
   #draining: Promise<void> | undefined
   /** The rest of the WAL could not be folded because a transaction was open. */
   #isRestDue = false
+  #isClosed = false
   #queue: Promise<unknown> = Promise.resolve()
   /** Operations in the queue. */
   #underWayCount = 0
   #lastError: WireError | undefined
 
-  constructor(database: WorkingDatabase, position: Position, logPathPrefix: string) {
+  constructor(database: WorkingDatabase, position: Position, logPathPrefix: string, gap: ReaderGap) {
     this.#database = database
+    this.#gap = gap
     this.#logPathPrefix = logPathPrefix
     this.#capture = new Capture(database.wal, position.nextFrameNo)
     this.#recordBytes = frameHeaderBytes + database.pageSize
@@ -141,6 +155,8 @@ export class WalKeeper {
 
   /** Waits for what runs in the background and drops what was not sealed. */
   async close(): Promise<void> {
+    this.#isClosed = true
+    this.#gap.cancel()
     await this.#draining
     await this.#exclusively(async () => this.#openLog.discard())
     this.#database.wal.allowRestartAt(undefined)
@@ -150,7 +166,7 @@ export class WalKeeper {
     let isFolded = false
     this.#isRestDue = false
     try {
-      isFolded = await this.#drain()
+      isFolded = (await this.#drain()) || (await this.#drainInGap())
       this.#lastError = undefined
     } catch (error) {
       this.#lastError = toWireError(error)
@@ -172,6 +188,15 @@ export class WalKeeper {
       const isFolded = await this.#exclusively(async () => this.#foldRest())
       if (isFolded !== undefined) return isFolded
     }
+  }
+
+  /** False also when it is not time for one. */
+  async #drainInGap(): Promise<boolean> {
+    if (this.#isClosed || this.walBytes < readerGapWalBytes) return false
+    return this.#gap.folding(this.#database.wal, async (isOver) => {
+      await this.#drain()
+      while (this.#isRestDue && !isOver()) await delay(1)
+    })
   }
 
   async #copyOut(nextFrameNo: FrameNo): Promise<void> {

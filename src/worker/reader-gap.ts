@@ -1,0 +1,93 @@
+/**
+ * A WAL can be folded to its end, and started over, only when nobody reads what was before. Where queries overlap all
+ * the time, somebody always does, and the WAL grows for ever (SQLite calls it checkpoint starvation). The remedy is a gap:
+ * the database's own readers begin nothing new until those under way are done and the WAL is folded.
+ *
+ * How long that takes is not known; a query may take hours. So a gap is given up after some time, the next one may take
+ * twice as long, and none is made again before ten times as long has passed, nor while the same reader is in the way: reads
+ * wait for a tenth of the time at most, and only where it helps. Readers of other processes cannot be asked to wait.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import { readerGapMs, readerGapPauses } from '../protocol/limits.js'
+import type { FromReaders, ToReaders } from '../protocol/wire.js'
+import type { WalConnection, WalPosition } from './native.js'
+
+export class ReaderGap {
+  readonly #port: MessagePort
+  #gapNo = 0
+  #waitMs = readerGapMs.min
+  /** As performance.now() has it. */
+  #notBeforeMs = 0
+  /** Where the WAL stood after a gap that was in vain. */
+  #inVainAt: WalPosition | undefined
+  /** Of the gap that waits for readers. */
+  #end: (isQuiet: boolean) => void = () => {}
+  #isCanceled = false
+
+  /** `port`: to the readers of the database. */
+  constructor(port: MessagePort) {
+    this.#port = port
+    port.on('message', (gapNo: FromReaders) => {
+      if (gapNo === this.#gapNo) this.#end(true)
+    })
+    port.on('close', () => this.cancel())
+  }
+
+  /**
+   * Runs `fold` in a gap, which is to be done once `isOver` says so. Returns whether all of the WAL is folded by that;
+   * false when it is not time for a gap. Throws what `fold` throws. Readers go on in any case.
+   */
+  async folding(wal: WalConnection, fold: (isOver: () => boolean) => Promise<unknown>): Promise<boolean> {
+    const before = wal.position()
+    if (!this.#isDue(before)) return false
+    this.#isCanceled = false
+    let isFolded = false
+    try {
+      if (await this.#untilQuiet()) {
+        const untilMs = performance.now() + this.#waitMs
+        await fold(() => this.#isCanceled || performance.now() > untilMs)
+      }
+      isFolded = isEmptied(before, wal.position())
+    } finally {
+      this.#port.postMessage(undefined satisfies ToReaders)
+      if (isFolded) this.#inVainAt = undefined
+      else this.#wasInVain(wal.position())
+    }
+    return isFolded
+  }
+
+  /** A gap that waits is given up. */
+  cancel(): void {
+    this.#isCanceled = true
+    this.#end(false)
+  }
+
+  #isDue({ salt1, foldedCount }: WalPosition): boolean {
+    if (performance.now() < this.#notBeforeMs) return false
+    return this.#inVainAt?.salt1 !== salt1 || this.#inVainAt.foldedCount !== foldedCount
+  }
+
+  #untilQuiet(): Promise<boolean> {
+    this.#gapNo += 1
+    this.#port.postMessage(this.#gapNo satisfies ToReaders)
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#end(false), this.#waitMs)
+      this.#end = (isQuiet) => {
+        clearTimeout(timer)
+        this.#end = () => {}
+        resolve(isQuiet)
+      }
+    })
+  }
+
+  #wasInVain(position: WalPosition): void {
+    this.#inVainAt = position
+    this.#notBeforeMs = performance.now() + readerGapPauses * this.#waitMs
+    this.#waitMs = Math.min(2 * this.#waitMs, readerGapMs.max)
+  }
+}
+
+/** All of it was folded by then; it may have been started over since. */
+function isEmptied(before: WalPosition, { salt1, frameCount, foldedCount }: WalPosition): boolean {
+  return salt1 !== before.salt1 || foldedCount === frameCount
+}

@@ -102,6 +102,40 @@ describe('mylibsql list', () => {
   })
 })
 
+describe('mylibsql verify', () => {
+  it('says that all is whole, and what can be restored', async () => {
+    const { code, out, err } = await commandLine.run('verify', url())
+    expect(code, err).toBe(0)
+    expect(out).toBe(
+      `${url()}: snapshots 1, logs 3 are whole. Can be restored: the blank database to frame ${frameNos[2]}\n`,
+    )
+    expect(err).toMatch(/^verifying: ([1-9]\d* kB) of \1$/m)
+    const { out: json } = await commandLine.run('verify', url(), '--json')
+    expect(JSON.parse(json)).toEqual({
+      url: url(),
+      snapshotCount: 1,
+      logCount: 3,
+      spans: [{ to: frameNos[2] }],
+      problems: [],
+    })
+  })
+
+  it('fails when anything is wrong, and names it', async () => {
+    const [, second] = (await readdir(inFolder('history/logs'))).sort()
+    const path = join(inFolder('history/logs'), second!)
+    const bytes = await readFile(path)
+    bytes[bytes.length - 1]! ^= 1
+    await writeFile(path, bytes)
+    const { code, out } = await commandLine.run('verify', url())
+    expect(code).toBe(1)
+    expect(out).toContain(`problem: ${path}`)
+    expect(out).toContain(`Can be restored: the blank database to frame ${frameNos[0]}\n`)
+    const { code: jsonCode, out: json } = await commandLine.run('verify', url(), '--json')
+    expect(jsonCode).toBe(1)
+    expect(JSON.parse(json).problems).toMatchObject([{ code: 'ERR_CORRUPT', details: { path } }])
+  })
+})
+
 describe('mylibsql restore', () => {
   it('makes a database of the newest state, a frame, a time', async () => {
     const newest = await commandLine.run('restore', url(), inFolder('newest.db'))

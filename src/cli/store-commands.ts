@@ -1,6 +1,6 @@
-/** The commands on what a store holds: `list`, `restore`, `compact`, `prune`. None of them makes a store. */
+/** The commands on what a store holds: `list`, `verify`, `restore`, `compact`, `prune`. None of them makes a store. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { compact, type FrameNo, type KeptHistory, prune, restore, type Store } from '../main/index.js'
+import { compact, type FrameNo, type KeptHistory, prune, restore, type Store, verify } from '../main/index.js'
 import { byteSize, kilobytes } from './byte-size.js'
 import { untilInterrupted } from './interruption.js'
 import { UsageError } from './options.js'
@@ -25,6 +25,14 @@ export function addStoreCommands(program: Command): void {
     .option('--json', 'every object, as JSON')
     .action((url: string, { json = false }: { json?: boolean }) =>
       withStore(url, (store, signal) => list(store, json, signal)),
+    )
+  program
+    .command('verify')
+    .description('Read all that a store holds, and check that it can be restored; nothing is written')
+    .argument('<store>', storeText, storeUrl)
+    .option('--json', 'the result as JSON')
+    .action((url: string, { json = false }: { json?: boolean }) =>
+      withStore(url, (store, signal) => verified(store, json, signal)),
     )
   program
     .command('restore')
@@ -101,6 +109,29 @@ async function list(store: Store, json: boolean, signal: AbortSignal): Promise<s
     rows[`${logs.length} logs`] = [frames, kilobytes(byteLength), last.storedAt.toISOString()]
   }
   return `${store.url}, newest epoch ${epoch}\n${table(['', 'frames', 'kB', 'stored'], rows)}`
+}
+
+/** With what is wrong the process fails. */
+async function verified(store: Store, json: boolean, signal: AbortSignal): Promise<string> {
+  const progress = startProgress('verifying', 0)
+  const { snapshotCount, logCount, spans, problems } = await verify(store, {
+    signal,
+    onProgress: ({ bytesDone, bytesTotal }) =>
+      progress.update(bytesDone, `${byteSize(bytesDone)} of ${byteSize(bytesTotal)}`, bytesTotal),
+  }).finally(() => progress.stop())
+  if (problems.length > 0) process.exitCode = 1
+  if (json) {
+    const described = problems.map(({ code, message, details }) => ({ code, message, details }))
+    return JSON.stringify({ url: store.url, snapshotCount, logCount, spans, problems: described })
+  }
+  const restorable = spans.map(({ from, to }) => `${frameText(from)} to ${frameText(to)}`).join(', and ')
+  const counts = `snapshots ${snapshotCount}, logs ${logCount} are whole`
+  const lines = problems.map(({ message }) => `problem: ${message}`)
+  return [...lines, `${store.url}: ${counts}. Can be restored: ${restorable || 'nothing'}`].join('\n')
+}
+
+function frameText(frameNo: FrameNo | undefined): string {
+  return frameNo === undefined ? 'the blank database' : `frame ${frameNo}`
 }
 
 async function restoreTo(

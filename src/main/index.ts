@@ -41,3 +41,10 @@ export { type PruneResult, prune } from './stores/prune.js'
 export type { KeptHistory, PruneOptions } from './stores/prune-options.js'
 export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
 export type * from './stores/store.js'
+export {
+  type RestorableSpan,
+  type VerifyOptions,
+  type VerifyProgress,
+  type VerifyResult,
+  verify,
+} from './stores/verify.js'

@@ -1,6 +1,6 @@
 /** What every store promises (src/main/stores/store.ts), as one suite that runs for each of them. */
 import { join } from 'node:path'
-import { Log, Primary, Replica, Snapshot, type Store, type StoredLog } from 'mylibsql'
+import { Log, Primary, Replica, Snapshot, type Store, type StoredLog, verify } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { buildV3, testFrames } from '../protocol/reference.js'
 import { expectSameBytes } from '../support/database.js'
@@ -397,6 +397,28 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
         expect(error.message).toContain(id)
       },
     )
+  })
+
+  describe(`${name}: verify`, () => {
+    it('finds a whole history whole, and names the object that was damaged, and the one that is missing', async () => {
+      const { store, bytesOf, overwrite } = await open()
+      await store.putSnapshot(await Snapshot.blank({ pageSize }))
+      await store.claimEpoch('test')
+      for (const log of await chain(4)) await store.append(log, 1)
+      const whole = { snapshotCount: 1, spans: [{ from: undefined, to: 7 }], problems: [] }
+      expect(await verify(store)).toMatchObject({ ...whole, logCount: 4 })
+      const third = (await store.logs())[2]!
+      const bytes = await bytesOf(third.id)
+      const damaged = bytes.slice()
+      damaged[damaged.length - 1]! ^= 1
+      await overwrite(third.id, damaged)
+      const found = await verify(store)
+      expect(found.spans).toEqual([{ from: undefined, to: 3 }])
+      expect(found.problems.map(({ code }) => code)).toEqual(['ERR_CORRUPT'])
+      expect(found.problems[0]!.message).toContain(third.id)
+      await store.remove([(await store.logs())[2]!])
+      expect((await verify(store)).problems.map(({ code }) => code)).toEqual(['ERR_LOG_GAP'])
+    })
   })
 
   describe(`${name}: calls`, () => {

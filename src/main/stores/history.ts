@@ -168,7 +168,7 @@ function candidatesOf(snapshots: readonly StoredSnapshot[], { to, at }: Target):
 }
 
 /** Undefined, and a problem, when it is damaged or no longer there. */
-async function readUsable(
+export async function readUsable(
   store: ReadableStore,
   stored: StoredSnapshot,
   reading: Parameters<ReadableStore['readSnapshot']>[1],

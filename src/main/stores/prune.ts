@@ -10,6 +10,7 @@ import { keyOf } from './log-facts.js'
 import { canTake } from './log-positions.js'
 import { checkPruneOptions, type PruneOptions } from './prune-options.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
+import { isUnusable } from './unusable.js'
 
 export interface PruneResult {
   readonly snapshotCount: number
@@ -17,18 +18,6 @@ export interface PruneResult {
   /** Bytes of what was removed, as it was stored. */
   readonly byteCount: number
 }
-
-/** What says that an object cannot be relied on, as against a store that does not answer. */
-const unusable = new Set<unknown>([
-  'ERR_NOT_FOUND',
-  'ERR_NOT_A_SNAPSHOT',
-  'ERR_NOT_A_LOG',
-  'ERR_CORRUPT',
-  'ERR_VERSION',
-  'ERR_LOG_GAP',
-  'ERR_LINEAGE',
-  'ERR_PAGE_SIZE',
-])
 
 /**
  * Removes snapshots and logs that neither the newest state, nor a restore within the last `keepMs`, nor the newest
@@ -195,7 +184,7 @@ async function unlessUnusable<T>(read: () => Promise<T>): Promise<T | undefined>
   try {
     return await read()
   } catch (error) {
-    if (error instanceof MylibsqlError && unusable.has(error.code)) return undefined
+    if (isUnusable(error)) return undefined
     throw error
   }
 }

@@ -4,7 +4,6 @@
  */
 import { randomUUID } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   type CallLimits,
@@ -17,6 +16,9 @@ import {
 } from 'mylibsql'
 import { checkReplaces } from '../../dist/main/stores/log-positions.js'
 import { decodeLogHeader, encodeLogHeader } from '../../src/protocol/log-format.js'
+import { folderOfFile } from './folder.js'
+
+const folder = folderOfFile()
 
 interface StoredBytes {
   readonly bytes: Uint8Array
@@ -148,7 +150,7 @@ export class ControlledStore implements Store {
 
   putSnapshot(snapshot: Snapshot, limits: CallLimits = {}): Promise<StoredSnapshot> {
     return this.#call('putSnapshot', limits, async () => {
-      const path = join(tmpdir(), `mylibsql-test-${randomUUID()}.db`)
+      const path = join(folder, `${randomUUID()}.db`)
       await snapshot.copyTo(path)
       const stored = { bytes: await readFile(path), storedAt: new Date() }
       await rm(path)
@@ -172,7 +174,7 @@ export class ControlledStore implements Store {
     return this.#call('readSnapshot', limits, async () => {
       const there = this.#contents.snapshots.get(stored.lastFrameNo ?? -1)
       if (there === undefined) throw notFound(stored.id)
-      const path = join(tmpdir(), `mylibsql-test-${randomUUID()}.db`)
+      const path = join(folder, `${randomUUID()}.db`)
       await writeFile(path, there.bytes)
       onProgress?.(there.bytes.byteLength)
       const { file } = await Snapshot.open(path)

@@ -16,6 +16,8 @@ it('counts requests and transactions, and measures where time goes', async () =>
     requestCount: 100,
     pendingRequestCount: 0,
     unsavedBytes: 0,
+    readerGapCount: 0,
+    readerGapMs: 0,
     walError: undefined,
   })
   expect(stats.transactionCount).toBeLessThan(100)

@@ -75,6 +75,9 @@ async function untilFolded(
     walBytesBefore = walBytes
   }
   await last.finish()
+  const { readerGapCount, readerGapMs } = await database.stats()
+  expect(readerGapCount).toBeGreaterThan(0)
+  expect(readerGapMs).toBeGreaterThan(0)
 }
 
 let fill = 0

@@ -54,6 +54,7 @@ describe('a gap', () => {
     expect(await Promise.all([gap.folding(wal, fold), quieten()])).toEqual([true, undefined])
     await delivered()
     expect(told).toEqual([1, undefined, 2, undefined])
+    expect(gap.stats.readerGapCount).toBe(2)
   })
 
   it('counts a WAL that was started over meanwhile as folded', async () => {
@@ -116,6 +117,9 @@ describe('readers that are not quiet in time', () => {
       waitMs = Math.min(2 * waitMs, readerGapMs.max)
     }
     expect(waitMs).toBe(readerGapMs.max)
+    const { readerGapCount, readerGapMs: heldMs } = made.gap.stats
+    expect(readerGapCount).toBe(9)
+    expect(heldMs).toBeGreaterThanOrEqual(9 * readerGapMs.min)
     expect(made.fold).not.toHaveBeenCalled()
   })
 

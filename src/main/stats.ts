@@ -10,6 +10,10 @@ export interface PrimaryStats {
   /** Bytes. */
   readonly pageSize: number
   readonly walBytes: number
+  /** Times, since opening, that reads had to wait so that the WAL could be folded, because they overlapped all the time, ... */
+  readonly readerGapCount: number
+  /** ... and how long in all, in milliseconds: until it was folded, or that was given up. */
+  readonly readerGapMs: number
   /** Bytes of frames that are in no saved log. */
   readonly unsavedBytes: number
   /** Transactions committed since opening; requests that shared one count once. */
@@ -70,6 +74,10 @@ export interface ReplicaStats {
   /** Bytes. */
   readonly pageSize: number
   readonly walBytes: number
+  /** Times, since opening, that reads had to wait so that the WAL could be folded, because they overlapped all the time, ... */
+  readonly readerGapCount: number
+  /** ... and how long in all, in milliseconds: until it was folded, or that was given up. */
+  readonly readerGapMs: number
   /** Logs and batches applied since opening. */
   readonly appliedCount: number
   /** perf_hooks histogram since opening, in microseconds: one value for each log or batch. */
@@ -91,11 +99,14 @@ export function primaryStats(
   archiver: HasArchiveStats | undefined,
 ): PrimaryStats {
   const { position, pageSize, walBytes, unsavedBytes, transactionCount, requestCount, times } = actor
+  const { readerGapCount, readerGapMs } = actor
   return {
     ...main,
     lastFrameNo: lastFrameNo(position),
     pageSize,
     walBytes,
+    readerGapCount,
+    readerGapMs,
     unsavedBytes,
     transactionCount,
     requestCount,
@@ -109,10 +120,13 @@ export function primaryStats(
 
 export function replicaStats(actor: ActorStats, follow: FollowStats | undefined): ReplicaStats {
   const { position, pageSize, walBytes, requestCount, times, lastWalError } = actor
+  const { readerGapCount, readerGapMs } = actor
   return {
     lastFrameNo: lastFrameNo(position),
     pageSize,
     walBytes,
+    readerGapCount,
+    readerGapMs,
     appliedCount: requestCount,
     applyUs: times.applyUs,
     walError: lastWalError && reviveError(lastWalError),

@@ -229,12 +229,17 @@ export interface ActorStats {
   readonly position: Position
   readonly pageSize: number
   readonly walBytes: number
+  readonly readerGapCount: number
+  readonly readerGapMs: number
   readonly unsavedBytes: number
   readonly transactionCount: number
   readonly requestCount: number
   readonly lastWalError: WireError | undefined
   readonly times: ThreadTimes
 }
+
+/** What the role that it plays knows of it. */
+export type RoleStats = Omit<ActorStats, 'role' | 'times' | 'readerGapCount' | 'readerGapMs'>
 
 /** The control plane: method names, arguments and replies. */
 export interface Control {

@@ -165,11 +165,13 @@ class Actor implements Control {
   async stats(): Promise<ActorStats> {
     const role = this.#role
     if (role === undefined) throw closed()
-    this.#opened().times.record()
+    const { gap, times } = this.#opened()
+    times.record()
     return {
       role: role instanceof PrimaryRole ? 'primary' : 'replica',
       ...role.stats(),
-      times: this.#opened().times,
+      ...gap.stats,
+      times,
     }
   }
 

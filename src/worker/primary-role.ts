@@ -7,11 +7,11 @@ import { errorCodes, MylibsqlError, toWireError } from '../protocol/errors.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
 import type {
-  ActorStats,
   FromActor,
   GroupMessage,
   OpenRequest,
   Position,
+  RoleStats,
   SessionReply,
   SessionStatement,
   ToActor,
@@ -192,7 +192,7 @@ export class PrimaryRole {
     throw new MylibsqlError('ERR_UNSAVED_WRITES', message, { frameNo: savedNextFrameNo })
   }
 
-  stats(): Omit<ActorStats, 'role' | 'times'> {
+  stats(): RoleStats {
     return {
       position: this.position(),
       pageSize: this.#database.pageSize,

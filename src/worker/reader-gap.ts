@@ -9,7 +9,7 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import { readerGapMs, readerGapPauses } from '../protocol/limits.js'
-import type { FromReaders, ToReaders } from '../protocol/wire.js'
+import type { ActorStats, FromReaders, ToReaders } from '../protocol/wire.js'
 import type { WalConnection, WalPosition } from './native.js'
 
 export class ReaderGap {
@@ -23,6 +23,8 @@ export class ReaderGap {
   /** Of the gap that waits for readers. */
   #end: (isQuiet: boolean) => void = () => {}
   #isCanceled = false
+  #count = 0
+  #ms = 0
 
   /** `port`: to the readers of the database. */
   constructor(port: MessagePort) {
@@ -33,6 +35,10 @@ export class ReaderGap {
     port.on('close', () => this.cancel())
   }
 
+  get stats(): Pick<ActorStats, 'readerGapCount' | 'readerGapMs'> {
+    return { readerGapCount: this.#count, readerGapMs: this.#ms }
+  }
+
   /**
    * Runs `fold` in a gap, which is to be done once `isOver` says so. Returns whether all of the WAL is folded by that;
    * false when it is not time for a gap. Throws what `fold` throws. Readers go on in any case.
@@ -41,6 +47,7 @@ export class ReaderGap {
     const before = wal.position()
     if (!this.#isDue(before)) return false
     this.#isCanceled = false
+    const startMs = performance.now()
     let isFolded = false
     try {
       if (await this.#untilQuiet()) {
@@ -50,6 +57,8 @@ export class ReaderGap {
       isFolded = isEmptied(before, wal.position())
     } finally {
       this.#port.postMessage(undefined satisfies ToReaders)
+      this.#count += 1
+      this.#ms += performance.now() - startMs
       if (isFolded) this.#inVainAt = undefined
       else this.#wasInVain(wal.position())
     }

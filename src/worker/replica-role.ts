@@ -16,13 +16,13 @@ import { type LogFile, type LogHeader, logByteLength, logHeader } from '../proto
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
-  ActorStats,
   AppliedLogs,
   FromReplica,
   LogsAtHand,
   NextLogsEnd,
   NextLogsRequest,
   Position,
+  RoleStats,
 } from '../protocol/wire.js'
 import { injectLog } from './log-source.js'
 import { NextLogs } from './next-logs.js'
@@ -152,7 +152,7 @@ export class ReplicaRole {
     return this.#position
   }
 
-  stats(): Omit<ActorStats, 'role' | 'times'> {
+  stats(): RoleStats {
     return {
       position: this.#position,
       pageSize: this.#database.pageSize,

@@ -134,6 +134,34 @@ it('queries that overlap let the WAL of a primary be folded in which there is al
   await expectReplicated(source)
 })
 
+it('transactions that wait for reads of their own go on, and reads are held for a small part of the time', async () => {
+  const source = await openPrimary(schema, { readers: 2 })
+  const { primary } = source
+  const startMs = performance.now()
+  const elapsedMs = () => performance.now() - startMs
+  const isOver = () => elapsedMs() > 4_000
+  const query = kinds.queries!
+  const reading = (async () => {
+    for (let last = query(primary); ; ) {
+      await delay(20)
+      const next = isOver() ? undefined : query(primary)
+      await last.finish()
+      if (next === undefined) return
+      last = next
+    }
+  })()
+  while (!isOver()) {
+    await primary.transaction(async (connection) => {
+      await connection.run(write, [new Uint8Array(4 * mebibyte).fill(nextFill())])
+      expect(await primary.get('SELECT count(*) AS n FROM blobs')).toEqual({ n: 1 })
+      await connection.run('UPDATE blobs SET id = 1')
+    })
+  }
+  await reading
+  expect((await primary.stats()).readerGapMs).toBeLessThan(elapsedMs() / 2)
+  await expectReplicated(source)
+})
+
 describe('with a large WAL and a query in the way that does not end', () => {
   /** The query holds the state before the load, so that the WAL is never folded. */
   async function heldPrimary() {

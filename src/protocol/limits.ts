@@ -50,10 +50,13 @@ export const walForcedBytes = 48 * 1024 * 1024
 /** A WAL beyond this that readers keep from being folded, one after the other, is folded in a gap between them ... */
 export const readerGapWalBytes = 64 * 1024 * 1024
 
-/** ... which waits so long for those under way, twice as long after each time that was not enough, ... */
+/** ... which waits so long for those under way, twice as long after each time that was not enough, half as long after others, */
 export const readerGapMs = { min: 50, max: 1_600 }
 
-/** ... and is not tried again before so many times as long. */
+/** ... for the end of an interactive transaction, which can be waiting for a read, so long, */
+export const readerGapTransactionMs = 50
+
+/** ... and is not made again before so many times as long as it took. */
 export const readerGapPauses = 10
 
 /** How long an actor that polls (option `spin`) does so for the next message before it sleeps. */

@@ -3,9 +3,10 @@
  * the time, somebody always does, and the WAL grows for ever (SQLite calls it checkpoint starvation). The remedy is a gap:
  * the database's own readers begin nothing new until those under way are done and the WAL is folded.
  *
- * How long that takes is not known; a query may take hours. So a gap is given up after some time, the next one may take
- * twice as long, and none is made again before ten times as long has passed, nor while the same reader is in the way: reads
- * wait for a tenth of the time at most, and only where it helps. Readers of other processes cannot be asked to wait.
+ * How long that takes is not known; a query may take hours. So a gap that waits for readers is given up after some time, and the
+ * next one may wait twice as long. None is made again before ten times as long has passed as the last one took, folding
+ * included, nor while the same reader is in the way: reads wait for a tenth of the time at most, and only where it may help.
+ * Readers of other processes cannot be asked to wait.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { readerGapMs, readerGapPauses } from '../protocol/limits.js'
@@ -22,7 +23,6 @@ export class ReaderGap {
   #inVainAt: WalPosition | undefined
   /** Of the gap that waits for readers. */
   #end: (isQuiet: boolean) => void = () => {}
-  #isCanceled = false
   #count = 0
   #ms = 0
 
@@ -40,34 +40,31 @@ export class ReaderGap {
   }
 
   /**
-   * Runs `fold` in a gap, which is to be done once `isOver` says so. Returns whether all of the WAL is folded by that;
-   * false when it is not time for a gap. Throws what `fold` throws. Readers go on in any case.
+   * Runs `fold` in a gap, and returns what it does: whether the WAL can be started over. False when it is not time for a gap, or
+   * readers did not end. Throws what `fold` throws. Readers go on in any case.
    */
-  async folding(wal: WalConnection, fold: (isOver: () => boolean) => Promise<unknown>): Promise<boolean> {
-    const before = wal.position()
-    if (!this.#isDue(before)) return false
-    this.#isCanceled = false
+  async folding(wal: WalConnection, fold: () => Promise<boolean>): Promise<boolean> {
+    if (!this.#isDue(wal.position())) return false
     const startMs = performance.now()
     let isFolded = false
     try {
-      if (await this.#untilQuiet()) {
-        const untilMs = performance.now() + this.#waitMs
-        await fold(() => this.#isCanceled || performance.now() > untilMs)
-      }
-      isFolded = isEmptied(before, wal.position())
+      isFolded = (await this.#untilQuiet()) && (await fold())
     } finally {
       this.#port.postMessage(undefined satisfies ToReaders)
+      const heldMs = performance.now() - startMs
       this.#count += 1
-      this.#ms += performance.now() - startMs
-      if (isFolded) this.#inVainAt = undefined
-      else this.#wasInVain(wal.position())
+      this.#ms += heldMs
+      this.#notBeforeMs = performance.now() + readerGapPauses * heldMs
+      this.#waitMs = isFolded
+        ? Math.max(this.#waitMs / 2, readerGapMs.min)
+        : Math.min(2 * this.#waitMs, readerGapMs.max)
+      this.#inVainAt = isFolded ? undefined : wal.position()
     }
     return isFolded
   }
 
   /** A gap that waits is given up. */
   cancel(): void {
-    this.#isCanceled = true
     this.#end(false)
   }
 
@@ -88,15 +85,4 @@ export class ReaderGap {
       }
     })
   }
-
-  #wasInVain(position: WalPosition): void {
-    this.#inVainAt = position
-    this.#notBeforeMs = performance.now() + readerGapPauses * this.#waitMs
-    this.#waitMs = Math.min(2 * this.#waitMs, readerGapMs.max)
-  }
-}
-
-/** All of it was folded by then; it may have been started over since. */
-function isEmptied(before: WalPosition, { salt1, frameCount, foldedCount }: WalPosition): boolean {
-  return salt1 !== before.salt1 || foldedCount === frameCount
 }

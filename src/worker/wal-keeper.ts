@@ -19,6 +19,7 @@ import { toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import {
   logMemoryBytesMax,
+  readerGapTransactionMs,
   readerGapWalBytes,
   walForcedBytes,
   walResetBytes,
@@ -44,6 +45,8 @@ export class WalKeeper {
   #draining: Promise<void> | undefined
   /** The rest of the WAL could not be folded because a transaction was open. */
   #isRestDue = false
+  /** When that was tried last. */
+  #isDueRestFolded = false
   #isClosed = false
   #queue: Promise<unknown> = Promise.resolve()
   /** Operations in the queue. */
@@ -166,6 +169,7 @@ export class WalKeeper {
     let isFolded = false
     this.#isRestDue = false
     try {
+      this.#isDueRestFolded = false
       isFolded = (await this.#drain()) || (await this.#drainInGap())
       this.#lastError = undefined
     } catch (error) {
@@ -193,9 +197,12 @@ export class WalKeeper {
   /** False also when it is not time for one. */
   async #drainInGap(): Promise<boolean> {
     if (this.#isClosed || this.walBytes < readerGapWalBytes) return false
-    return this.#gap.folding(this.#database.wal, async (isOver) => {
-      await this.#drain()
-      while (this.#isRestDue && !isOver()) await delay(1)
+    return this.#gap.folding(this.#database.wal, async () => {
+      if (await this.#drain()) return true
+      // It cannot be waited for as long as readers can: it may wait for a read itself.
+      const untilMs = performance.now() + readerGapTransactionMs
+      while (this.#isRestDue && performance.now() < untilMs) await delay(1)
+      return !this.#isRestDue && this.#isDueRestFolded
     })
   }
 
@@ -229,7 +236,8 @@ export class WalKeeper {
   #foldDueRest(): void {
     try {
       this.#isRestDue = false
-      if (this.#foldRest()) this.#drainAtBytes = walResetBytes
+      this.#isDueRestFolded = this.#foldRest() === true
+      if (this.#isDueRestFolded) this.#drainAtBytes = walResetBytes
     } catch (error) {
       this.#lastError = toWireError(error)
     }

@@ -28,27 +28,26 @@ interface Reading {
   finish(): Promise<void>
 }
 
-const kinds: Record<string, (database: Readable) => Reading> = {
-  queries: (database) => {
-    const row = database.get(slowly(1_000_000))
-    const finish = async () => expect(await row).toEqual({ n: 1_000_000, blobs: 1 })
-    return { begun: delay(20), finish }
-  },
-  'iterations, with a query for each row,': (database) => {
-    const rowCount = 2 * iterateChunkRows + 1
-    const list = JSON.stringify(Array.from({ length: rowCount }, (_, i) => i))
-    const rows = database.iterate<{ i: number }>('SELECT value AS i FROM json_each(?), blobs', [list])
-    const first = rows.next()
-    const finish = async () => {
-      let count = 0
-      for (let row = await first; !row.done; row = await rows.next()) {
-        expect(await database.get('SELECT ? AS i FROM blobs', [row.value.i])).toEqual({ i: count })
-        count += 1
-      }
-      expect(count).toBe(rowCount)
+function queries(database: Readable): Reading {
+  const row = database.get(slowly(1_000_000))
+  const finish = async () => expect(await row).toEqual({ n: 1_000_000, blobs: 1 })
+  return { begun: delay(20), finish }
+}
+
+function iterations(database: Readable): Reading {
+  const rowCount = 2 * iterateChunkRows + 1
+  const list = JSON.stringify(Array.from({ length: rowCount }, (_, i) => i))
+  const rows = database.iterate<{ i: number }>('SELECT value AS i FROM json_each(?), blobs', [list])
+  const first = rows.next()
+  const finish = async () => {
+    let count = 0
+    for (let row = await first; !row.done; row = await rows.next()) {
+      expect(await database.get('SELECT ? AS i FROM blobs', [row.value.i])).toEqual({ i: count })
+      count += 1
     }
-    return { begun: first, finish }
-  },
+    expect(count).toBe(rowCount)
+  }
+  return { begun: first, finish }
 }
 
 /** One read begins, something is written, and the read before ends, until the WAL was folded. */
@@ -94,25 +93,21 @@ async function writeMebibytes(primary: Primary, mebibytes: number): Promise<void
   }
 }
 
-describe.each(Object.keys(kinds))('%s that overlap', (kind) => {
-  const begin = kinds[kind]!
+it('queries that overlap let the WAL of a primary be folded', async () => {
+  const source = await openPrimary(schema, { readers: 2 })
+  const { primary } = source
+  await untilFolded(primary, queries, () => writeMebibytes(primary, 8))
+  await expectReplicated(source)
+})
 
-  it('let the WAL of a primary be folded', async () => {
-    const source = await openPrimary(schema, { readers: 2 })
-    const { primary } = source
-    await untilFolded(primary, begin, () => writeMebibytes(primary, 8))
-    await expectReplicated(source)
+it('iterations that overlap, with a query for each row, let the WAL of a replica be folded', async () => {
+  const source = await openPrimary(schema)
+  const replica = await openReplica(source, { readers: 2 })
+  await untilFolded(replica, iterations, async () => {
+    await writeMebibytes(source.primary, 8)
+    await source.primary.checkpoint((log) => replica.replicate(log))
   })
-
-  it('let the WAL of a replica be folded', async () => {
-    const source = await openPrimary(schema)
-    const replica = await openReplica(source, { readers: 2 })
-    await untilFolded(replica, begin, async () => {
-      await writeMebibytes(source.primary, 8)
-      await source.primary.checkpoint((log) => replica.replicate(log))
-    })
-    await expectSameBytes(source.primary, replica)
-  })
+  await expectSameBytes(source.primary, replica)
 })
 
 it('queries that overlap let the WAL of a primary be folded in which there is always a transaction open', async () => {
@@ -128,7 +123,7 @@ it('queries that overlap let the WAL of a primary be folded in which there is al
       })
     }
   })()
-  await untilFolded(primary, kinds.queries!, () => delay(10))
+  await untilFolded(primary, queries, () => delay(10))
   isWriting = false
   await writing
   await expectReplicated(source)
@@ -140,11 +135,10 @@ it('transactions that wait for reads of their own go on, and reads are held for 
   const startMs = performance.now()
   const elapsedMs = () => performance.now() - startMs
   const isOver = () => elapsedMs() > 4_000
-  const query = kinds.queries!
   const reading = (async () => {
-    for (let last = query(primary); ; ) {
+    for (let last = queries(primary); ; ) {
       await delay(20)
-      const next = isOver() ? undefined : query(primary)
+      const next = isOver() ? undefined : queries(primary)
       await last.finish()
       if (next === undefined) return
       last = next

@@ -28,7 +28,7 @@ export function addStoreCommands(program: Command): void {
     )
   program
     .command('verify')
-    .description('Read all that a store holds, and check that it can be restored; nothing is written')
+    .description('Read all that a store holds, and check that it can be restored')
     .argument('<store>', storeText, storeUrl)
     .option('--json', 'the result as JSON')
     .action((url: string, { json = false }: { json?: boolean }) =>

@@ -1,5 +1,5 @@
 /** What `verify` finds in a store: all of it whole, or what is damaged, missing, or of another history. */
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { FileStore, Log, restore, type Store, type VerifyProgress, verify } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
@@ -170,6 +170,108 @@ describe('of a FileStore with damage', () => {
     }
     expect((await verify(ours.store)).problems).toEqual([])
   })
+})
+
+/** Merges stored logs from `from` up to, not including, `to`; what was merged may stay beside it, as compactions do that are cut off. */
+async function mergeStored(store: Store, from: number, to: number, keepsLeftovers: boolean): Promise<void> {
+  const stored = (await store.logs()).slice(from, to)
+  const parts = await Promise.all(stored.map((one) => store.readLog(one)))
+  const snapshots = await store.snapshots()
+  const inside = snapshots.map(({ lastFrameNo }) => (lastFrameNo ?? -1) + 1)
+  const at = parts.slice(1).map(({ startFrameNo }) => startFrameNo)
+  const merged = await Log.merge(parts, { at: at.filter((frameNo) => inside.includes(frameNo)) })
+  await store.replaceLog(merged)
+  if (!keepsLeftovers) await store.remove(stored.slice(1))
+  await Promise.all([...parts, merged].map((log) => log.close()))
+}
+
+describe('of a FileStore with merged logs, what was merged still beside them', () => {
+  it('looks at what a restore from a snapshot inside would take', async () => {
+    const { store, first, second, logs, lastFrameNo } = await open(fileStore())
+    await store.remove(
+      (await store.snapshots()).filter((stored) => stored.lastFrameNo === second.lastFrameNo),
+    )
+    await mergeStored(store, 1, 5, true)
+    expect(await verify(store)).toMatchObject({ spans: [{ from: undefined, to: lastFrameNo }], problems: [] })
+    // The merged log covers it; behind the snapshot it is still taken.
+    const leftover = filesOf(store, 'logs')[4]!
+    flip(leftover, readFileSync(leftover).byteLength - 1)
+    const { spans, problems } = await verify(store)
+    expect(problems.map(({ code, details }) => [code, details.path])).toEqual([['ERR_CORRUPT', leftover]])
+    expect(spans).toEqual([{ from: undefined, to: logs[3]!.lastFrameNo }])
+    const target = join(temporaryFolder(), 'newest.db')
+    await expectCode(restore(store, target), 'ERR_CORRUPT')
+    expect((await restore(store, target, { at: first.lastFrameNo! })).frameNo).toBe(first.lastFrameNo)
+  })
+})
+
+describe('of a store with objects that cannot be read', () => {
+  it('goes on, and names them', async () => {
+    const { store, logs, first, second, lastFrameNo } = await open(fileStore())
+    const path = filesOf(store, 'logs')[3]!
+    rmSync(path)
+    mkdirSync(path)
+    const { spans, problems } = await verify(store)
+    expect(problems.map(({ code }) => code)).toEqual(['ERR_STORE'])
+    expect(problems[0]!.message).toContain(path)
+    expect(spans).toEqual([
+      { from: undefined, to: first.lastFrameNo },
+      { from: second.lastFrameNo, to: lastFrameNo },
+    ])
+    expect(logs[3]!.startFrameNo).toBe(first.lastFrameNo! + 1)
+  })
+
+  it('says that the store cannot be reached, when that is so', async () => {
+    const { store } = await open(fileStore())
+    rmSync(folderOf(store), { recursive: true })
+    await expectCode(verify(store), 'ERR_STORE')
+  })
+})
+
+describe('of random histories with random damage', () => {
+  it('tells just the frames that can be restored', () =>
+    withSeed('verify against restore', async (random) => {
+      for (let round = 0; round < 6; round += 1) {
+        const { store, snapshot, write } = await startHistory(fileStore())
+        const stale = await startHistory(fileStore())
+        for (let step = 0; step < 8; step += 1) {
+          await Promise.all([write(), stale.write()])
+          if (random.chance(0.3)) await Promise.all([snapshot(), stale.snapshot()])
+        }
+        const logCount = (await store.logs()).length
+        const from = random.integer(1, logCount - 2)
+        if (random.chance(0.5))
+          await mergeStored(store, from, random.integer(from + 2, logCount), random.chance(0.5))
+        const ends = new Set<number>()
+        for (const { startFrameNo } of await store.logs()) if (startFrameNo > 0) ends.add(startFrameNo - 1)
+        for (const { lastFrameNo } of await store.snapshots())
+          if (lastFrameNo !== undefined) ends.add(lastFrameNo)
+        const damages = random.integer(0, 2)
+        for (let count = 0; count < damages; count += 1) {
+          const path = random.pick([...filesOf(store, 'logs'), ...filesOf(store, 'snapshots')])
+          const foreign = filesOf(stale.store, 'snapshots').find(
+            (other) => basename(other) === basename(path),
+          )
+          if (foreign !== undefined && random.chance(0.3)) copyFileSync(foreign, path)
+          else if (random.chance(0.3)) rmSync(path)
+          else flip(path, random.integer(0, readFileSync(path).byteLength - 1))
+        }
+        if ((await store.snapshots()).length === 0) continue
+        const { spans, problems } = await verify(store)
+        const described = JSON.stringify({ round, spans, problems: problems.map(({ message }) => message) })
+        for (const at of ends) {
+          const isInSpan = spans.some(({ from: first = -1, to = -1 }) => first <= at && at <= to)
+          const restored = await restore(store, join(temporaryFolder(), 'restored.db'), { at }).then(
+            ({ frameNo }) => frameNo,
+            (error: Error) => error,
+          )
+          if (restored instanceof Error && /inside a merged log/.test(restored.message)) continue
+          expect(isInSpan ? restored : restored instanceof Error, `frame ${at}, ${described}`).toBe(
+            isInSpan ? at : true,
+          )
+        }
+      }
+    }))
 })
 
 describe('of a store that is pruned meanwhile', () => {

@@ -1,4 +1,4 @@
-/** Whether what a store holds can be restored: every object is read, and nothing is written. */
+/** Whether what a store holds can be restored: every object is read, and none is changed. */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
@@ -8,6 +8,7 @@ import { checkStore } from './archive-options.js'
 import { noSnapshot, readUsable, startOf } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import { patient, type ReadableStore } from './patient-store.js'
+import { named } from './read-ahead.js'
 import type { CallLimits, Store, StoredSnapshot } from './store.js'
 import { isUnusable } from './unusable.js'
 
@@ -33,7 +34,7 @@ export interface VerifyResult {
   readonly snapshotCount: number
   /** Found whole, and part of the history. Those that the oldest snapshot does not need are not looked at. */
   readonly logCount: number
-  /** One, when all is well. Inside a merged log only its boundaries can be restored. */
+  /** One, when all is well. Of a merged log only the states before and behind it, and those of snapshots, can be restored. */
   readonly spans: readonly RestorableSpan[]
   /** What is damaged, missing or of another history, each naming the object. None: all is well. */
   readonly problems: readonly MylibsqlError[]
@@ -42,7 +43,8 @@ export interface VerifyResult {
 /**
  * Reads every snapshot of a store and every log that a restore may need, and checks each byte, that each log continues the
  * one before, and that each snapshot is a state of that same history. What is wrong is in the result, and the rest is
- * looked at all the same. Safe beside primaries, compactions and prunes. Runs in task threads.
+ * looked at all the same. A snapshot that stands inside a merged log is no problem, if the history goes on without it; and a
+ * damaged record at the very end of a segment that is not closed cannot be told from one that was not finished. Safe beside primaries, compactions and prunes. Runs in task threads.
  *
  * @example
  * const { problems, spans } = await verify(new FileStore('/var/lib/app/history'))
@@ -70,7 +72,6 @@ export async function verify(store: Store, options?: VerifyOptions): Promise<Ver
   }
 }
 
-const nowhere: Position = { nextFrameNo: -1, checksum: 0n }
 /** Times that everything is looked at while snapshots are removed. */
 const plansMax = 5
 
@@ -78,6 +79,20 @@ function mayBeRemoved({ code }: MylibsqlError): boolean {
   return code === 'ERR_LOG_GAP' || code === 'ERR_NOT_FOUND'
 }
 
+/** How far the logs behind a snapshot go: to its own end, and from there on as the walk goes that it has joined. */
+interface Walk {
+  end: Position
+  joined?: Walk
+}
+
+/** A restore to a frame begins at the newest snapshot before it. */
+interface Beginning {
+  readonly at: Position
+  /** Undefined: it fails there. */
+  readonly walk: Walk | undefined
+}
+
+/** Everything once, from the oldest snapshot on: what is behind another snapshot is walked up to where it was walked before. */
 class Verification {
   readonly #store: ReadableStore
   readonly #limits: CallLimits
@@ -86,11 +101,13 @@ class Verification {
   #bytesTotal = 0
   #logBytes = new Map<FrameNo, number>()
   #snapshotCount = 0
-  #logCount = 0
   #problems: MylibsqlError[] = []
-  #spans: RestorableSpan[] = []
-  /** Behind the span that was found last. */
-  #end: Position = nowhere
+  /** By the next frame: where a walk has been. */
+  #visited = new Map<FrameNo, { readonly checksum: bigint; readonly walk: Walk }>()
+  /** Of the position that is furthest. */
+  #visitedNextFrameNo = -1
+  /** By where they begin and end. */
+  #verified = new Set<string>()
 
   constructor(store: ReadableStore, limits: CallLimits, onProgress: VerifyOptions['onProgress']) {
     this.#store = store
@@ -104,73 +121,125 @@ class Verification {
     this.#bytesDone = 0
     this.#bytesTotal = [...snapshots, ...logs].reduce((sum, { byteLength }) => sum + byteLength, 0)
     this.#snapshotCount = 0
-    this.#logCount = 0
     this.#problems = []
-    this.#spans = []
-    this.#end = nowhere
+    this.#visited = new Map()
+    this.#visitedNextFrameNo = -1
+    this.#verified = new Set()
+    const beginnings: Beginning[] = []
     for (const stored of snapshots) {
-      const snapshot = await readUsable(this.#store, stored, this.#limits, this.#problems)
+      const beginning = await this.#beginning(stored, snapshots)
+      if (beginning !== undefined) beginnings.push(beginning)
       this.#report(stored.byteLength)
-      if (snapshot === undefined) continue
-      this.#snapshotCount += 1
-      try {
-        await this.#from(snapshot, snapshots)
-      } finally {
-        await snapshot.close()
-      }
     }
     this.#report(this.#bytesTotal - this.#bytesDone)
     return {
       snapshotCount: this.#snapshotCount,
-      logCount: this.#logCount,
-      spans: this.#spans,
+      logCount: this.#verified.size,
+      spans: spansOf(beginnings),
       problems: this.#problems,
     }
   }
 
-  async #from(snapshot: Snapshot, snapshots: readonly StoredSnapshot[]): Promise<void> {
+  /** Undefined: no restore begins there, but at an older one. */
+  async #beginning(
+    stored: StoredSnapshot,
+    snapshots: readonly StoredSnapshot[],
+  ): Promise<Beginning | undefined> {
+    let snapshot: Snapshot | undefined
+    try {
+      snapshot = await readUsable(this.#store, stored, this.#limits, this.#problems)
+    } catch (error) {
+      await this.#note(error)
+      const nextFrameNo = stored.lastFrameNo === undefined ? 0 : stored.lastFrameNo + 1
+      return { at: { nextFrameNo, checksum: 0n }, walk: undefined }
+    }
+    if (snapshot === undefined) return undefined
+    try {
+      this.#snapshotCount += 1
+      const at = startOf(snapshot)
+      const walk = await this.#walkFrom(snapshot, stored, snapshots)
+      return walk && { at, walk }
+    } finally {
+      await snapshot.close()
+    }
+  }
+
+  async #walkFrom(
+    snapshot: Snapshot,
+    stored: StoredSnapshot,
+    snapshots: readonly StoredSnapshot[],
+  ): Promise<Walk | undefined> {
     const start = startOf(snapshot)
+    const walk: Walk = { end: start }
+    const known = this.#visited.get(start.nextFrameNo)
+    if (known?.checksum === start.checksum) return known.walk
+    if (known !== undefined) {
+      this.#add(this.#otherHistory(stored))
+      return walk
+    }
+    const isInside = start.nextFrameNo < this.#visitedNextFrameNo
+    this.#visit(start, walk)
     const chain = new HistoryChain(this.#store, start, { ...this.#limits, snapshots })
     try {
-      // The logs behind it were read already: whether they continue this snapshot, too.
-      if (start.nextFrameNo < this.#end.nextFrameNo) await chain.begin()
-      else await this.#behind(start, chain)
+      await this.#walk(walk, chain)
     } catch (error) {
-      if (!isUnusable(error)) throw error
-      // From each snapshot before a damaged log one comes to it.
-      if (this.#problems.every(({ message }) => message !== error.message)) this.#problems.push(error)
+      // The history goes on without it: restores begin at an older one.
+      if (chain.isStranded && isInside) return undefined
+      const isForeign = isInside && walk.end === start && codeOf(error) === 'ERR_LINEAGE'
+      await this.#note(isForeign ? this.#otherHistory(stored, error) : error)
     } finally {
       await chain.close()
     }
+    return walk
   }
 
-  /** All logs of the chain. */
-  async #behind(start: Position, chain: HistoryChain): Promise<void> {
-    const isNext = start.nextFrameNo === this.#end.nextFrameNo
-    if (isNext && start.checksum !== this.#end.checksum) throw this.#otherHistory(start)
-    const from = isNext ? this.#spans.pop()!.from : lastFrameNo(start)
-    this.#end = start
-    try {
-      for (let log = await chain.next(); log !== undefined; log = await chain.next()) {
-        try {
-          this.#limits.signal?.throwIfAborted()
-          await log.verify()
-          this.#end = { nextFrameNo: log.nextFrameNo, checksum: log.endChecksum }
-        } finally {
-          await log.close()
-        }
-        this.#logCount += 1
-        this.#report(this.#logBytes.get(log.startFrameNo) ?? 0)
+  /** Up to the end of the chain, or where it joins another walk. */
+  async #walk(walk: Walk, chain: HistoryChain): Promise<void> {
+    for (let log = await chain.next(); log !== undefined; log = await chain.next()) {
+      const { startFrameNo, nextFrameNo, endChecksum: checksum } = log
+      try {
+        this.#limits.signal?.throwIfAborted()
+        await log.verify()
+      } finally {
+        await log.close()
       }
-    } finally {
-      this.#spans.push({ from, to: lastFrameNo(this.#end) })
+      const key = `${startFrameNo} ${nextFrameNo} ${checksum}`
+      if (!this.#verified.has(key)) this.#report(this.#logBytes.get(startFrameNo) ?? 0)
+      this.#verified.add(key)
+      walk.end = { nextFrameNo, checksum }
+      const there = this.#visited.get(nextFrameNo)
+      if (there?.checksum === checksum) {
+        walk.joined = there.walk
+        return
+      }
+      this.#visit(walk.end, walk)
     }
   }
 
-  #otherHistory({ nextFrameNo }: Position): MylibsqlError {
-    const frameNo = nextFrameNo - 1
-    const message = `The snapshot of frame ${frameNo} in ${this.#store.url} belongs to another history than the logs that end there`
-    return new MylibsqlError('ERR_LINEAGE', message, { frameNo })
+  #visit({ nextFrameNo, checksum }: Position, walk: Walk): void {
+    if (!this.#visited.has(nextFrameNo)) this.#visited.set(nextFrameNo, { checksum, walk })
+    this.#visitedNextFrameNo = Math.max(this.#visitedNextFrameNo, nextFrameNo)
+  }
+
+  /** Throws what is no finding: the signal's reason, or that the store cannot be reached at all. */
+  async #note(error: unknown): Promise<void> {
+    this.#limits.signal?.throwIfAborted()
+    if (!(error instanceof MylibsqlError)) throw error
+    if (error.code === 'ERR_STORE' || error.code === 'ERR_IO') await this.#store.snapshots(this.#limits)
+    else if (!isUnusable(error)) throw error
+    this.#add(error)
+  }
+
+  /** From each snapshot before a damaged log one comes to it. */
+  #add(problem: MylibsqlError): void {
+    if (this.#problems.every(({ message }) => message !== problem.message)) this.#problems.push(problem)
+  }
+
+  #otherHistory(stored: StoredSnapshot, cause?: unknown): MylibsqlError {
+    const message = `${named(this.#store, stored)} belongs to another history than the logs before and behind it`
+    const { lastFrameNo: frameNo } = stored
+    const details = { path: stored.id, ...(frameNo === undefined ? {} : { frameNo }) }
+    return new MylibsqlError('ERR_LINEAGE', message, details, { cause })
   }
 
   #report(byteCount: number): void {
@@ -179,6 +248,32 @@ class Verification {
   }
 }
 
-function lastFrameNo({ nextFrameNo }: Position): FrameNo | undefined {
+function spansOf(beginnings: readonly Beginning[]): RestorableSpan[] {
+  const spans: { from: FrameNo | undefined; nextFrameNo: FrameNo }[] = []
+  for (const { at, walk } of beginnings) {
+    const before = spans.at(-1)
+    if (walk === undefined) {
+      if (before !== undefined) before.nextFrameNo = Math.min(before.nextFrameNo, at.nextFrameNo - 1)
+      continue
+    }
+    const { nextFrameNo } = endOf(walk)
+    if (before === undefined || before.nextFrameNo < at.nextFrameNo) {
+      spans.push({ from: lastFrameNo(at), nextFrameNo })
+    } else {
+      before.nextFrameNo = nextFrameNo
+    }
+  }
+  return spans.map(({ from, nextFrameNo }) => ({ from, to: lastFrameNo({ nextFrameNo }) }))
+}
+
+function endOf(walk: Walk): Position {
+  return walk.joined === undefined ? walk.end : endOf(walk.joined)
+}
+
+function lastFrameNo({ nextFrameNo }: Pick<Position, 'nextFrameNo'>): FrameNo | undefined {
   return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code
 }

@@ -107,7 +107,7 @@ describe('mylibsql verify', () => {
     const { code, out, err } = await commandLine.run('verify', url())
     expect(code, err).toBe(0)
     expect(out).toBe(
-      `${url()}: snapshots 1, logs 3 are whole. Can be restored: the blank database to frame ${frameNos[2]}\n`,
+      `${url()}: 1 snapshot and 3 logs found whole. Can be restored: the blank database to frame ${frameNos[2]}\n`,
     )
     expect(err).toMatch(/^verifying: ([1-9]\d* kB) of \1$/m)
     const { out: json } = await commandLine.run('verify', url(), '--json')

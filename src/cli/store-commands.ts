@@ -125,9 +125,13 @@ async function verified(store: Store, json: boolean, signal: AbortSignal): Promi
     return JSON.stringify({ url: store.url, snapshotCount, logCount, spans, problems: described })
   }
   const restorable = spans.map(({ from, to }) => `${frameText(from)} to ${frameText(to)}`).join(', and ')
-  const counts = `snapshots ${snapshotCount}, logs ${logCount} are whole`
+  const counts = `${counted(snapshotCount, 'snapshot')} and ${counted(logCount, 'log')} found whole`
   const lines = problems.map(({ message }) => `problem: ${message}`)
   return [...lines, `${store.url}: ${counts}. Can be restored: ${restorable || 'nothing'}`].join('\n')
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
 function frameText(frameNo: FrameNo | undefined): string {

@@ -50,33 +50,34 @@ function iterations(database: Readable): Reading {
   return { begun: first, finish }
 }
 
-/** One read begins, something is written, and the read before ends, until the WAL was folded. */
+/** One read begins, something is written, and the read before ends, until the WAL was folded, and a gap was made for it. */
 async function untilFolded(
   database: Readable,
   begin: (database: Readable) => Reading,
   write: () => Promise<unknown>,
 ): Promise<void> {
   let isFolded = false
+  let gapCount = 0
   let walBytesBefore = 0
   let last = begin(database)
   await last.begun
-  while (!isFolded) {
+  // On a busy machine reads do not always overlap, and it is folded without one.
+  while (!isFolded || gapCount === 0) {
     const next = begin(database)
     // In a gap it waits for the end of the other one.
     await Promise.race([next.begun, delay(60)])
     await write()
     await last.finish()
     last = next
-    const { walBytes, walError } = await database.stats()
+    const { walBytes, walError, readerGapCount } = await database.stats()
     expect(walError).toBeUndefined()
     expect(walBytes).toBeLessThan(walBytesMax)
-    isFolded = walBytes < walBytesBefore
+    gapCount = readerGapCount
+    isFolded ||= walBytes < walBytesBefore
     walBytesBefore = walBytes
   }
   await last.finish()
-  const { readerGapCount, readerGapMs } = await database.stats()
-  expect(readerGapCount).toBeGreaterThan(0)
-  expect(readerGapMs).toBeGreaterThan(0)
+  expect((await database.stats()).readerGapMs).toBeGreaterThan(0)
 }
 
 let fill = 0
@@ -156,6 +157,11 @@ it('transactions that wait for reads of their own go on, and reads are held for 
   await expectReplicated(source)
 })
 
+/** Writes until the WAL is that large, which it is once it cannot be folded. */
+async function growWal(primary: Primary, byteCount: number): Promise<void> {
+  while ((await primary.stats()).walBytes < byteCount) await writeMebibytes(primary, 4)
+}
+
 describe('with a large WAL and a query in the way that does not end', () => {
   /** The query holds the state before the load, so that the WAL is never folded. */
   async function heldPrimary() {
@@ -164,9 +170,7 @@ describe('with a large WAL and a query in the way that does not end', () => {
     const signal = new AbortController()
     const query = primary.get(endless, [], { signal: signal.signal })
     query.catch(() => {})
-    // In a message of its own.
-    await delay(20)
-    await writeMebibytes(primary, 100)
+    await growWal(primary, 100 * mebibyte)
     return { source, primary, query, stop: () => signal.abort(new Error('enough')) }
   }
 
@@ -176,12 +180,10 @@ describe('with a large WAL and a query in the way that does not end', () => {
     const reads = (async () => {
       for (; isLoading; await delay(1)) expect(await primary.get(slowly(10))).toEqual({ n: 10, blobs: 1 })
     })()
-    await writeMebibytes(primary, 60)
+    await growWal(primary, 160 * mebibyte)
     isLoading = false
     await reads
-    const { walBytes, walError } = await primary.stats()
-    expect(walBytes).toBeGreaterThan(2 * readerGapWalBytes)
-    expect(walError).toBeUndefined()
+    expect((await primary.stats()).walError).toBeUndefined()
     stop()
     await expect(query).rejects.toThrow('enough')
     await vi.waitFor(

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { MessageChannel } from 'node:worker_threads'
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { readerGapMs, readerGapPauses } from '../src/protocol/limits.js'
+import { readerGapMs, readerGapPauses, readerGapWalBytes } from '../src/protocol/limits.js'
 import type { ToReaders } from '../src/protocol/wire.js'
 import type { WalConnection } from '../src/worker/native.js'
 import { ReaderGap } from '../src/worker/reader-gap.js'
@@ -40,9 +40,16 @@ const delivered = async () => {
 }
 
 describe('a gap', () => {
+  it('is not made for a WAL that is not large', async () => {
+    const { gap, told, wal, fold } = gapOf()
+    expect(await gap.folding(wal, readerGapWalBytes - 1, fold)).toBe(false)
+    await delivered()
+    expect([told, fold.mock.calls]).toEqual([[], []])
+  })
+
   it('is folded in once readers are quiet, and over after that', async () => {
     const { gap, told, wal, fold, quieten } = gapOf()
-    const [isFolded] = await Promise.all([gap.folding(wal, fold), quieten()])
+    const [isFolded] = await Promise.all([gap.folding(wal, readerGapWalBytes, fold), quieten()])
     expect(isFolded).toBe(true)
     await delivered()
     expect(told).toEqual([1, undefined])
@@ -54,12 +61,15 @@ describe('a gap', () => {
       vi.advanceTimersByTime(20)
       return fold()
     }
-    await Promise.all([gap.folding(wal, slowly), quieten()])
+    await Promise.all([gap.folding(wal, readerGapWalBytes, slowly), quieten()])
     position.frameCount = 200
     vi.advanceTimersByTime(readerGapPauses * 20 - 1)
-    expect(await gap.folding(wal, fold)).toBe(false)
+    expect(await gap.folding(wal, readerGapWalBytes, fold)).toBe(false)
     vi.advanceTimersByTime(1)
-    expect(await Promise.all([gap.folding(wal, fold), quieten()])).toEqual([true, undefined])
+    expect(await Promise.all([gap.folding(wal, readerGapWalBytes, fold), quieten()])).toEqual([
+      true,
+      undefined,
+    ])
     await delivered()
     expect(told).toEqual([1, undefined, 2, undefined])
     expect(gap.stats.readerGapCount).toBe(2)
@@ -67,14 +77,17 @@ describe('a gap', () => {
 
   it('is in vain when something else was in the way of the fold', async () => {
     const { gap, told, wal, quieten } = gapOf()
-    expect(await Promise.all([gap.folding(wal, async () => false), quieten()])).toEqual([false, undefined])
+    expect(await Promise.all([gap.folding(wal, readerGapWalBytes, async () => false), quieten()])).toEqual([
+      false,
+      undefined,
+    ])
     await delivered()
     expect(told).toEqual([1, undefined])
   })
 
   it('is over when the fold fails', async () => {
     const { gap, told, wal, quieten } = gapOf()
-    const failing = gap.folding(wal, () => Promise.reject(new Error('no room')))
+    const failing = gap.folding(wal, readerGapWalBytes, () => Promise.reject(new Error('no room')))
     await Promise.all([expect(failing).rejects.toThrow('no room'), quieten()])
     await delivered()
     expect(told).toEqual([1, undefined])
@@ -84,7 +97,7 @@ describe('a gap', () => {
 describe('readers that are not quiet in time', () => {
   /** In vain, after just as long as it may take. */
   async function waitInVain({ gap, wal, fold }: ReturnType<typeof gapOf>, ms: number) {
-    const folding = gap.folding(wal, fold)
+    const folding = gap.folding(wal, readerGapWalBytes, fold)
     let isOver = false
     folding.then(() => {
       isOver = true
@@ -104,7 +117,7 @@ describe('readers that are not quiet in time', () => {
       // Another reader is in the way.
       made.position.foldedCount += 1
       vi.advanceTimersByTime(readerGapPauses * waitMs - 1)
-      expect(await made.gap.folding(made.wal, made.fold)).toBe(false)
+      expect(await made.gap.folding(made.wal, readerGapWalBytes, made.fold)).toBe(false)
       vi.advanceTimersByTime(1)
       await delivered()
       expect(made.told.length).toBe(2 * gapNo)
@@ -121,12 +134,11 @@ describe('readers that are not quiet in time', () => {
     const made = gapOf()
     await waitInVain(made, readerGapMs.min)
     vi.advanceTimersByTime(1_000_000)
-    expect(await made.gap.folding(made.wal, made.fold)).toBe(false)
+    expect(await made.gap.folding(made.wal, readerGapWalBytes, made.fold)).toBe(false)
     made.position.foldedCount += 1
-    expect(await Promise.all([made.gap.folding(made.wal, made.fold), made.quieten()])).toEqual([
-      true,
-      undefined,
-    ])
+    expect(
+      await Promise.all([made.gap.folding(made.wal, readerGapWalBytes, made.fold), made.quieten()]),
+    ).toEqual([true, undefined])
   })
 
   it('may answer late: that is not taken for an answer to the next question', async () => {
@@ -134,7 +146,7 @@ describe('readers that are not quiet in time', () => {
     await waitInVain(made, readerGapMs.min)
     made.position.foldedCount += 1
     vi.advanceTimersByTime(readerGapPauses * readerGapMs.min)
-    const folding = made.gap.folding(made.wal, made.fold)
+    const folding = made.gap.folding(made.wal, readerGapWalBytes, made.fold)
     made.readers.postMessage(1)
     await delivered()
     expect(made.fold).not.toHaveBeenCalled()
@@ -146,7 +158,7 @@ describe('readers that are not quiet in time', () => {
 describe('a gap that waits', () => {
   it('is given up at once when it is canceled', async () => {
     const { gap, told, wal, fold } = gapOf()
-    const folding = gap.folding(wal, fold)
+    const folding = gap.folding(wal, readerGapWalBytes, fold)
     gap.cancel()
     expect(await folding).toBe(false)
     await delivered()
@@ -156,7 +168,7 @@ describe('a gap that waits', () => {
 
   it('is given up when there are no readers any more', async () => {
     const { gap, readers, wal, fold } = gapOf()
-    const folding = gap.folding(wal, fold)
+    const folding = gap.folding(wal, readerGapWalBytes, fold)
     readers.close()
     expect(await folding).toBe(false)
     expect(fold).not.toHaveBeenCalled()

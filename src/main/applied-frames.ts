@@ -1,5 +1,5 @@
 /** What has been applied to a replica: hands logs and frames to its thread, knows where it stands, and tells who waits. */
-import type { FrameBatch, FrameNo } from '../protocol/frame.js'
+import { type FrameBatch, type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
 import type {
   AppliedLogs,
   FromReplica,
@@ -36,7 +36,7 @@ export class AppliedFrames implements Followed {
   }
 
   get lastFrameNo(): FrameNo | undefined {
-    return lastFrameNoOf(this.#position)
+    return lastFrameNoBefore(this.#position.nextFrameNo)
   }
 
   position(): Position {
@@ -147,10 +147,6 @@ export class AppliedFrames implements Followed {
       this.#position = position
       this.#waiters.applied(nextFrameNo - 1)
     }
-    return lastFrameNoOf(position)
+    return lastFrameNoBefore(position.nextFrameNo)
   }
-}
-
-function lastFrameNoOf({ nextFrameNo }: Position): FrameNo | undefined {
-  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
 }

@@ -1,6 +1,6 @@
 /** Which frames are saved, and who waits for that. */
 import { MylibsqlError } from '../protocol/errors.js'
-import type { FrameNo } from '../protocol/frame.js'
+import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
 import { rejection } from './rejection.js'
 import { whenAborted } from './shared-signal.js'
 
@@ -28,7 +28,7 @@ export class Durability {
   }
 
   get savedFrameNo(): FrameNo | undefined {
-    return this.#savedNextFrameNo === 0 ? undefined : this.#savedNextFrameNo - 1
+    return lastFrameNoBefore(this.#savedNextFrameNo)
   }
 
   isSaved(frameNo: FrameNo | undefined): boolean {

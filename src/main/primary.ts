@@ -1,5 +1,5 @@
 import { MylibsqlError } from '../protocol/errors.js'
-import type { FrameNo } from '../protocol/frame.js'
+import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
 import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromPrimary, Position, ResultsMessage } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
@@ -53,7 +53,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
       snapshot: (path) => this.snapshot(path),
       fenced: (error) => this.#end(error),
     })
-    this.#lastFrameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
+    this.#lastFrameNo = lastFrameNoBefore(position.nextFrameNo)
     this.#writes = new Writes(database, this.#saving)
     const { subscriberBytesMax } = database.options
     this.#feed = new FrameFeed(thread, this.#writes.requests, this.#saving.acknowledged, subscriberBytesMax)

@@ -194,22 +194,20 @@ export class ReaderPool {
 
   #takeGap(gapNo: ToReaders): void {
     this.#gapNo = gapNo
-    if (gapNo !== undefined) {
-      this.#makeGap(gapNo)
-      return
-    }
+    this.#makeGap()
+    if (gapNo !== undefined) return
     this.#queue.release()
     for (const wake of this.#waiting.splice(0)) wake()
   }
 
   /** Step by step, as sessions and iterations end and queries are answered. */
-  #makeGap(gapNo = this.#gapNo): void {
-    if (gapNo === undefined) return
+  #makeGap(): void {
+    if (this.#gapNo === undefined) return
     // Whoever is in the midst of one may wait for a query before he goes on.
     if (this.#threads.some((thread) => thread.taskCount > 0)) return
     this.#queue.hold()
     if (this.#threads.every((thread) => thread.messageCount === 0)) {
-      this.#actor.postMessage(gapNo satisfies FromReaders)
+      this.#actor.postMessage(this.#gapNo satisfies FromReaders)
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Histogram } from 'node:perf_hooks'
-import type { FrameNo } from '../protocol/frame.js'
-import type { ActorStats, Position } from '../protocol/wire.js'
+import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
+import type { ActorStats } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
 import type { FollowStats } from './stores/follower.js'
 
@@ -102,7 +102,7 @@ export function primaryStats(
   const { readerGapCount, readerGapMs } = actor
   return {
     ...main,
-    lastFrameNo: lastFrameNo(position),
+    lastFrameNo: lastFrameNoBefore(position.nextFrameNo),
     pageSize,
     walBytes,
     readerGapCount,
@@ -122,7 +122,7 @@ export function replicaStats(actor: ActorStats, follow: FollowStats | undefined)
   const { position, pageSize, walBytes, requestCount, times, lastWalError } = actor
   const { readerGapCount, readerGapMs } = actor
   return {
-    lastFrameNo: lastFrameNo(position),
+    lastFrameNo: lastFrameNoBefore(position.nextFrameNo),
     pageSize,
     walBytes,
     readerGapCount,
@@ -132,8 +132,4 @@ export function replicaStats(actor: ActorStats, follow: FollowStats | undefined)
     walError: lastWalError && reviveError(lastWalError),
     follow,
   }
-}
-
-function lastFrameNo({ nextFrameNo }: Position): FrameNo | undefined {
-  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
 }

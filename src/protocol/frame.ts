@@ -16,6 +16,16 @@ export type FrameNo = number
 
 export const frameHeaderBytes = 24
 
+/** Of what ends before `nextFrameNo`; undefined: nothing was ever written. */
+export function lastFrameNoBefore(nextFrameNo: FrameNo): FrameNo | undefined {
+  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
+}
+
+/** The other way round. */
+export function nextFrameNoAfter(lastFrameNo: FrameNo | undefined): FrameNo {
+  return lastFrameNo === undefined ? 0 : lastFrameNo + 1
+}
+
 /** One page image written by a commit. */
 export interface Frame {
   readonly frameNo: FrameNo

@@ -1,6 +1,8 @@
 /** Writes a snapshot of an open database, while it is written to and folded. */
+
 import { closeSync, fsync, openSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { lastFrameNoBefore } from '../protocol/frame.js'
 import {
   encodeSnapshotTrailer,
   type SnapshotFile,
@@ -53,7 +55,7 @@ async function writePages(
     version: 1,
     pageSize: copy.pageSize,
     pageCount: copy.pageCount,
-    lastFrameNo: nextFrameNo === 0 ? undefined : nextFrameNo - 1,
+    lastFrameNo: lastFrameNoBefore(nextFrameNo),
     checksum,
     createdAtMs: Date.now(),
     fileChecksum: copy.checksum,

@@ -4,7 +4,7 @@
  */
 import { CancelTable } from '../protocol/cancellation.js'
 import { errorCodes, MylibsqlError, toWireError } from '../protocol/errors.js'
-import type { FrameNo } from '../protocol/frame.js'
+import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
 import { ioError } from '../protocol/io-error.js'
 import type {
   FromActor,
@@ -170,7 +170,7 @@ export class PrimaryRole {
     try {
       if (outcome === 'commit') lease.commit(this.#writer)
       else this.#writer.rollback()
-      return lastFrameNo(this.#captureCommits())
+      return lastFrameNoBefore(this.#captureCommits())
     } finally {
       this.#endLease()
     }
@@ -252,7 +252,7 @@ export class PrimaryRole {
     } catch (error) {
       for (const request of requests) fail(request, error)
     }
-    this.#answer(encodeResults(requests, lastFrameNo(nextFrameNo)))
+    this.#answer(encodeResults(requests, lastFrameNoBefore(nextFrameNo)))
     this.#times.record()
   }
 
@@ -270,7 +270,7 @@ export class PrimaryRole {
       if (request.isTransaction) this.#writer.begin()
     } catch (error) {
       fail(request, error)
-      this.#answer(encodeResults([request], lastFrameNo(this.#keeper.nextFrameNo)))
+      this.#answer(encodeResults([request], lastFrameNoBefore(this.#keeper.nextFrameNo)))
       return
     }
     const { leaseId } = request
@@ -337,7 +337,7 @@ export class PrimaryRole {
     const requests = this.#queue
     this.#queue = []
     for (const request of requests) fail(request, error)
-    this.#answer(encodeResults(requests, lastFrameNo(this.#keeper.nextFrameNo)))
+    this.#answer(encodeResults(requests, lastFrameNoBefore(this.#keeper.nextFrameNo)))
     this.#lease?.refuseHeld(error)
   }
 
@@ -347,8 +347,4 @@ export class PrimaryRole {
     const refusal = this.#database.wal.takeRefusal()
     return refusal === undefined ? error : new MylibsqlError('ERR_REFUSED', refusal, {}, { cause: error })
   }
-}
-
-function lastFrameNo(nextFrameNo: FrameNo): FrameNo | undefined {
-  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
 }

@@ -9,7 +9,7 @@
  * Readers of other processes cannot be asked to wait.
  */
 import type { MessagePort } from 'node:worker_threads'
-import { readerGapMs, readerGapPauses } from '../protocol/limits.js'
+import { readerGapMs, readerGapPauses, readerGapWalBytes } from '../protocol/limits.js'
 import type { ActorStats, FromReaders, ToReaders } from '../protocol/wire.js'
 import type { WalConnection, WalPosition } from './native.js'
 
@@ -43,8 +43,8 @@ export class ReaderGap {
    * Runs `fold` in a gap, and returns what it does: whether the WAL can be started over. False when it is not time for a gap, or
    * readers did not end. Throws what `fold` throws. Readers go on in any case.
    */
-  async folding(wal: WalConnection, fold: () => Promise<boolean>): Promise<boolean> {
-    if (!this.#isDue(wal.position())) return false
+  async folding(wal: WalConnection, walBytes: number, fold: () => Promise<boolean>): Promise<boolean> {
+    if (walBytes < readerGapWalBytes || !this.#isDue(wal.position())) return false
     const startMs = performance.now()
     let isFolded = false
     try {

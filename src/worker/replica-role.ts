@@ -5,13 +5,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import {
-  readerGapWalBytes,
-  stepBytesMax,
-  walForcedBytes,
-  walResetBytes,
-  walTailBytesMax,
-} from '../protocol/limits.js'
+import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
 import { type LogFile, type LogHeader, logByteLength, logHeader } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
@@ -208,8 +202,8 @@ export class ReplicaRole {
 
   /** False also when it is not time for one. */
   async #foldInGap(): Promise<boolean> {
-    if (this.#isClosed || this.#walBytes() < readerGapWalBytes) return false
-    return this.#gap.folding(this.#database.wal, () => this.#foldAll())
+    if (this.#isClosed) return false
+    return this.#gap.folding(this.#database.wal, this.#walBytes(), () => this.#foldAll())
   }
 
   /** False when a reader is in the way. */

@@ -1,7 +1,9 @@
 /** What the task threads do with snapshots: open, copy, append logs, make a blank one. */
+
 import { type Stats, statSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
+import { lastFrameNoBefore } from '../protocol/frame.js'
 import {
   crateTrailer,
   databaseHeaderBytes,
@@ -111,7 +113,7 @@ function sealSnapshot(
       version: 1,
       pageSize,
       pageCount,
-      lastFrameNo: position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1,
+      lastFrameNo: lastFrameNoBefore(position.nextFrameNo),
       checksum: position.checksum,
       createdAtMs: Date.now(),
       fileChecksum: native.copyFile(fd, -1, byteLength),

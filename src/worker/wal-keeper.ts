@@ -20,7 +20,6 @@ import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import {
   logMemoryBytesMax,
   readerGapTransactionMs,
-  readerGapWalBytes,
   walForcedBytes,
   walResetBytes,
   walTailBytesMax,
@@ -43,10 +42,8 @@ export class WalKeeper {
   #savedFrameNo: FrameNo
   #drainAtBytes = walResetBytes
   #draining: Promise<void> | undefined
-  /** The rest of the WAL could not be folded because a transaction was open. */
-  #isRestDue = false
-  /** When that was tried last. */
-  #isDueRestFolded = false
+  /** The rest of the WAL could not be folded because a transaction was open: that is tried once it has ended. */
+  #restDue: { isFolded: boolean | undefined } | undefined
   #isClosed = false
   #queue: Promise<unknown> = Promise.resolve()
   /** Operations in the queue. */
@@ -89,7 +86,7 @@ export class WalKeeper {
   /** To be called after each commit. Returns the number of the next frame. Throws ERR_WAL_RESET. */
   advance(): FrameNo {
     const nextFrameNo = this.#capture.advance(this.#openLog.end.nextFrameNo)
-    if (this.#isRestDue && this.#underWayCount === 0) this.#foldDueRest()
+    if (this.#restDue !== undefined && this.#underWayCount === 0) this.#foldDueRest(this.#restDue)
     if (this.walBytes >= this.#drainAtBytes) this.#draining ??= this.#drainInBackground()
     return nextFrameNo
   }
@@ -167,9 +164,7 @@ export class WalKeeper {
 
   async #drainInBackground(): Promise<void> {
     let isFolded = false
-    this.#isRestDue = false
     try {
-      this.#isDueRestFolded = false
       isFolded = (await this.#drain()) || (await this.#drainInGap())
       this.#lastError = undefined
     } catch (error) {
@@ -183,6 +178,7 @@ export class WalKeeper {
   /** Folds all that is committed, in rounds while much is left, then at once. False: something is in the way. */
   async #drain(): Promise<boolean> {
     const { wal } = this.#database
+    this.#restDue = undefined
     for (;;) {
       const target = this.#capture.advance(this.#openLog.end.nextFrameNo)
       // A log may be copied and sealed while this folds.
@@ -196,13 +192,15 @@ export class WalKeeper {
 
   /** False also when it is not time for one. */
   async #drainInGap(): Promise<boolean> {
-    if (this.#isClosed || this.walBytes < readerGapWalBytes) return false
-    return this.#gap.folding(this.#database.wal, async () => {
+    if (this.#isClosed) return false
+    return this.#gap.folding(this.#database.wal, this.walBytes, async () => {
       if (await this.#drain()) return true
+      const due = this.#restDue
+      if (due === undefined) return false
       // It cannot be waited for as long as readers can: it may wait for a read itself.
       const untilMs = performance.now() + readerGapTransactionMs
-      while (this.#isRestDue && performance.now() < untilMs) await delay(1)
-      return !this.#isRestDue && this.#isDueRestFolded
+      while (due.isFolded === undefined && performance.now() < untilMs) await delay(1)
+      return due.isFolded === true
     })
   }
 
@@ -218,8 +216,10 @@ export class WalKeeper {
     const restBytes = Math.max(unfoldedBytes, this.#uncopiedBytes)
     if (restBytes > walTailBytesMax && this.walBytes < walForcedBytes) return undefined
     // A transaction that began on an unfolded WAL does not start it over: it has to be folded between two.
-    this.#isRestDue = connection.inTransaction
-    if (this.#isRestDue) return false
+    if (connection.inTransaction) {
+      this.#restDue = { isFolded: undefined }
+      return false
+    }
     this.#openLog.copySync(wal, this.#capture, this.#capture.nextFrameNo)
     this.#noteCopied()
     const { frameCount, foldedCount } = wal.foldSync('passive')
@@ -233,11 +233,12 @@ export class WalKeeper {
     this.#database.wal.allowRestartAt(uncopiedCount > 0 ? 0 : walFrameCount, salt1)
   }
 
-  #foldDueRest(): void {
+  #foldDueRest(due: { isFolded: boolean | undefined }): void {
+    this.#restDue = undefined
+    due.isFolded = false
     try {
-      this.#isRestDue = false
-      this.#isDueRestFolded = this.#foldRest() === true
-      if (this.#isDueRestFolded) this.#drainAtBytes = walResetBytes
+      due.isFolded = this.#foldRest() === true
+      if (due.isFolded) this.#drainAtBytes = walResetBytes
     } catch (error) {
       this.#lastError = toWireError(error)
     }

@@ -1,6 +1,8 @@
 /** Lays a database down in a file: the pages of a snapshot, then the frames of logs. Nobody has it open yet. */
+
 import { writeSync } from 'node:fs'
 import { MylibsqlError } from '../protocol/errors.js'
+import { nextFrameNoAfter } from '../protocol/frame.js'
 import type { LogFile } from '../protocol/log-format.js'
 import { planLogs } from '../protocol/log-sequence.js'
 import type { SnapshotFile, SnapshotTrailer } from '../protocol/snapshot-format.js'
@@ -47,7 +49,7 @@ export function checkFileChecksum({ path, trailer, format }: SnapshotFile, check
 }
 
 export function snapshotPosition({ lastFrameNo, checksum }: SnapshotTrailer): Position {
-  return { nextFrameNo: lastFrameNo === undefined ? 0 : lastFrameNo + 1, checksum }
+  return { nextFrameNo: nextFrameNoAfter(lastFrameNo), checksum }
 }
 
 function checkLogs(snapshot: SnapshotFile, logs: readonly LogFile[]): CheckedLog[] {

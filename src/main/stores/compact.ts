@@ -13,6 +13,7 @@
  * the order was cut off, the next call removes what is left.
  */
 import { MylibsqlError } from '../../protocol/errors.js'
+import { nextFrameNoAfter } from '../../protocol/frame.js'
 import { checkFunction, checkOptions, checkSignal, optional } from '../arguments.js'
 import { Log } from '../log.js'
 import { checkStore } from './archive-options.js'
@@ -89,7 +90,7 @@ export class Compactor {
     readonly at?: readonly number[]
   }): Promise<CompactResult> {
     const { snapshots, groups, remains } = await this.#plan(limits)
-    const frameNos = [...snapshots.map(nextFrameNoOf), ...at]
+    const frameNos = [...snapshots.map(({ lastFrameNo }) => nextFrameNoAfter(lastFrameNo)), ...at]
     const bytesTotal = groups.flat().reduce((sum, { stored }) => sum + stored.byteLength, 0)
     let bytesDone = 0
     const covers: Cover[] = remains.map(({ cover, logs }) => ({ stored: cover.stored, covered: logs }))
@@ -118,12 +119,14 @@ export class Compactor {
       const listed = await this.#store.logs(limits)
       const epoch = await this.#store.currentEpoch(limits)
       // One that was stored when what comes behind it had been pruned already is of no use to anybody.
-      const oldest = snapshots.find((one) => (listed[0]?.startFrameNo ?? 0) <= nextFrameNoOf(one))
+      const oldest = snapshots.find(
+        (one) => (listed[0]?.startFrameNo ?? 0) <= nextFrameNoAfter(one.lastFrameNo),
+      )
       if (oldest === undefined) return { snapshots, groups: [], remains: [] }
       try {
         const { keepMs, spanMs, maxBytes } = this.#rules
         const sizes = { beforeMs: Date.now() - keepMs, spanMs, maxBytes }
-        const rules = { epoch, firstFrameNo: nextFrameNoOf(oldest), ...sizes }
+        const rules = { epoch, firstFrameNo: nextFrameNoAfter(oldest.lastFrameNo), ...sizes }
         return { snapshots, ...planCompaction(await this.#known.of(listed, limits), rules) }
       } catch (error) {
         if (!isGap(error) || planNo === plansMax) throw error
@@ -174,7 +177,7 @@ export class Compactor {
         ({ startFrameNo, nextFrameNo }) =>
           startFrameNo < stored.startFrameNo && nextFrameNo > stored.startFrameNo,
       )
-      const isNeeded = kept.some((snapshot) => nextFrameNoOf(snapshot) <= stored.startFrameNo)
+      const isNeeded = kept.some((snapshot) => nextFrameNoAfter(snapshot.lastFrameNo) <= stored.startFrameNo)
       return present.has(keyOf(stored)) && !isCovered && isNeeded
     })
     const objects = removable
@@ -189,10 +192,6 @@ interface Cover {
   /** The merged log. */
   readonly stored: StoredLog
   readonly covered: readonly LogFacts[]
-}
-
-function nextFrameNoOf({ lastFrameNo }: StoredSnapshot): number {
-  return lastFrameNo === undefined ? 0 : lastFrameNo + 1
 }
 
 function bytesOf(list: readonly StoredLog[]): number {

@@ -1,7 +1,7 @@
 /** What a store holds, ready to be opened: its newest usable snapshot and the chain of logs behind it. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { FrameNo } from '../../protocol/frame.js'
+import { type FrameNo, nextFrameNoAfter } from '../../protocol/frame.js'
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
@@ -119,8 +119,7 @@ async function isGoingOn(
 
 /** Where a chain behind a snapshot of the store starts. */
 export function startOf({ lastFrameNo, checksum, pageSize }: Snapshot): ChainStart {
-  const nextFrameNo = lastFrameNo === undefined ? 0 : lastFrameNo + 1
-  return { nextFrameNo, checksum, pageSize, epoch: 0, isKept: true }
+  return { nextFrameNo: nextFrameNoAfter(lastFrameNo), checksum, pageSize, epoch: 0, isKept: true }
 }
 
 /** Whether frames are missing: in a newer plan they may not be. */

@@ -1,6 +1,6 @@
 /** Removes what no restore needs any more. */
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { FrameNo } from '../../protocol/frame.js'
+import { type FrameNo, nextFrameNoAfter } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkSignal, optional } from '../arguments.js'
 import { Log } from '../log.js'
@@ -54,7 +54,7 @@ export async function prune(store: Store, options: PruneOptions): Promise<PruneR
   const oldSnapshots = snapshots.slice(0, anchorAt)
   // Snapshots first: one whose logs are gone would promise what cannot be restored. Whoever compacts looks at them too.
   await store.remove(oldSnapshots, limits)
-  const oldLogs = await logs.before(nextFrameNoOf(anchor))
+  const oldLogs = await logs.before(nextFrameNoAfter(anchor.lastFrameNo))
   await store.remove(oldLogs, limits)
   const byteCount = [...oldSnapshots, ...oldLogs].reduce((sum, { byteLength }) => sum + byteLength, 0)
   return { snapshotCount: oldSnapshots.length, logCount: oldLogs.length, byteCount }
@@ -173,10 +173,6 @@ class PrunedLogs {
       await log?.close()
     }
   }
-}
-
-function nextFrameNoOf({ lastFrameNo }: StoredSnapshot): FrameNo {
-  return lastFrameNo === undefined ? 0 : lastFrameNo + 1
 }
 
 /** Undefined when the object is damaged or gone. */

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { FrameNo } from '../../protocol/frame.js'
+import { type FrameNo, lastFrameNoBefore } from '../../protocol/frame.js'
 import { ioError } from '../../protocol/io-error.js'
 import type { RestoredFile } from '../../protocol/tasks.js'
 import {
@@ -144,7 +144,7 @@ class Restore {
     checkFree(path)
     await runTask({ kind: 'endRestore', file, target: path })
     const { position, pageCount, pageSize } = file
-    const frameNo = position.nextFrameNo === 0 ? undefined : position.nextFrameNo - 1
+    const frameNo = lastFrameNoBefore(position.nextFrameNo)
     return { frameNo, byteLength: pageCount * pageSize, problems }
   }
 

@@ -1,12 +1,12 @@
 /** Whether what a store holds can be restored: every object is read, and none is changed. */
 import { MylibsqlError } from '../../protocol/errors.js'
-import type { FrameNo } from '../../protocol/frame.js'
+import { type FrameNo, lastFrameNoBefore, nextFrameNoAfter } from '../../protocol/frame.js'
 import type { Position } from '../../protocol/wire.js'
 import { checkFunction, checkOptions, checkSignal, optional } from '../arguments.js'
 import type { Snapshot } from '../snapshot.js'
 import { checkStore } from './archive-options.js'
 import { noSnapshot, readUsable, startOf } from './history.js'
-import { HistoryChain } from './history-chain.js'
+import { type ChainStart, HistoryChain } from './history-chain.js'
 import { patient, type ReadableStore } from './patient-store.js'
 import { named } from './read-ahead.js'
 import type { CallLimits, Store, StoredSnapshot } from './store.js'
@@ -87,7 +87,7 @@ interface Walk {
 
 /** A restore to a frame begins at the newest snapshot before it. */
 interface Beginning {
-  readonly at: Position
+  readonly nextFrameNo: FrameNo
   /** Undefined: it fails there. */
   readonly walk: Walk | undefined
 }
@@ -150,26 +150,24 @@ class Verification {
       snapshot = await readUsable(this.#store, stored, this.#limits, this.#problems)
     } catch (error) {
       await this.#note(error)
-      const nextFrameNo = stored.lastFrameNo === undefined ? 0 : stored.lastFrameNo + 1
-      return { at: { nextFrameNo, checksum: 0n }, walk: undefined }
+      return { nextFrameNo: nextFrameNoAfter(stored.lastFrameNo), walk: undefined }
     }
     if (snapshot === undefined) return undefined
     try {
       this.#snapshotCount += 1
-      const at = startOf(snapshot)
-      const walk = await this.#walkFrom(snapshot, stored, snapshots)
-      return walk && { at, walk }
+      const start = startOf(snapshot)
+      const walk = await this.#walkFrom(start, stored, snapshots)
+      return walk && { nextFrameNo: start.nextFrameNo, walk }
     } finally {
       await snapshot.close()
     }
   }
 
   async #walkFrom(
-    snapshot: Snapshot,
+    start: ChainStart,
     stored: StoredSnapshot,
     snapshots: readonly StoredSnapshot[],
   ): Promise<Walk | undefined> {
-    const start = startOf(snapshot)
     const walk: Walk = { end: start }
     const known = this.#visited.get(start.nextFrameNo)
     if (known?.checksum === start.checksum) return known.walk
@@ -185,7 +183,8 @@ class Verification {
     } catch (error) {
       // The history goes on without it: restores begin at an older one.
       if (chain.isStranded && isInside) return undefined
-      const isForeign = isInside && walk.end === start && codeOf(error) === 'ERR_LINEAGE'
+      const isLineage = error instanceof MylibsqlError && error.code === 'ERR_LINEAGE'
+      const isForeign = isLineage && isInside && walk.end === start
       await this.#note(isForeign ? this.#otherHistory(stored, error) : error)
     } finally {
       await chain.close()
@@ -249,31 +248,20 @@ class Verification {
 }
 
 function spansOf(beginnings: readonly Beginning[]): RestorableSpan[] {
-  const spans: { from: FrameNo | undefined; nextFrameNo: FrameNo }[] = []
-  for (const { at, walk } of beginnings) {
+  const spans: { start: FrameNo; end: FrameNo }[] = []
+  for (const { nextFrameNo: start, walk } of beginnings) {
     const before = spans.at(-1)
     if (walk === undefined) {
-      if (before !== undefined) before.nextFrameNo = Math.min(before.nextFrameNo, at.nextFrameNo - 1)
+      if (before !== undefined) before.end = Math.min(before.end, start - 1)
       continue
     }
-    const { nextFrameNo } = endOf(walk)
-    if (before === undefined || before.nextFrameNo < at.nextFrameNo) {
-      spans.push({ from: lastFrameNo(at), nextFrameNo })
-    } else {
-      before.nextFrameNo = nextFrameNo
-    }
+    const { nextFrameNo: end } = endOf(walk)
+    if (before === undefined || before.end < start) spans.push({ start, end })
+    else before.end = end
   }
-  return spans.map(({ from, nextFrameNo }) => ({ from, to: lastFrameNo({ nextFrameNo }) }))
+  return spans.map(({ start, end }) => ({ from: lastFrameNoBefore(start), to: lastFrameNoBefore(end) }))
 }
 
 function endOf(walk: Walk): Position {
   return walk.joined === undefined ? walk.end : endOf(walk.joined)
-}
-
-function lastFrameNo({ nextFrameNo }: Pick<Position, 'nextFrameNo'>): FrameNo | undefined {
-  return nextFrameNo === 0 ? undefined : nextFrameNo - 1
-}
-
-function codeOf(error: unknown): unknown {
-  return (error as { code?: unknown } | null)?.code
 }

@@ -12,7 +12,7 @@ it('npm run bench measures parts and the whole, each beside its reference', asyn
     '--rounds',
     '1',
     '--only',
-    'native.read,write.c64',
+    'native.read,capture.1,write.c64',
   ]
   const { stdout } = await promisify(execFile)(process.execPath, args)
   const lines = stdout
@@ -20,7 +20,7 @@ it('npm run bench measures parts and the whole, each beside its reference', asyn
     .split('\n')
     .filter((line) => line.startsWith('{'))
   const measured = lines.map((line) => JSON.parse(line))
-  expect(measured.map(({ name }) => name)).toEqual(['native.read', 'write.c64'])
+  expect(measured.map(({ name }) => name)).toEqual(['native.read', 'capture.1', 'write.c64'])
   for (const each of measured) {
     expect(each).toMatchObject({
       unit: expect.any(String),

@@ -4,8 +4,8 @@
  */
 import { rmSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { parentPort, workerData } from 'node:worker_threads'
-import { Capture, WalKeeper, WorkingDatabase } from '../../dist/bench/parts.js'
+import { MessageChannel, parentPort, workerData } from 'node:worker_threads'
+import { Capture, ReaderGap, WalKeeper, WorkingDatabase } from '../../dist/bench/parts.js'
 import { eventsSchema, insertEvent, openPlain } from '../databases.mjs'
 import { perSecond } from '../harness.mjs'
 
@@ -15,7 +15,9 @@ const { snapshot, capturedPath, noticedPath, plainPath, unfoldedPath, logPathPre
 const transactionsPerTurn = 16
 
 const captured = openWorking(capturedPath)
-const keeper = new WalKeeper(captured, captured.openedAt, logPathPrefix)
+/** To readers, of which there are none. */
+const { port1: toReaders } = new MessageChannel()
+const keeper = new WalKeeper(captured, captured.openedAt, logPathPrefix, new ReaderGap(toReaders))
 const writeCaptured = writer(captured.connection, () => keeper.advance())
 const plain = openPlain(plainPath)
 const writePlain = writer(plain, () => {})
@@ -71,6 +73,7 @@ async function forgetLog() {
 parentPort.on('message', async ({ kind, transactionCount }) => {
   if (kind === 'close') {
     await keeper.close()
+    toReaders.close()
     captured.close()
     noticed.close()
     plain.close()

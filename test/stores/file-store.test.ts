@@ -208,6 +208,7 @@ describe('the folder', () => {
     await store.claimEpoch('me')
     const paths = await logFiles(2)
     await store.append(await Log.open(paths[0]!), 1)
+    await store.close()
     await chmod(join(dir, '..'), 0o755).catch(() => {})
     await chmod(dir, 0o755)
     const before = await contentOf(dir)

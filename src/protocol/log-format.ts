@@ -224,7 +224,12 @@ export function logRecordCount(header: LogHeader): number {
   return header.merged?.recordCount ?? header.frameCount
 }
 
-/** Bytes of the header and the counted frames. */
+/** Bytes of the records alone, wherever they are. */
+export function logRecordsByteLength(header: LogHeader): number {
+  return logRecordCount(header) * (frameHeaderBytes + header.pageSize)
+}
+
+/** Bytes of the header and the counted frames, of a log that nothing comes before. */
 export function logByteLength(header: LogHeader): number {
   return logRecordOffset(header, logRecordCount(header))
 }

@@ -7,7 +7,6 @@ import {
   encodeLogHeader,
   type LogFile,
   type LogHeader,
-  logByteLength,
   logFrameOffset,
   logHeadBytes,
   logHeader,
@@ -15,6 +14,7 @@ import {
   logHeaderBytesV3,
   logHeadMinBytes,
   logNextFrameNo,
+  logRecordsByteLength,
 } from '../protocol/log-format.js'
 import type { OpenedLog, TaskOf } from '../protocol/tasks.js'
 import {
@@ -149,7 +149,7 @@ function copyFrames(file: LogFile, fromFrameNo: number, fd: number): WrittenLog 
   const copied = isWhole
     ? header
     : headerOf(header, header.version, fromFrameNo, frameCount, startChecksum, endChecksum)
-  const byteLength = logByteLength(copied) - copied.headerBytes
+  const byteLength = logRecordsByteLength(copied)
   withLogSource(file, fromFrameNo, (source) => {
     if ('bytes' in source) writeAll(fd, source.bytes.subarray(0, byteLength), copied.headerBytes)
     else copyRange(source.fd, source.byteOffset, fd, copied.headerBytes, byteLength)

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { FolderWatch } from '../protocol/folder-watch.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { folderQuietMs, stepBytesMax, stepLogsMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logByteLength } from '../protocol/log-format.js'
+import { type LogFile, type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import { startFrameNoOf } from '../protocol/object-names.js'
 import type { AppliedLogs, NextLogsEnd, NextLogsPlace, NextLogsRequest, Position } from '../protocol/wire.js'
 import { NextLog } from './next-log.js'
@@ -103,7 +103,7 @@ export class NextLogs {
       this.#nextLog.taken()
       last = file.header
       appliedCount += 1
-      byteCount += logByteLength(last)
+      byteCount += logRecordsByteLength(last)
     }
     if (last !== undefined) {
       const { epoch, createdAtMs } = last

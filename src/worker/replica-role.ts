@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
 import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logByteLength, logHeader } from '../protocol/log-format.js'
+import { type LogFile, type LogHeader, logHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
@@ -87,7 +87,7 @@ export class ReplicaRole {
       if (file === undefined || !this.#isApplied(file)) break
       last = file.header
       appliedCount += 1
-      stepBytes += logByteLength(last)
+      stepBytes += logRecordsByteLength(last)
     }
     const { epoch = 0, createdAtMs } = last ?? {}
     return { position: this.#position, appliedCount, epoch, createdAtMs }

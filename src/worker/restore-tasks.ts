@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
 import { stepBytesMax } from '../protocol/limits.js'
-import { type LogFile, logByteLength } from '../protocol/log-format.js'
+import { type LogFile, logRecordsByteLength } from '../protocol/log-format.js'
 import type { RestoredFile, TaskOf, TaskResult } from '../protocol/tasks.js'
 import { attempt, syncPath, withFile } from './file-io.js'
 import { applyChecked } from './log-source.js'
@@ -44,7 +44,7 @@ export function restoreStoredLogs({
       if (next === undefined) return { file: restored, appliedCount: index, epoch, isDoubtful: true }
       restored = next
       epoch = log!.header.epoch
-      byteCount += logByteLength(log!.header)
+      byteCount += logRecordsByteLength(log!.header)
     }
     return { file: restored, appliedCount: locations.length, epoch, isDoubtful: false }
   })

@@ -5,19 +5,22 @@ import {
   FileStore,
   type Log,
   MylibsqlError,
+  Primary,
   Replica,
   type RestoreProgress,
   restore,
+  Snapshot,
   type Store,
 } from 'mylibsql'
 import { describe, expect, it, vi } from 'vitest'
+import { stepLogsMax } from '../../src/protocol/limits.js'
 import { decodeLogHeader } from '../../src/protocol/log-format.js'
 import { applyChecked } from '../../src/worker/log-source.js'
 import { native } from '../../src/worker/native.js'
 import { closedAfterTest, integrityCheck, pagesOf } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
-import { type StoredHistory, startHistory } from '../support/history.js'
+import { numbers, type StoredHistory, startHistory } from '../support/history.js'
 import { MemoryStore } from '../support/memory-store.js'
 
 /** A history with a snapshot in the middle, and a folder to restore into. */
@@ -192,6 +195,23 @@ describe('restore', () => {
       bytesDone: seen[0]!.bytesTotal,
       bytesTotal: seen[0]!.bytesTotal,
     })
+  })
+
+  it('applies many small logs in one step, also far behind the start of a segment', async () => {
+    const store = closedAfterTest(new FileStore(join(temporaryFolder(), 'store')))
+    await store.putSnapshot(await Snapshot.blank())
+    const primary = closedAfterTest(await Primary.open({ store, checkpoint: { intervalMs: 1 } }))
+    await primary.run(numbers)
+    const logCount = 400
+    for (let n = 0; n < logCount; n++) {
+      await (await primary.run('INSERT INTO numbers VALUES (?, NULL)', [n])).durable()
+    }
+    const seen: RestoreProgress[] = []
+    const target = join(temporaryFolder(), 'restored.db')
+    const { frameNo } = await restore(store, target, { onProgress: (progress) => seen.push(progress) })
+    expect(frameNo).toBe(primary.lastFrameNo)
+    const stepCount = seen.filter(({ phase }) => phase === 'logs').length
+    expect(stepCount).toBeLessThan(2 * Math.ceil(logCount / stepLogsMax))
   })
 
   it('names the oldest moment, or frame, when asked for an earlier one', async () => {

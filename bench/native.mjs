@@ -15,8 +15,7 @@ const batchBytes = framesPerBatch * recordBytes
 async function openWorking(folder) {
   const snapshot = await Snapshot.blank()
   const database = new WorkingDatabase({
-    snapshot: snapshot.file,
-    logs: [],
+    source: { snapshot: snapshot.file, logs: [] },
     path: newPath(folder, '.db'),
     keepFiles: false,
     safeIntegers: false,

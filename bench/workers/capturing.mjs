@@ -37,8 +37,7 @@ const sides = {
 
 function openWorking(path) {
   return new WorkingDatabase({
-    snapshot,
-    logs: [],
+    source: { snapshot, logs: [] },
     path,
     keepFiles: false,
     safeIntegers: false,

@@ -39,7 +39,8 @@ export { FileStore, type FileStoreOptions } from './stores/file-store.js'
 export type { FollowStats } from './stores/follower.js'
 export { type PruneResult, prune } from './stores/prune.js'
 export type { KeptHistory, PruneOptions } from './stores/prune-options.js'
-export { type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './stores/restore.js'
+export { type RestoreOptions, type RestoreResult, restore } from './stores/restore.js'
+export type { RestoreProgress } from './stores/restored-history.js'
 export type * from './stores/store.js'
 export {
   type RestorableSpan,

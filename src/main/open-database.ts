@@ -12,8 +12,8 @@ import {
   subscriberBytesMaxDefault,
   unsavedBytesMaxDefault,
 } from '../protocol/limits.js'
-import { besides, openLogPath } from '../protocol/temporary.js'
-import type { OpenReply, Polling, Position, Role } from '../protocol/wire.js'
+import { besides } from '../protocol/temporary.js'
+import type { OpenReply, OpenSource, Polling, Position, RestoredFile, Role } from '../protocol/wire.js'
 import { ActorThread } from './actor-thread.js'
 import {
   checkBoolean,
@@ -31,7 +31,8 @@ import { Log } from './log.js'
 import { withLogFiles } from './log-files.js'
 import { ReaderPool } from './reader-pool.js'
 import { Snapshot } from './snapshot.js'
-import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
+import { removeTemporaryFile } from './temporary-files.js'
+import { WorkingFile } from './working-file.js'
 
 export interface OpenOptions {
   /**
@@ -100,6 +101,11 @@ export const openChecks = {
 /** The options of an opening, checked, with defaults. */
 export type OpenSettings = ReturnType<typeof checkOptions<typeof openChecks>>
 
+interface Opened {
+  readonly database: OpenDatabase
+  readonly position: Position
+}
+
 export class OpenDatabase {
   readonly thread: ActorThread
   readonly readers: ReaderPool
@@ -108,7 +114,7 @@ export class OpenDatabase {
   readonly pageSize: number
   /** To open another one in its place. */
   readonly options: OpenSettings
-  readonly #files: OpenFiles
+  readonly #file: WorkingFile
   readonly #connectionId: number
   #closing: Promise<void> | undefined
 
@@ -116,15 +122,15 @@ export class OpenDatabase {
     thread: ActorThread,
     readers: ReaderPool,
     cancellations: Cancellations,
-    files: OpenFiles,
+    file: WorkingFile,
     { pageSize, connectionId }: OpenReply,
     options: OpenSettings,
   ) {
     this.thread = thread
     this.readers = readers
     this.cancellations = cancellations
-    this.#files = files
-    this.path = files.path
+    this.#file = file
+    this.path = file.path
     this.pageSize = pageSize
     this.#connectionId = connectionId
     this.options = options
@@ -136,57 +142,81 @@ export class OpenDatabase {
     snapshot: Snapshot,
     logs: readonly Log[],
     options: PrimaryOptions | OpenSettings | undefined,
-  ): Promise<{ database: OpenDatabase; position: Position }> {
+  ): Promise<Opened> {
     const method = role === 'primary' ? 'Primary.open' : 'Replica.open'
     if (!(snapshot instanceof Snapshot)) throw wrong('snapshot', whatOpens[role], snapshot)
     if (!Array.isArray(logs)) throw wrong('logs', 'an array of logs', logs)
     const list = logs.map((log: unknown, index) => checkInstance(log, Log, `logs[${index}]`))
-    const checked = checkOptions(options, openChecks, method)
-    const path = checked.path ?? (await temporaryPath('.sqlite'))
-    const { safeIntegers, busyTimeoutMs, idleTimeoutMs } = checked
-    const logPathPrefix = await temporaryPath('.log-')
+    const settings = checkOptions(options, openChecks, method)
+    const file = await WorkingFile.take(settings.path)
+    return OpenDatabase.#open(role, file, settings, (start) =>
+      snapshot.use((snapshotFile) =>
+        withLogFiles(list, (logFiles) => start({ snapshot: snapshotFile, logs: logFiles })),
+      ),
+    )
+  }
+
+  /** The same with the file that `restore` makes at the path that it is given, which is nobody else's by then. */
+  static async openRestored<T extends { readonly file: RestoredFile }>(
+    role: Role,
+    settings: OpenSettings,
+    restore: (path: string) => Promise<T>,
+  ): Promise<Opened & { readonly restored: T }> {
+    const file = await WorkingFile.take(settings.path)
+    let restored: T | undefined
+    const opened = await OpenDatabase.#open(role, file, settings, async (start) => {
+      restored = await restore(file.path)
+      return start({ restored: restored.file })
+    })
+    return { ...opened, restored: restored! }
+  }
+
+  static async #open(
+    role: Role,
+    file: WorkingFile,
+    settings: OpenSettings,
+    withSource: (start: (source: OpenSource) => Promise<OpenReply>) => Promise<OpenReply>,
+  ): Promise<Opened> {
+    const { safeIntegers, busyTimeoutMs, idleTimeoutMs, unsavedBytesMax, subscriberBytesMax } = settings
+    const { path, logPathPrefix, isTemporary } = file
     const cancellations = new Cancellations()
-    const files = new OpenFiles(path, checked.path === undefined, logPathPrefix)
     const toReaders = new MessageChannel()
-    const thread = new ActorThread({ runsForeignCode: checked.procedures !== undefined })
+    const thread = new ActorThread({ runsForeignCode: settings.procedures !== undefined })
     try {
-      const opened = await snapshot.use((snapshotFile) =>
-        withLogFiles(list, (logFiles) =>
-          thread.callWith([toReaders.port2], 'open', {
-            role,
-            snapshot: snapshotFile,
-            logs: logFiles,
-            path,
-            keepFiles: !files.isTemporary,
-            logPathPrefix,
-            safeIntegers,
-            busyTimeoutMs,
-            idleTimeoutMs,
-            unsavedBytesMax: checked.unsavedBytesMax,
-            subscriberBytesMax: checked.subscriberBytesMax,
-            proceduresUrl: checked.procedures?.href,
-            cancelTable: cancellations.table.buffer,
-            doorbell: thread.doorbell,
-            polling: pollingOf(checked.spin),
-            readers: toReaders.port2,
-          }),
-        ),
+      const opened = await withSource((source) =>
+        thread.callWith([toReaders.port2], 'open', {
+          role,
+          source,
+          path,
+          keepFiles: !isTemporary,
+          logPathPrefix,
+          safeIntegers,
+          busyTimeoutMs,
+          idleTimeoutMs,
+          unsavedBytesMax,
+          subscriberBytesMax,
+          proceduresUrl: settings.procedures?.href,
+          cancelTable: cancellations.table.buffer,
+          doorbell: thread.doorbell,
+          polling: pollingOf(settings.spin),
+          readers: toReaders.port2,
+        }),
       )
       const readers = new ReaderPool(
         { path, safeIntegers, idleTimeoutMs },
         cancellations,
-        checked.readers,
+        settings.readers,
         toReaders.port1,
       )
-      const kept = { ...checked, path: files.isTemporary ? undefined : path }
-      const database = new OpenDatabase(thread, readers, cancellations, files, opened, kept)
+      const kept = { ...settings, path: isTemporary ? undefined : path }
+      const database = new OpenDatabase(thread, readers, cancellations, file, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
       toReaders.port1.close()
       // Without procedures nothing runs there that could take its time.
-      if (checked.procedures === undefined) await thread.close().catch(() => {})
+      if (settings.procedures === undefined) await thread.close().catch(() => {})
       await thread.terminate()
-      await files.remove()
+      await file.release({ isFailed: true })
       throw error
     }
   }
@@ -208,7 +238,7 @@ export class OpenDatabase {
     }
   }
 
-  /** Stops readers, closes the database in its thread, leaves the thread, removes temporary files. */
+  /** Stops readers, closes the database in its thread, leaves the thread, releases the file. */
   close(reason: MylibsqlError): Promise<void> {
     this.#closing ??= this.#close(reason)
     return this.#closing
@@ -226,7 +256,7 @@ export class OpenDatabase {
       if (error.code !== 'ERR_CLOSED' && error.code !== 'ERR_WORKER_EXITED') throw error
     } finally {
       await this.thread.terminate()
-      await this.#files.remove()
+      await this.#file.release({ isFailed: false })
     }
   }
 
@@ -247,25 +277,6 @@ export class OpenDatabase {
       interrupts?.stop()
       late.abort()
     }
-  }
-}
-
-/** The files of an open database. Its thread removes them at the end, unless it dies before that. */
-class OpenFiles {
-  readonly path: string
-  readonly isTemporary: boolean
-  readonly #logPathPrefix: string
-
-  constructor(path: string, isTemporary: boolean, logPathPrefix: string) {
-    this.path = path
-    this.isTemporary = isTemporary
-    this.#logPathPrefix = logPathPrefix
-  }
-
-  /** Removes those that are temporary, as far as they are still there. */
-  async remove(): Promise<void> {
-    const database = this.isTemporary ? ['', '-wal', '-shm'].map((suffix) => `${this.path}${suffix}`) : []
-    for (const path of [...database, openLogPath(this.#logPathPrefix)]) await removeTemporaryFile(path)
   }
 }
 

@@ -27,8 +27,8 @@ import { Snapshot } from './snapshot.js'
 import { type ReplicaStats, replicaStats } from './stats.js'
 import { type ArchiveOptions, checkStore } from './stores/archive-options.js'
 import { Follower } from './stores/follower.js'
-import { chooseHistory } from './stores/history.js'
 import { takeOver } from './stores/promote.js'
+import { restoreHistory } from './stores/restored-history.js'
 import type { Store } from './stores/store.js'
 
 const waitForTimeoutMsDefault = 30_000
@@ -113,15 +113,12 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
       pollMs: withDefault(checkTimeoutMs, pollMsDefault),
     }
     const { from, pollMs, ...settings } = checkOptions(options, known, 'Replica.follow')
-    const snapshot = from ?? (await newestSnapshot(store))
-    let replica: Replica<P>
-    try {
-      const { database, position } = await OpenDatabase.open('replica', snapshot, [], settings)
-      replica = new Replica<P>(database, position)
-    } finally {
-      if (snapshot !== from) await snapshot.close()
-    }
-    const follower = new Follower(store, replica.#applied, { pollMs })
+    const opened =
+      from === undefined
+        ? await OpenDatabase.openRestored('replica', settings, (path) => restoreHistory(store, path))
+        : { ...(await OpenDatabase.open('replica', from, [], settings)), restored: undefined }
+    const replica = new Replica<P>(opened.database, opened.position)
+    const follower = new Follower(store, replica.#applied, { pollMs, newest: opened.restored?.newest })
     replica.#follower = follower
     try {
       await follower.catchUp()
@@ -323,10 +320,4 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     this.#applied.end(error)
     if (error.code === 'ERR_WORKER_EXITED') void this.#database.close(error).catch(() => {})
   }
-}
-
-async function newestSnapshot(store: Store): Promise<Snapshot> {
-  const { snapshot, chain } = await chooseHistory(store, {})
-  await chain.close()
-  return snapshot
 }

@@ -4,9 +4,9 @@
  */
 import type { MessagePort } from 'node:worker_threads'
 import type { FrameNo } from './frame.js'
-import type { LogFile, LogLocation } from './log-format.js'
+import type { LogFile, LogHeader, LogLocation } from './log-format.js'
 import type { SnapshotFile } from './snapshot-format.js'
-import type { LogsAtHand, Position } from './wire.js'
+import type { LogsAtHand, RestoredFile } from './wire.js'
 
 export interface OpenedLog {
   readonly file: LogFile
@@ -17,15 +17,6 @@ export interface OpenedLog {
 export interface ImportProgress {
   readonly pagesDone: number
   readonly pageCount: number
-}
-
-/** A database that is being restored: pages so far, nothing of it synced. */
-export interface RestoredFile {
-  readonly path: string
-  /** Bytes. */
-  readonly pageSize: number
-  readonly pageCount: number
-  readonly position: Position
 }
 
 /** Where a restore ends, with the last log that does not go beyond. */
@@ -127,15 +118,15 @@ interface TaskTable {
   }
   restoreLog: { arguments: { file: RestoredFile; log: LogFile }; result: RestoredFile }
   /**
-   * As many of them as one step takes, up to the first one that is not beyond doubt (`isDoubtful`); `epoch`: of the last one
-   * that was applied.
+   * As many of them as one step takes, up to the first one that is not beyond doubt (`isDoubtful`); `last`: the one that was
+   * applied last.
    */
   restoreStoredLogs: {
     arguments: { file: RestoredFile; logs: LogsAtHand; until: HistoryEnd }
     result: {
       readonly file: RestoredFile
       readonly appliedCount: number
-      readonly epoch: number
+      readonly last: LogHeader | undefined
       readonly isDoubtful: boolean
     }
   }

@@ -6,5 +6,8 @@ export const lockFileName = 'lock'
 export const openLogPath = (pathPrefix: string) => `${pathPrefix}open`
 export const sealedLogPath = (pathPrefix: string, startFrameNo: number) => `${pathPrefix}${startFrameNo}`
 
+/** A database, and what SQLite has beside it. */
+export const databaseFiles = (path: string) => ['', '-wal', '-shm'].map((suffix) => `${path}${suffix}`)
+
 /** Name for a file that is to become `path`. */
 export const besides = (path: string) => `${path}.${crypto.randomUUID().slice(-12)}.tmp`

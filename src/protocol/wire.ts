@@ -186,11 +186,24 @@ export interface Position {
   readonly checksum: bigint
 }
 
+/** A database that is being restored from what a store holds: pages so far, nothing of it synced. */
+export interface RestoredFile {
+  readonly path: string
+  /** Bytes. */
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly position: Position
+}
+
+/** What a working database begins with: a snapshot and logs, or what was restored in its place already. */
+export type OpenSource =
+  | { readonly snapshot: SnapshotFile; readonly logs: readonly LogFile[] }
+  | { readonly restored: RestoredFile }
+
 export interface OpenRequest {
   readonly role: Role
-  readonly snapshot: SnapshotFile
-  readonly logs: readonly LogFile[]
-  /** Working file. Temporary ones are in a folder of their own and vanish with it. */
+  readonly source: OpenSource
+  /** Working file, which is nobody else's. Temporary ones are in a folder of their own and vanish with it. */
   readonly path: string
   readonly keepFiles: boolean
   /** Logs are written to this path with a number behind it: to temporary files, which outlive the database. */

@@ -4,8 +4,9 @@ import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
 import { stepBytesMax } from '../protocol/limits.js'
-import { type LogFile, logRecordsByteLength } from '../protocol/log-format.js'
-import type { RestoredFile, TaskOf, TaskResult } from '../protocol/tasks.js'
+import { type LogFile, type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
+import type { TaskOf, TaskResult } from '../protocol/tasks.js'
+import type { RestoredFile } from '../protocol/wire.js'
 import { attempt, syncPath, withFile } from './file-io.js'
 import { applyChecked } from './log-source.js'
 import { native } from './native.js'
@@ -34,19 +35,19 @@ export function restoreStoredLogs({
 }: TaskOf<'restoreStoredLogs'>): TaskResult<'restoreStoredLogs'> {
   return withFile(file.path, 'r+', (fd) => {
     let restored = file
-    let epoch = 0
+    let last: LogHeader | undefined
     let byteCount = 0
     for (const [index, location] of locations.entries()) {
-      if (byteCount >= stepBytesMax) return { file: restored, appliedCount: index, epoch, isDoubtful: false }
+      if (byteCount >= stepBytesMax) return { file: restored, appliedCount: index, last, isDoubtful: false }
       const expected = { ...restored.position, pageSize: file.pageSize, epochMin, until }
       const log = undoubtedLog(location, expected, locations[index + 1] ?? behind)
       const next = log && unlessRefused(() => withLog(restored, log, fd))
-      if (next === undefined) return { file: restored, appliedCount: index, epoch, isDoubtful: true }
+      if (next === undefined) return { file: restored, appliedCount: index, last, isDoubtful: true }
       restored = next
-      epoch = log!.header.epoch
-      byteCount += logRecordsByteLength(log!.header)
+      last = log!.header
+      byteCount += logRecordsByteLength(last)
     }
-    return { file: restored, appliedCount: locations.length, epoch, isDoubtful: false }
+    return { file: restored, appliedCount: locations.length, last, isDoubtful: false }
   })
 }
 

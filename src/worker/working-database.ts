@@ -3,14 +3,16 @@
  * that writes to it, and the addon's view of its WAL. It is rebuilt at every opening; what is durable are
  * snapshots and logs, so nothing here is ever synced.
  */
-import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
+import { ftruncateSync } from 'node:fs'
 import Database from 'better-sqlite3'
-import { MylibsqlError } from '../protocol/errors.js'
+import { databaseFiles } from '../protocol/temporary.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
-import { attempt, attemptOpen, discardFile, withFile } from './file-io.js'
+import { attemptOpen, discardFile, withFile } from './file-io.js'
 import { loadExtension } from './load-extension.js'
 import { native, type WalConnection } from './native.js'
 import { layDatabase } from './working-copy.js'
+
+type WorkingRequest = Pick<OpenRequest, 'source' | 'path' | 'keepFiles' | 'safeIntegers' | 'busyTimeoutMs'>
 
 export class WorkingDatabase {
   readonly connection: Database.Database
@@ -21,53 +23,54 @@ export class WorkingDatabase {
   readonly pageSize: number
   /** Where the database stood when it was opened. */
   readonly openedAt: Position
-  readonly #lockFd: number | undefined
+  readonly #isKept: boolean
 
-  /** Throws ERR_LOCKED, ERR_PATH_EXISTS, ERR_IO and what `layDatabase` throws; then no file is left behind. */
-  constructor(request: OpenRequest) {
+  /** Throws ERR_IO and what `layDatabase` throws; then no file is left behind. */
+  constructor(request: WorkingRequest) {
     this.path = request.path
-    this.pageSize = request.snapshot.trailer.pageSize
-    this.#lockFd = request.keepFiles ? lockWorkingFile(request.path) : undefined
+    this.#isKept = request.keepFiles
     try {
-      for (const path of filesOf(request.path)) attempt('remove', path, () => rmSync(path, { force: true }))
-      this.openedAt = attempt('write', request.path, () =>
-        withFile(request.path, 'wx+', (fd) => layDatabase(request.snapshot, request.logs, fd).position),
-      )
+      const { pageSize, position } = laid(request)
+      this.pageSize = pageSize
+      this.openedAt = position
       const { connection, wal } = attemptOpen(request.path, () => connect(request))
       this.connection = connection
       this.connectionId = native.connectionId()
       this.wal = wal
     } catch (error) {
-      filesOf(request.path).forEach(discardFile)
-      this.#unlock(true)
+      databaseFiles(request.path).forEach(discardFile)
       throw error
     }
   }
 
   /** Closes the connection. A kept file is left as one plain database, without a WAL. */
   close(): void {
-    const isKept = this.#lockFd !== undefined
     try {
       if (this.connection.inTransaction) this.connection.exec('ROLLBACK')
-      if (isKept && this.connection.open) this.wal.setCheckpointOnClose(true)
+      if (this.#isKept && this.connection.open) this.wal.setCheckpointOnClose(true)
     } finally {
       this.wal.close()
       this.connection.close()
-      if (!isKept) filesOf(this.path).forEach(discardFile)
-      this.#unlock(false)
+      if (!this.#isKept) databaseFiles(this.path).forEach(discardFile)
     }
-  }
-
-  #unlock(isFailed: boolean): void {
-    if (this.#lockFd === undefined) return
-    // One that could not be removed stays marked as ours.
-    if (isFailed && !existsSync(this.path)) discardFile(lockPath(this.path))
-    closeSync(this.#lockFd)
   }
 }
 
+/** The pages are in the file. */
+function laid({ source, path }: WorkingRequest): { pageSize: number; position: Position } {
+  if ('restored' in source) {
+    const { pageSize, pageCount, position } = source.restored
+    // Behind the last page a snapshot has its trailer.
+    withFile(path, 'r+', (fd) => ftruncateSync(fd, pageSize * pageCount))
+    return { pageSize, position }
+  }
+  const { snapshot, logs } = source
+  const { position } = withFile(path, 'wx+', (fd) => layDatabase(snapshot, logs, fd))
+  return { pageSize: snapshot.trailer.pageSize, position }
+}
+
 /** Fails when SQLite can open the file for reading only. */
-function connect(request: OpenRequest): Pick<WorkingDatabase, 'connection' | 'wal'> {
+function connect(request: WorkingRequest): Pick<WorkingDatabase, 'connection' | 'wal'> {
   const connection = new Database(request.path, { timeout: request.busyTimeoutMs, fileMustExist: true })
   try {
     connection.pragma('synchronous = OFF')
@@ -83,34 +86,4 @@ function connect(request: OpenRequest): Pick<WorkingDatabase, 'connection' | 'wa
     connection.close()
     throw error
   }
-}
-
-const lockPath = (path: string) => `${path}-mylibsql`
-
-/**
- * Takes the lock on a working file that the user named. The lock file also marks the database beside it as a
- * working copy, which may be replaced: a database without one is never touched.
- */
-function lockWorkingFile(path: string): number {
-  const isMarked = existsSync(lockPath(path))
-  if (!isMarked && existsSync(path)) {
-    const message =
-      `${path} exists and is not a working file of mylibsql, so it is left alone. Choose another path; ` +
-      'to start from this database, import it with Snapshot.fromDatabase(path)'
-    throw new MylibsqlError('ERR_PATH_EXISTS', message, { path })
-  }
-  const fd = attempt('write', lockPath(path), () => openSync(lockPath(path), 'a'))
-  let isLocked = false
-  try {
-    isLocked = attempt('lock', lockPath(path), () => native.tryLock(fd))
-  } finally {
-    if (!isLocked) closeSync(fd)
-  }
-  if (isLocked) return fd
-  const message = `${path} is open in another primary or replica, of this process or another one`
-  throw new MylibsqlError('ERR_LOCKED', message, { path })
-}
-
-function filesOf(path: string): string[] {
-  return ['', '-wal', '-shm'].map((suffix) => `${path}${suffix}`)
 }

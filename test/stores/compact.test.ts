@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { compact, Log, Primary, prune, Replica, restore, type Snapshot, type Store } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
-import { openHistory } from '../../dist/main/stores/history.js'
 import {
   closedAfterTest,
   expectSameBytes,
@@ -12,6 +11,7 @@ import {
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
 import { MemoryStore, stamped } from '../support/memory-store.js'
+import { readHistory } from '../support/stored-history.js'
 
 const second = 1000
 /** Long ago. */
@@ -91,10 +91,9 @@ class Compacted {
 
   /** Fails unless whoever opens the store gets what the primary has. */
   async expectWhole(): Promise<void> {
-    const history = await openHistory(this.store)
-    const replica = closedAfterTest(await Replica.open(history.snapshot, history.logs))
+    const replica = await Replica.follow(this.store as unknown as Store)
     await expectSameBytes(replica, this.primary)
-    await history.close()
+    await replica.close()
     const target = join(temporaryFolder(), 'restored.db')
     const { frameNo } = await restore(this.store as unknown as Store, target)
     expect(frameNo).toBe(this.primary.lastFrameNo)
@@ -221,7 +220,7 @@ describe('a compacted history', () => {
     expect((await at(end)).frameNo).toBe(end)
     expect(pages.length).toBeGreaterThan(0)
     // From the snapshot, which is at a boundary, to the end.
-    const history = await openHistory(made.store)
+    const history = await readHistory(made.store)
     expect(history.snapshot.lastFrameNo).toBe(last)
     expect(history.problems).toEqual([])
     await history.close()
@@ -239,9 +238,9 @@ describe('a compacted history', () => {
     await made.compact({ spanMs: 1000 * second })
     await made.store.putSnapshot(late)
     await made.expectWhole()
-    expect((await openHistory(made.store)).problems).toEqual([])
+    expect((await readHistory(made.store)).problems).toEqual([])
     await made.store.putSnapshot(between)
-    const history = await openHistory(made.store)
+    const history = await readHistory(made.store)
     expect(history.snapshot.lastFrameNo).toBe(late.lastFrameNo)
     expect(history.problems[0]).toMatchObject({ code: 'ERR_LOG_GAP' })
     expect(history.problems[0]!.message).toContain('merged')
@@ -287,7 +286,7 @@ describe('a compacted history', () => {
       await made.write(2)
     }
     await made.compact({ spanMs: 1000 * second })
-    const logs = (await openHistory(made.store)).logs
+    const logs = (await readHistory(made.store)).logs
     for (const replica of replicas) {
       for (const log of logs) await replica.replicate(log)
       await expectSameBytes(replica, made.primary)

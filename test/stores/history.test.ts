@@ -1,10 +1,18 @@
-import { Log, Replica, type Snapshot } from 'mylibsql'
+import { join } from 'node:path'
+import { type CallLimits, Log, Replica, restore, type Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
-import { type HistoryOptions, openHistory } from '../../dist/main/stores/history.js'
-import { closedAfterTest, expectSameBytes, openPrimary, type TestPrimary } from '../support/database.js'
+import type { Target } from '../../dist/main/stores/history-chain.js'
+import {
+  closedAfterTest,
+  expectSameBytes,
+  integrityCheck,
+  openPrimary,
+  type TestPrimary,
+} from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
 import { MemoryStore, stamped } from '../support/memory-store.js'
+import { readHistory } from '../support/stored-history.js'
 
 const numbers = 'CREATE TABLE numbers (n INTEGER PRIMARY KEY, text TEXT)'
 
@@ -50,22 +58,24 @@ async function archived(store = new MemoryStore()): Promise<Archived> {
   }
 }
 
-async function open(store: MemoryStore, options?: HistoryOptions) {
-  return closedAfterTest(await openHistory(store, options))
+async function open(store: MemoryStore, options?: Target & CallLimits) {
+  return closedAfterTest(await readHistory(store, options))
 }
 
-/** The last frame of what the history makes, which is opened. */
-async function openedAt(store: MemoryStore, options?: HistoryOptions): Promise<number | undefined> {
-  const history = await open(store, options)
-  const replica = closedAfterTest(await Replica.open(history.snapshot, history.logs))
-  return replica.lastFrameNo
+/** The last frame of what is restored from it. */
+async function restoredAt(store: MemoryStore, { to, at }: Target = {}): Promise<number | undefined> {
+  const target = join(temporaryFolder(), 'restored.db')
+  const moment = at ?? to
+  const { frameNo } = await restore(store, target, moment === undefined ? {} : { at: moment })
+  integrityCheck(target)
+  return frameNo
 }
 
 const flip = (bytes: Uint8Array, at: number) => {
   bytes[at]! ^= 16
 }
 
-describe('openHistory', () => {
+describe('a history', () => {
   it('gives the newest snapshot and the logs behind it', async () => {
     const { source, store, write, snapshot } = await archived()
     for (let n = 0; n < 3; n++) await write()
@@ -86,7 +96,7 @@ describe('openHistory', () => {
     await source.save()
     store.put(stamped(await source.logs.at(-1)!.bytes(), 1))
     expect(source.logs.at(-1)!.startFrameNo).toBeLessThan(ahead.lastFrameNo! + 1)
-    expect(await openedAt(store)).toBe(source.primary.lastFrameNo)
+    expect(await restoredAt(store)).toBe(source.primary.lastFrameNo)
   })
 
   it('gives a frame of the past: the last whole transaction up to it', async () => {
@@ -98,7 +108,9 @@ describe('openHistory', () => {
     for await (const frame of log.frames()) if (frame.sizeAfter !== 0) commits.push(frame.frameNo)
     expect(log.frameCount).toBeGreaterThan(commits.length)
     for (let to = log.startFrameNo - 1; to < log.nextFrameNo; to++) {
-      expect(await openedAt(store, { to }), `to ${to}`).toBe(commits.filter((commit) => commit <= to).at(-1))
+      expect(await restoredAt(store, { to }), `to ${to}`).toBe(
+        commits.filter((commit) => commit <= to).at(-1),
+      )
     }
   })
 
@@ -113,10 +125,10 @@ describe('openHistory', () => {
     for (const [index, log] of logs.entries()) {
       for (const afterMs of [0, 999]) {
         const at = new Date(timeMs + 1000 * index + afterMs)
-        expect(await openedAt(store, { at })).toBe(log.lastFrameNo)
+        expect(await restoredAt(store, { at })).toBe(log.lastFrameNo)
       }
     }
-    expect(await openedAt(store, { at: new Date(timeMs - 1) })).toBe(logs[0]!.startFrameNo - 1)
+    expect(await restoredAt(store, { at: new Date(timeMs - 1) })).toBe(logs[0]!.startFrameNo - 1)
   })
 
   it('takes a snapshot that was made by then, whenever it was stored', async () => {
@@ -131,7 +143,7 @@ describe('openHistory', () => {
     for (const [key, object] of store.snapshotObjects) {
       store.snapshotObjects.set(key, { ...object, storedAt: new Date(Date.now() + 1_000_000) })
     }
-    expect(await openedAt(store, { at })).toBe(middle.lastFrameNo)
+    expect(await restoredAt(store, { at })).toBe(middle.lastFrameNo)
   })
 
   it('says when the store has not come to the frame, and when it has nothing that old', async () => {
@@ -158,7 +170,7 @@ describe('openHistory', () => {
     expect(history.problems.map(({ code, message }) => [code, message])).toEqual([
       ['ERR_CORRUPT', expect.stringContaining(`snapshots/${newest.lastFrameNo}`)],
     ])
-    expect(await openedAt(store)).toBe(source.primary.lastFrameNo)
+    expect(await restoredAt(store)).toBe(source.primary.lastFrameNo)
 
     // The logs behind the older one have to come to where the newer one was.
     store.logObjects.delete(source.logs.at(-1)!.startFrameNo)
@@ -263,11 +275,11 @@ describe('openHistory', () => {
     ])
     store.put(stamped(await late.bytes(), 1))
     // Without and with logs behind the snapshot.
-    expect(await openedAt(store)).toBe(newest.lastFrameNo)
+    expect(await restoredAt(store)).toBe(newest.lastFrameNo)
     const after = await write()
-    expect(await openedAt(store)).toBe(after.lastFrameNo)
+    expect(await restoredAt(store)).toBe(after.lastFrameNo)
     await store.remove([store.logObjects.get(late.startFrameNo)!])
-    expect(await openedAt(store)).toBe(after.lastFrameNo)
+    expect(await restoredAt(store)).toBe(after.lastFrameNo)
   })
 
   it('finds the log that covers the snapshot behind leftovers of compaction', async () => {
@@ -289,7 +301,7 @@ describe('openHistory', () => {
     const history = await open(store)
     expect(history.snapshot.lastFrameNo).toBe(newest.lastFrameNo)
     expect(history.logs.map((log) => log.startFrameNo)).toEqual([merged.startFrameNo])
-    expect(await openedAt(store)).toBe(source.primary.lastFrameNo)
+    expect(await restoredAt(store)).toBe(source.primary.lastFrameNo)
   })
 
   it('plans again when a log is pruned while it is read', async () => {
@@ -304,7 +316,7 @@ describe('openHistory', () => {
       store.logObjects.clear()
       await store.remove([store.snapshotObjects.get(-1)!])
     }
-    expect(await openedAt(store)).toBe(source.primary.lastFrameNo)
+    expect(await restoredAt(store)).toBe(source.primary.lastFrameNo)
     expect(isPruned).toBe(true)
   })
 

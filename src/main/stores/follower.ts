@@ -12,9 +12,10 @@ import type { AppliedLogs, LogsAtHand, NextLogsEnd, NextLogsRequest, Position } 
 import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { Arrivals } from './arrivals.js'
-import { chooseHistory, hasGap } from './history.js'
+import { chooseHistory, hasGap, planning } from './history.js'
 import { HistoryChain } from './history-chain.js'
 import { nextAtHand } from './logs-at-hand.js'
+import type { NewestLog } from './restored-history.js'
 import type { Store, StoredLog } from './store.js'
 import { unlessAborted } from './waits.js'
 
@@ -54,6 +55,13 @@ export interface Followed {
   failed(error: unknown): void
 }
 
+interface FollowerOptions {
+  /** How long a store may be silent before it is looked there for what it did not tell. */
+  readonly pollMs: number
+  /** What the replica has of the store. Default: not known. */
+  readonly newest?: NewestLog | undefined
+}
+
 const retryMinMs = 100
 const retryMaxMs = 5_000
 
@@ -74,7 +82,7 @@ export class Follower {
   #taking: Promise<unknown> | undefined
   #state: FollowStats['state'] = 'following'
   /** Of the last log that was applied. */
-  #epoch = 0
+  #epoch: number
   #knownNextFrameNo: FrameNo = 0
   #createdAtMs: number | undefined
   #delayMs: number | undefined
@@ -82,18 +90,20 @@ export class Follower {
   #failureCount = 0
   #lastError: unknown
 
-  /** `pollMs`: how long a store may be silent before it is looked there for what it did not tell. */
-  constructor(store: Store, followed: Followed, { pollMs }: { readonly pollMs: number }) {
+  constructor(store: Store, followed: Followed, { pollMs, newest }: FollowerOptions) {
     this.store = store
     this.#followed = followed
     this.#pollMs = pollMs
+    this.#epoch = newest?.epoch ?? 0
+    this.#createdAtMs = newest?.createdAtMs
   }
 
   /** Applies what the store has now. @throws what it is that cannot be applied; ERR_STORE */
   catchUp(signal: AbortSignal = this.#ending.signal): Promise<void> {
     // Each log that is asked for listens to it.
     setMaxListeners(0, signal)
-    return unlessAborted(this.#catchUp(signal), signal)
+    const attempt = () => this.#catchUp(signal)
+    return unlessAborted(planning({ signal }, attempt), signal)
   }
 
   /** Follows until `stop` or until an error that no retry helps against. */
@@ -119,9 +129,8 @@ export class Follower {
 
   /** One that goes on where this one was stopped. */
   renewed(): Follower {
-    const follower = new Follower(this.store, this.#followed, { pollMs: this.#pollMs })
-    follower.#epoch = this.#epoch
-    return follower
+    const newest = { epoch: this.#epoch, createdAtMs: this.#createdAtMs }
+    return new Follower(this.store, this.#followed, { pollMs: this.#pollMs, newest })
   }
 
   stats(): FollowStats {

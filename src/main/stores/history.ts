@@ -2,10 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { type FrameNo, nextFrameNoAfter } from '../../protocol/frame.js'
-import type { Log } from '../log.js'
 import type { Snapshot } from '../snapshot.js'
 import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
-import { closeWhole } from './log-head.js'
 import type { ReadableStore } from './patient-store.js'
 import { named } from './read-ahead.js'
 import type { CallLimits, StoredSnapshot } from './store.js'
@@ -13,16 +11,6 @@ import type { CallLimits, StoredSnapshot } from './store.js'
 export interface HistoryOptions extends Target, CallLimits {
   /** As of a chain. */
   readonly takesFiles?: boolean
-}
-
-export interface History {
-  readonly snapshot: Snapshot
-  /** In order, each behind the one before. */
-  readonly logs: readonly Log[]
-  /** Snapshots that could not be used, so that an older one was. */
-  readonly problems: readonly MylibsqlError[]
-  /** Closes the snapshot and all logs. */
-  close(): Promise<void>
 }
 
 /** A snapshot that was chosen, and the chain behind it, which is read as it is asked for. */
@@ -35,18 +23,6 @@ interface ChosenHistory {
 /** Plans that are made when objects vanish while they are read. */
 const plansMax = 5
 const planAgainMs = 50
-
-/**
- * Reads the history of a store: the newest usable snapshot at or before the target, and the logs behind it up to the
- * target. What a primary removes meanwhile is no failure: everything is planned again, from a newer snapshot.
- *
- * @throws ERR_NOT_FOUND without a usable snapshot, or when the store has not come to frame `to`; ERR_LOG_GAP for a hole;
- * ERR_CORRUPT, ERR_NOT_A_LOG, ERR_LINEAGE, ERR_PAGE_SIZE for a log of the chain; all name the object. ERR_STORE; the
- * signal's reason
- */
-export function openHistory(store: ReadableStore, options: HistoryOptions = {}): Promise<History> {
-  return planning(options, () => readAll(store, options))
-}
 
 /** Runs `attempt` again, a few times, while what it planned to read is removed under its hands. */
 export async function planning<T>({ signal }: CallLimits, attempt: () => Promise<T>): Promise<T> {
@@ -61,8 +37,8 @@ export async function planning<T>({ signal }: CallLimits, attempt: () => Promise
 }
 
 /**
- * Chooses the snapshot and reads it: `onProgress` is told of its bytes. The logs are to be read from the chain. The
- * caller closes both.
+ * The newest usable snapshot at or before the target, and the chain of logs behind it up to there. The
+ * snapshot is read (`onProgress` is told of its bytes), the logs are to be read from the chain. The caller closes both.
  */
 export async function chooseHistory(
   store: ReadableStore,
@@ -125,23 +101,6 @@ export function startOf({ lastFrameNo, checksum, pageSize }: Snapshot): ChainSta
 /** Whether frames are missing: in a newer plan they may not be. */
 export function hasGap(error: unknown): boolean {
   return error instanceof MylibsqlError && error.code === 'ERR_LOG_GAP'
-}
-
-async function readAll(store: ReadableStore, options: HistoryOptions): Promise<History> {
-  const { snapshot, chain, problems } = await chooseHistory(store, options)
-  const logs: Log[] = []
-  const close = async (): Promise<void> => {
-    await Promise.all([snapshot.close(), ...logs.map(closeWhole)])
-  }
-  try {
-    for (let log = await chain.next(); log !== undefined; log = await chain.next()) logs.push(log)
-    return { snapshot, logs, problems, close }
-  } catch (error) {
-    await close()
-    throw withProblems(error, problems)
-  } finally {
-    await chain.close()
-  }
 }
 
 /** A hole behind an older snapshot is what it is because of the newer one that cannot be used. */

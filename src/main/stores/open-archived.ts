@@ -11,7 +11,8 @@ import { Snapshot } from '../snapshot.js'
 import { type ArchivedPrimaryOptions, archiveChecks, checkStore } from './archive-options.js'
 import type { Archive } from './archiver.js'
 import { attempt } from './attempts.js'
-import { noSnapshot, openHistory } from './history.js'
+import { noSnapshot } from './history.js'
+import { restoreHistory } from './restored-history.js'
 import type { Store } from './store.js'
 
 /**
@@ -50,7 +51,8 @@ function refuseArchiveOptions(options: unknown): false {
 
 /**
  * The epoch is claimed before the history is looked at: what an older primary stores after that, it does not
- * acknowledge. So nothing can be missing here that was ever acknowledged.
+ * acknowledge. So nothing can be missing here that was ever acknowledged. And behind the lock on the working file: nobody is
+ * fenced by one that is not going to open.
  */
 export async function openArchived(
   options: ArchivedPrimaryOptions,
@@ -58,18 +60,21 @@ export async function openArchived(
   const known = { ...openChecks, ...archiveChecks, store: checkStore }
   const checked = checkOptions(options, known, 'Primary.open')
   const { store, checkpoint, snapshot, compaction, retention, ...settings } = checked
-  await checkBegun(store, checkpoint.timeoutMs)
-  const epoch = await claimEpoch(store, checkpoint.timeoutMs)
-  const history = await openHistory(store)
-  try {
-    await checkNewest(store, epoch, checkpoint.timeoutMs)
-    const opened = await OpenDatabase.open('primary', history.snapshot, history.logs, settings)
-    const logBytes = history.logs.reduce((sum, log) => sum + log.byteLength, 0)
-    const schedule = { checkpoint, snapshot, compaction, retention }
-    return { ...opened, archive: { store, epoch, schedule, logBytes } }
-  } finally {
-    await history.close()
-  }
+  const { timeoutMs } = checkpoint
+  const { database, position, restored } = await OpenDatabase.openRestored(
+    'primary',
+    settings,
+    async (path) => {
+      await checkBegun(store, timeoutMs)
+      const epoch = await claimEpoch(store, timeoutMs)
+      const history = await restoreHistory(store, path)
+      await checkNewest(store, epoch, timeoutMs)
+      return { ...history, epoch }
+    },
+  )
+  const { epoch, logBytes } = restored
+  const schedule = { checkpoint, snapshot, compaction, retention }
+  return { database, position, archive: { store, epoch, schedule, logBytes } }
 }
 
 /**
@@ -105,11 +110,8 @@ export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {
 
 /** Opens the replica that a fenced primary becomes, in its place; it follows the store. */
 export async function openReplica(store: Store, options: OpenSettings): Promise<Replica> {
-  const { snapshot, logs, close } = await openHistory(store)
-  try {
-    const { database, position } = await OpenDatabase.open('replica', snapshot, logs, options)
-    return makeReplica(database, position, store)
-  } finally {
-    await close()
-  }
+  const { database, position } = await OpenDatabase.openRestored('replica', options, (path) =>
+    restoreHistory(store, path),
+  )
+  return makeReplica(database, position, store)
 }

@@ -97,6 +97,8 @@ export const tailPauseMs = 1_000
 
 /** Logs of a store that a replica's thread applies in one step, at most, while nothing else can use it. */
 export const stepLogsMax = 64
+/** That it is given at once, or a task thread. */
+export const offeredLogsMax = 1024
 export const stepBytesMax = 8 * 1024 * 1024
 /** Of a compressed log that it takes into memory whole, unpacked; larger ones are unpacked into a file before. */
 export const unpackedLogBytesMax = 32 * 1024 * 1024

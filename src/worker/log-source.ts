@@ -32,17 +32,23 @@ interface LogSource {
   close(): void
 }
 
+/** `fd`: the file is open already, and stays open. It is read there, whatever has its name by now. */
+export interface OpenedLog extends LogFile {
+  readonly fd?: number
+}
+
 /** Opens the bytes of a log from `byteOffset` on. Throws ERR_IO. */
-function openLogSource({ location }: LogFile, byteOffset: number): LogSource {
+function openLogSource({ location, fd: openedFd }: OpenedLog, byteOffset: number): LogSource {
   if ('bytes' in location) {
     return { source: { bytes: location.bytes.subarray(byteOffset) }, close: () => {} }
   }
+  if (openedFd !== undefined) return { source: { fd: openedFd, byteOffset }, close: () => {} }
   const fd = attempt('read', location.path, () => openSync(location.path, 'r'))
   return { source: { fd, byteOffset }, close: () => closeSync(fd) }
 }
 
 /** Runs `use` with the records from that of `fromFrameNo` on (of a merged log: all of them) and closes the file. */
-export function withLogSource<T>(file: LogFile, fromFrameNo: FrameNo, use: (source: FrameSource) => T): T {
+export function withLogSource<T>(file: OpenedLog, fromFrameNo: FrameNo, use: (source: FrameSource) => T): T {
   const isMerged = file.header.merged !== undefined
   return withSourceAt(
     file,
@@ -51,7 +57,7 @@ export function withLogSource<T>(file: LogFile, fromFrameNo: FrameNo, use: (sour
   )
 }
 
-function withSourceAt<T>(file: LogFile, byteOffset: number, use: (source: FrameSource) => T): T {
+function withSourceAt<T>(file: OpenedLog, byteOffset: number, use: (source: FrameSource) => T): T {
   const opened = openLogSource(file, byteOffset)
   try {
     return attempt('read', whereIs(file).path ?? 'the log', () => use(opened.source))
@@ -88,7 +94,7 @@ export function checkLog(file: LogFile, position: Position, pageSize: number): C
  * stands afterwards; undefined when nothing is new. Throws the same; then nothing was applied.
  */
 export function injectLog(
-  file: LogFile,
+  file: OpenedLog,
   position: Position,
   database: { readonly wal: WalConnection; readonly pageSize: number },
 ): Position | undefined {
@@ -106,7 +112,7 @@ export function injectLog(
  * nothing was applied.
  */
 export function applyChecked<T>(
-  file: LogFile,
+  file: OpenedLog,
   position: Position,
   pageSize: number,
   apply: (source: FrameSource, run: FrameRun) => T,
@@ -150,7 +156,7 @@ function plainRun(header: LogHeader): FrameRun {
 }
 
 /** Header of one record, by its place: what it says of the frame, without the page. */
-export function readRecord(file: LogFile, index: number): { checksum: bigint; sizeAfter: number } {
+export function readRecord(file: OpenedLog, index: number): { checksum: bigint; sizeAfter: number } {
   return withSourceAt(file, logRecordOffset(file.header, index), (source) => {
     const bytes =
       'bytes' in source
@@ -169,7 +175,7 @@ export function checkLastRecord(file: LogFile): bigint {
 }
 
 /** The frames of `file` that are new at `position`, as far as headers tell; undefined when there are none. */
-function planRun(file: LogFile, position: Position, pageSize: number): FrameRun | undefined {
+function planRun(file: OpenedLog, position: Position, pageSize: number): FrameRun | undefined {
   const { header } = file
   const step = planLog({ ...position, pageSize }, header, whereIs(file))
   if (step.kind === 'skip') return undefined
@@ -190,7 +196,7 @@ function positionAfter({ header }: LogFile, { endChecksum }: FrameCheck): Positi
 }
 
 /** Where the file's own chain stands before the frames to apply. For version 3 that is the position's checksum. */
-function chainBefore(file: LogFile, step: LogStep & { kind: 'apply' }, position: Position): bigint {
+function chainBefore(file: OpenedLog, step: LogStep & { kind: 'apply' }, position: Position): bigint {
   if (!step.overlaps) return file.header.startChecksum
   const before = readRecord(file, step.fromFrameNo - 1 - file.header.startFrameNo)
   if (file.header.version === 3 && before.checksum !== position.checksum) {

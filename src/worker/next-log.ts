@@ -5,11 +5,12 @@
 import { closeSync, fstatSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FrameNo } from '../protocol/frame.js'
-import { type LogFile, logByteLength } from '../protocol/log-format.js'
+import { logByteLength } from '../protocol/log-format.js'
 import { logName } from '../protocol/object-names.js'
 import { placedHeader, segmentRecordBytes } from '../protocol/segment-format.js'
 import type { NextLogsPlace } from '../protocol/wire.js'
 import { openToRead } from './file-io.js'
+import type { OpenedLog } from './log-source.js'
 import { logAt } from './segment-scan.js'
 import { readUnpackedLog } from './unpacked-log.js'
 
@@ -19,7 +20,7 @@ interface Place {
 }
 
 interface FoundLog {
-  readonly file: LogFile
+  readonly file: OpenedLog
   /** Behind it, where another one may come; undefined: it has the file to itself. */
   readonly after: Place | undefined
 }
@@ -40,14 +41,14 @@ export class NextLog {
   #open: OpenFile | undefined
 
   /**
-   * The log that begins with this frame, as far as its place and its name tell; undefined: there is none yet. 'other': there
+   * The log that begins with this frame, in a file that is open up to the next call, as far as its place and its name tell; undefined: there is none yet. 'other': there
    * is a file of that name, which somebody has to look at more closely. `mayBeginFile` false: there is no file of that name.
    */
   find(
     { storePath, after }: NextLogsPlace,
     nextFrameNo: FrameNo,
     { mayBeginFile = true } = {},
-  ): LogFile | 'other' | undefined {
+  ): OpenedLog | 'other' | undefined {
     const own = mayBeginFile
       ? { path: join(storePath, 'logs', logName(nextFrameNo)), byteOffset: 0 }
       : undefined
@@ -94,7 +95,7 @@ export class NextLog {
       const logBytes = logByteLength(header)
       const isAlone = byteOffset === 0 && logBytes === file!.byteLength
       const after = isAlone ? undefined : { path, byteOffset: byteOffset + segmentRecordBytes(logBytes) }
-      return { file: { location: { path }, header: placedHeader(header, byteOffset) }, after }
+      return { file: { location: { path }, header: placedHeader(header, byteOffset), fd: file!.fd }, after }
     } catch {
       return undefined
     }

@@ -5,9 +5,10 @@ import { setImmediate } from 'node:timers/promises'
 import { FolderWatch } from '../protocol/folder-watch.js'
 import type { FrameNo } from '../protocol/frame.js'
 import { folderQuietMs, stepBytesMax, stepLogsMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
+import { type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import { startFrameNoOf } from '../protocol/object-names.js'
 import type { AppliedLogs, NextLogsEnd, NextLogsPlace, NextLogsRequest, Position } from '../protocol/wire.js'
+import type { OpenedLog } from './log-source.js'
 import { NextLog } from './next-log.js'
 import { newestEpochIn } from './store-listing.js'
 
@@ -15,7 +16,7 @@ import { newestEpochIn } from './store-listing.js'
 interface Applier {
   position(): Position
   /** False: it could not be applied. Whoever looks closer at the log finds out why. */
-  isApplied(file: LogFile): boolean
+  isApplied(file: OpenedLog): boolean
   told(logs: AppliedLogs): void
 }
 

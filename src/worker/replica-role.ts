@@ -5,8 +5,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { MylibsqlError, toWireError, type WireError } from '../protocol/errors.js'
 import { type FrameNo, frameHeaderBytes } from '../protocol/frame.js'
-import { stepBytesMax, walForcedBytes, walResetBytes, walTailBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logHeader, logRecordsByteLength } from '../protocol/log-format.js'
+import {
+  stepBytesMax,
+  stepLogsMax,
+  walForcedBytes,
+  walResetBytes,
+  walTailBytesMax,
+} from '../protocol/limits.js'
+import { type LogHeader, logHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import { planLog } from '../protocol/log-sequence.js'
 import type { SnapshotFile } from '../protocol/snapshot-format.js'
 import type {
@@ -18,11 +24,11 @@ import type {
   Position,
   RoleStats,
 } from '../protocol/wire.js'
-import { injectLog } from './log-source.js'
+import { injectLog, type OpenedLog } from './log-source.js'
 import { NextLogs } from './next-logs.js'
 import type { ReaderGap } from './reader-gap.js'
 import { framesStart, withFramesTo } from './snapshot-frames.js'
-import { undoubtedLog } from './stored-logs.js'
+import { LastFile, undoubtedLog } from './stored-logs.js'
 import type { ThreadTimes } from './thread-times.js'
 import { snapshotPosition } from './working-copy.js'
 import type { WorkingDatabase } from './working-database.js'
@@ -61,7 +67,7 @@ export class ReplicaRole {
   }
 
   /** Throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was applied. */
-  applyLog(file: LogFile): Position {
+  applyLog(file: OpenedLog): Position {
     const startMs = performance.now()
     const next = injectLog(file, this.#position, this.#database)
     if (next === undefined) return this.#position
@@ -76,18 +82,25 @@ export class ReplicaRole {
     let last: LogHeader | undefined
     let appliedCount = 0
     let stepBytes = 0
-    for (const [index, location] of locations.entries()) {
-      if (stepBytes >= stepBytesMax) {
-        await setImmediate()
-        stepBytes = 0
+    let stepEnd = stepLogsMax
+    const files = new LastFile()
+    try {
+      for (const [index, location] of locations.entries()) {
+        if (stepBytes >= stepBytesMax || index === stepEnd) {
+          await setImmediate()
+          stepBytes = 0
+          stepEnd = index + stepLogsMax
+        }
+        if (this.#isClosed) break
+        const expected = { ...this.#position, pageSize, epochMin }
+        const file = undoubtedLog(location, expected, locations[index + 1] ?? behind, files)
+        if (file === undefined || !this.#isApplied(file)) break
+        last = file.header
+        appliedCount += 1
+        stepBytes += logRecordsByteLength(last)
       }
-      if (this.#isClosed) break
-      const expected = { ...this.#position, pageSize, epochMin }
-      const file = undoubtedLog(location, expected, locations[index + 1] ?? behind)
-      if (file === undefined || !this.#isApplied(file)) break
-      last = file.header
-      appliedCount += 1
-      stepBytes += logRecordsByteLength(last)
+    } finally {
+      files.close()
     }
     const { epoch = 0, createdAtMs } = last ?? {}
     return { position: this.#position, appliedCount, epoch, createdAtMs }
@@ -165,7 +178,7 @@ export class ReplicaRole {
     await this.#folding
   }
 
-  #isApplied(file: LogFile): boolean {
+  #isApplied(file: OpenedLog): boolean {
     try {
       this.applyLog(file)
       return true

@@ -4,13 +4,13 @@ import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
 import { stepBytesMax } from '../protocol/limits.js'
-import { type LogFile, type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
+import { type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import type { TaskOf, TaskResult } from '../protocol/tasks.js'
 import type { RestoredFile } from '../protocol/wire.js'
 import { attempt, syncPath, withFile } from './file-io.js'
-import { applyChecked } from './log-source.js'
+import { applyChecked, type OpenedLog } from './log-source.js'
 import { native } from './native.js'
-import { undoubtedLog } from './stored-logs.js'
+import { LastFile, undoubtedLog } from './stored-logs.js'
 import { copyPages, snapshotPosition } from './working-copy.js'
 
 /** The snapshot's own file, when it may be taken and is on the same file system; otherwise a copy. */
@@ -33,14 +33,15 @@ export function restoreStoredLogs({
   logs: { locations, behind, epochMin },
   until,
 }: TaskOf<'restoreStoredLogs'>): TaskResult<'restoreStoredLogs'> {
-  return withFile(file.path, 'r+', (fd) => {
+  const files = new LastFile()
+  const restoreAll = (fd: number): TaskResult<'restoreStoredLogs'> => {
     let restored = file
     let last: LogHeader | undefined
     let byteCount = 0
     for (const [index, location] of locations.entries()) {
       if (byteCount >= stepBytesMax) return { file: restored, appliedCount: index, last, isDoubtful: false }
       const expected = { ...restored.position, pageSize: file.pageSize, epochMin, until }
-      const log = undoubtedLog(location, expected, locations[index + 1] ?? behind)
+      const log = undoubtedLog(location, expected, locations[index + 1] ?? behind, files)
       const next = log && unlessRefused(() => withLog(restored, log, fd))
       if (next === undefined) return { file: restored, appliedCount: index, last, isDoubtful: true }
       restored = next
@@ -48,10 +49,15 @@ export function restoreStoredLogs({
       byteCount += logRecordsByteLength(last)
     }
     return { file: restored, appliedCount: locations.length, last, isDoubtful: false }
-  })
+  }
+  try {
+    return withFile(file.path, 'r+', restoreAll)
+  } finally {
+    files.close()
+  }
 }
 
-function withLog(file: RestoredFile, log: LogFile, fd: number): RestoredFile {
+function withLog(file: RestoredFile, log: OpenedLog, fd: number): RestoredFile {
   const outcome = applyChecked(log, file.position, file.pageSize, (source, run) =>
     native.applyFrames(source, run, fd),
   )

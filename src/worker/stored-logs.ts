@@ -15,7 +15,7 @@ import { decodeSegmentHeader, placedHeader } from '../protocol/segment-format.js
 import type { HistoryEnd } from '../protocol/tasks.js'
 import type { Position } from '../protocol/wire.js'
 import { openToRead, readUpTo } from './file-io.js'
-import { verifyLog } from './log-source.js'
+import { type OpenedLog, verifyLog } from './log-source.js'
 import { isTakenAtOnce, readUnpackedLog, unpackedLog } from './unpacked-log.js'
 
 type PathLocation = Extract<LogLocation, { path: string }>
@@ -38,31 +38,38 @@ interface Expected extends Position {
 export function undoubtedLog(
   location: LogLocation,
   expected: Expected,
-  behind?: LogLocation,
-): LogFile | undefined {
+  behind: LogLocation | undefined,
+  files: LastFile,
+): OpenedLog | undefined {
   try {
-    const file = 'path' in location ? logInFile(location) : logIn(location.bytes)
+    const file = 'path' in location ? logInFile(location, files.opened(location.path)) : logIn(location.bytes)
     if (file === undefined || !isNext(file.header, expected)) return undefined
-    return file.header.epoch >= expected.epochMin || isContinued(file.header, behind) ? file : undefined
+    return file.header.epoch >= expected.epochMin || isContinued(file.header, behind, files)
+      ? file
+      : undefined
   } catch {
     return undefined
   }
 }
 
-function isContinued(header: LogHeader, behind: LogLocation | undefined): boolean {
-  const next = behind && headerAt(behind)
+function isContinued(header: LogHeader, behind: LogLocation | undefined, files: LastFile): boolean {
+  const next = behind && headerAt(behind, files)
   return next?.startFrameNo === logNextFrameNo(header) && next.startChecksum === header.endChecksum
 }
 
 /** Undefined for one that is compressed, and not small. */
-function headerAt(location: LogLocation): LogHeader | undefined {
+function headerAt(location: LogLocation, files: LastFile): LogHeader | undefined {
   if (!('path' in location)) return smallLogIn(location.bytes)?.header
-  return withHead(location, (fd, head, size) => {
+  const header = (fd: number, head: Uint8Array, size: number) => {
     const { path, byteOffset } = location
     if (byteOffset !== undefined) return placedHeader(decodeSegmentHeader(head)!, byteOffset)
     if (!isCompressedObject(head)) return decodeLogHeader(head, { path }, size)
     return isSmall(size) ? smallLogIn(readUpTo(fd, 0, size))?.header : undefined
-  })
+  }
+  // The log before may have another file, which is still needed.
+  return files.has(location.path)
+    ? withHeadAt(files.opened(location.path), location, header)
+    : withHead(location, header)
 }
 
 /**
@@ -133,28 +140,55 @@ function logIn(bytes: Uint8Array, room?: (byteLength: number) => Uint8Array): Lo
   return { location: { bytes }, header }
 }
 
-function logInFile(location: PathLocation): LogFile | undefined {
-  return withHead(location, (fd, head, size) => {
+function logInFile(location: PathLocation, openedFd: number): OpenedLog | undefined {
+  return withHeadAt(openedFd, location, (fd, head, size) => {
     const { path, byteOffset } = location
     if (byteOffset !== undefined) {
       const header = decodeSegmentHeader(head)
-      return header && { location, header: placedHeader(header, byteOffset) }
+      return header && { location, header: placedHeader(header, byteOffset), fd }
     }
     if (isCompressedObject(head)) return readUnpackedLog(fd, size)
-    return { location, header: decodeLogHeader(head, { path }, size) }
+    return { location, header: decodeLogHeader(head, { path }, size), fd }
   })
 }
 
+/** The file that was read last, which stays open: logs of a segment are read one behind the other. */
+export class LastFile {
+  #open: { readonly path: string; readonly fd: number } | undefined
+
+  has(path: string): boolean {
+    return this.#open?.path === path
+  }
+
+  /** Instead of the one before. Throws what the system says. */
+  opened(path: string): number {
+    if (this.#open?.path !== path) {
+      this.close()
+      this.#open = { path, fd: openToRead(path) }
+    }
+    return this.#open.fd
+  }
+
+  close(): void {
+    const { fd } = this.#open ?? {}
+    this.#open = undefined
+    if (fd !== undefined) closeSync(fd)
+  }
+}
+
 /** `head`: the bytes where the header of a plain log would be; `size`: of the file. Undefined for what is no file. */
-function withHead<T>(
-  { path, byteOffset = 0 }: PathLocation,
-  use: (fd: number, head: Uint8Array, size: number) => T | undefined,
-): T | undefined {
-  const fd = openToRead(path)
+function withHead<T>(location: PathLocation, use: UseHead<T>): T | undefined {
+  const fd = openToRead(location.path)
   try {
-    const facts = fstatSync(fd)
-    return facts.isFile() ? use(fd, readUpTo(fd, byteOffset, logHeaderBytesV3), facts.size) : undefined
+    return withHeadAt(fd, location, use)
   } finally {
     closeSync(fd)
   }
 }
+
+function withHeadAt<T>(fd: number, { byteOffset = 0 }: PathLocation, use: UseHead<T>): T | undefined {
+  const facts = fstatSync(fd)
+  return facts.isFile() ? use(fd, readUpTo(fd, byteOffset, logHeaderBytesV3), facts.size) : undefined
+}
+
+type UseHead<T> = (fd: number, head: Uint8Array, size: number) => T | undefined

@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
 import { compact, FileStore, type FileStoreOptions, Log, Replica, type StoredLog } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { encodeLogHeader, logHeader } from '../../src/protocol/log-format.js'
+import { encodeLogHeader, type LogLocation, logHeader } from '../../src/protocol/log-format.js'
 import { decodeObjectHeader, encodeObjectHeader } from '../../src/protocol/object-format.js'
-import { undoubtedLog } from '../../src/worker/stored-logs.js'
+import { LastFile, undoubtedLog as undoubtedIn } from '../../src/worker/stored-logs.js'
 import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { deferred } from '../support/deferred.js'
 import { expectCode } from '../support/errors.js'
@@ -141,6 +141,19 @@ it('a replica that begins to follow takes logs of older primaries from their fil
 })
 
 describe('a log is beyond doubt', () => {
+  const undoubtedLog = (
+    location: LogLocation,
+    expected: Parameters<typeof undoubtedIn>[1],
+    behind?: LogLocation,
+  ) => {
+    const files = new LastFile()
+    try {
+      return undoubtedIn(location, expected, behind, files)
+    } finally {
+      files.close()
+    }
+  }
+
   async function storedLog(options: FileStoreOptions = {}) {
     const { source, store, write } = await startHistory(openStore(options))
     const log = await write()

@@ -13,7 +13,7 @@
  */
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
-import { stepLogsMax } from '../../protocol/limits.js'
+import { offeredLogsMax } from '../../protocol/limits.js'
 import type { Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import { CoveringLogs, type Mismatch } from './covering-log.js'
@@ -50,8 +50,8 @@ export interface ChainOptions extends CallLimits {
   readonly takesFiles?: boolean
 }
 
-/** What is taken in one step, and one more: it may continue the last of them. */
-const upcomingMax = 1 + stepLogsMax
+/** What is offered at once, and one more: it may continue the last of them. */
+const upcomingMax = 1 + offeredLogsMax
 /** Times that logs may be removed between listing and reading them. */
 const relistsMax = 5
 

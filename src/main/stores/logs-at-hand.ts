@@ -1,5 +1,5 @@
 /** Logs of a store whose bytes are at hand: a thread takes many of them in one step, without anybody having opened them. */
-import { stepBytesMax, stepLogsMax } from '../../protocol/limits.js'
+import { offeredLogsMax, stepBytesMax } from '../../protocol/limits.js'
 import type { LogLocation } from '../../protocol/log-format.js'
 import type { LogsAtHand } from '../../protocol/wire.js'
 import type { ReadableStore } from './patient-store.js'
@@ -12,7 +12,7 @@ interface Step extends LogsAtHand {
   readonly isCut: boolean
 }
 
-/** The first ones of these, as many as are taken in one step; undefined when the first one is not at hand. Throws ERR_STORE. */
+/** The first ones of these, as many as are offered at once; undefined when the first one is not at hand. Throws ERR_STORE. */
 export async function nextAtHand(
   store: ReadableStore,
   logs: readonly StoredLog[],
@@ -37,7 +37,7 @@ function firstOf(logs: readonly StoredLog[]): readonly StoredLog[] {
     byteCount += byteLength
     return index > 0 && byteCount > stepBytesMax
   })
-  return logs.slice(0, Math.min(end === -1 ? logs.length : end, stepLogsMax))
+  return logs.slice(0, Math.min(end === -1 ? logs.length : end, offeredLogsMax))
 }
 
 /** Of those before the first one that is not at hand. */

@@ -2,6 +2,8 @@
 import { execFile } from 'node:child_process'
 import { tracingChannel } from 'node:diagnostics_channel'
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Log, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
@@ -162,6 +164,34 @@ describe('opening', () => {
     const error = await rejection(open())
     expect(error).toBeInstanceOf(TypeError)
     expect(error.message).toBe(message)
+  })
+
+  it('fences nobody for a working file that is in use', async () => {
+    const store = await blankStore()
+    const path = join(temporaryFolder(), 'working.db')
+    const first = await openOn(store, { path })
+    store.calls.length = 0
+    const { message } = await expectCode(Primary.open({ store, path }), 'ERR_LOCKED')
+    expect(message).toContain(path)
+    expect(store.calls).not.toContain('claimEpoch')
+    await (await first.run(table)).durable()
+  })
+
+  it('that fails leaves nothing where the working file was to be', async () => {
+    const store = await blankStore()
+    const first = await openOn(store)
+    await first.run(table)
+    await first.close()
+    const folder = temporaryFolder()
+    const path = join(folder, 'working.db')
+    store.hooks.before = async ({ method }) => {
+      if (method === 'readLog') throw storeError()
+    }
+    await expectCode(Primary.open({ store, path }), 'ERR_STORE')
+    await expectCode(Replica.follow(store, { path }), 'ERR_STORE')
+    expect(readdirSync(folder)).toEqual([])
+    delete store.hooks.before
+    await expectSameBytes(await openOn(store, { path }), closedAfterTest(await Replica.follow(store)))
   })
 
   it('gives up a store that does not answer', async () => {

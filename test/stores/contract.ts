@@ -415,7 +415,8 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       const found = await verify(store)
       expect(found.spans).toEqual([{ from: undefined, to: 3 }])
       expect(found.problems.map(({ code }) => code)).toEqual(['ERR_CORRUPT'])
-      expect(found.problems[0]!.message).toContain(third.id)
+      const { id } = (await store.logs())[2]!
+      expect(found.problems[0]!.message).toContain(`${id}: `)
       await store.remove([(await store.logs())[2]!])
       expect((await verify(store)).problems.map(({ code }) => code)).toEqual(['ERR_LOG_GAP'])
     })

@@ -269,7 +269,7 @@ export class Follower {
     return new HistoryChain(
       this.store,
       { ...start, epoch: this.#epoch, isKept: false },
-      { ...options, takesFiles: true },
+      { ...options, takes: 'files' },
     )
   }
 

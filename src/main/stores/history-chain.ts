@@ -46,8 +46,11 @@ export interface ChainOptions extends CallLimits {
   readonly snapshots?: readonly StoredSnapshot[]
   /** The logs to look at, which begin at the start or behind it. Default: all that the store has now. */
   readonly logs?: readonly StoredLog[]
-  /** Whoever asks for the next log takes those that are files by himself, where he can: see `upcoming`. Default: false. */
-  readonly takesFiles?: boolean
+  /**
+   * Whoever asks for the next log takes those that are files by himself, where he can, or those too whose bytes the store asks
+   * for: see `upcoming`. Default: none.
+   */
+  readonly takes?: 'files' | 'all'
 }
 
 /** What is offered at once, and one more: it may continue the last of them. */
@@ -75,7 +78,7 @@ export class HistoryChain {
   #relistCount = 0
   /** What next() will say, and was looked for already. */
   #begun: Log | 'nothing' | undefined
-  readonly #takesFiles: boolean
+  readonly #takes: 'files' | 'all' | 'none'
   #readsAhead: boolean
   #isStranded = false
   #isDone = false
@@ -89,8 +92,9 @@ export class HistoryChain {
     this.#isPartial = options.logs !== undefined
     this.#limits = options.signal === undefined ? {} : { signal: options.signal }
     this.#reads = new ReadAhead(store, this.#limits)
-    this.#takesFiles = options.takesFiles === true && store.keepsFiles === true
-    this.#readsAhead = !this.#takesFiles
+    const isTaking = store.keepsFiles === true || (options.takes === 'all' && store.logLocation !== undefined)
+    this.#takes = isTaking ? (options.takes ?? 'none') : 'none'
+    this.#readsAhead = this.#takes === 'none'
     this.#coverings = new CoveringLogs(this.#reads)
   }
 
@@ -152,17 +156,19 @@ export class HistoryChain {
   }
 
   /**
-   * Those that were listed behind what was given out, as many as are looked at in one step, if they are files: who can take some
+   * Those that were listed behind what was given out, as many as are looked at in one step, if they are taken: who can take some
    * of them by himself says so. They are the next ones of the chain only if each of them continues the one before.
    */
   upcoming(): readonly StoredLog[] {
-    return this.#isDone || !this.#takesFiles ? [] : this.#behind(upcomingMax)
+    // What is not a file is not asked for again and again in vain.
+    const isOffered = this.#store.keepsFiles === true || !this.#readsAhead
+    return this.#isDone || this.#takes === 'none' || !isOffered ? [] : this.#behind(upcomingMax)
   }
 
   /** These were taken, up to there; `epoch`: of the last one. When there are none, others are not expected to be soon. */
   async taken(logs: readonly StoredLog[], { nextFrameNo, checksum }: Position, epoch: number): Promise<void> {
     const last = logs.at(-1)
-    this.#readsAhead = last === undefined || !this.#takesFiles
+    this.#readsAhead = last === undefined || this.#takes === 'none'
     if (last === undefined) return
     for (const [index, stored] of logs.entries()) {
       const end = logs[index + 1]?.startFrameNo

@@ -10,7 +10,7 @@ import type { CallLimits, StoredSnapshot } from './store.js'
 
 export interface HistoryOptions extends Target, CallLimits {
   /** As of a chain. */
-  readonly takesFiles?: boolean
+  readonly takes?: 'files' | 'all'
 }
 
 /** A snapshot that was chosen, and the chain behind it, which is read as it is asked for. */
@@ -44,7 +44,7 @@ export async function chooseHistory(
   store: ReadableStore,
   options: HistoryOptions & { onProgress?: (stored: StoredSnapshot, byteCount: number) => void },
 ): Promise<ChosenHistory> {
-  const { to, at, signal, takesFiles = false, onProgress } = options
+  const { to, at, signal, takes, onProgress } = options
   const limits: CallLimits = signal === undefined ? {} : { signal }
   const snapshots = await store.snapshots(limits)
   if (snapshots.length === 0) throw noSnapshot(store)
@@ -62,7 +62,7 @@ export async function chooseHistory(
         ...limits,
         snapshots,
         target: { to, at },
-        takesFiles,
+        ...(takes === undefined ? {} : { takes }),
       })
       if (await isGoingOn(chain, snapshot, problems)) return { snapshot, chain, problems }
     } else {

@@ -91,7 +91,7 @@ class Restoring {
     const { snapshot, chain, problems } = await chooseHistory(this.#store, {
       ...this.#target,
       ...this.#limits,
-      takesFiles: true,
+      takes: 'all',
       onProgress: (stored, byteCount) => {
         const logBytes = this.#bytesBehind(listed, stored.lastFrameNo ?? -1)
         this.#report('snapshot', byteCount, stored.byteLength + logBytes)

@@ -1,7 +1,8 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
 import { Primary, Replica, Snapshot } from 'mylibsql'
@@ -75,6 +76,16 @@ describe('the working file', () => {
     await once(child, 'exit')
     // What a killed process leaves behind is a working file, and free.
     await (await Primary.open(blank, [], { path })).close()
+  })
+
+  it('is locked also when another opening, which failed, has just removed the lock file', async () => {
+    const path = join(temporaryFolder(), 'working.db')
+    const blank = await Snapshot.blank()
+    const opening = Primary.open(blank, [], { path })
+    while (!existsSync(`${path}-mylibsql`)) await setImmediate()
+    rmSync(`${path}-mylibsql`)
+    closedAfterTest(await opening)
+    await expectCode(Primary.open(blank, [], { path }), 'ERR_LOCKED')
   })
 
   it.each(['database', 'text'])('never takes the place of a %s of somebody else', async (kind) => {

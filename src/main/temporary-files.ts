@@ -114,6 +114,7 @@ async function tryMakeDirectory(): Promise<string | undefined> {
   return isOurs ? made : undefined
 }
 
-function isStillThere(path: string, fd: number): boolean {
+/** Whether the file that is open is the one at the path: a lock on another one says nothing. */
+export function isStillThere(path: string, fd: number): boolean {
   return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino
 }

@@ -9,7 +9,7 @@ import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
 import { databaseFiles, openLogPath } from '../protocol/temporary.js'
 import { runTask } from './task-pool.js'
-import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
+import { isStillThere, removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 export class WorkingFile {
   readonly path: string
@@ -60,6 +60,15 @@ const lockPath = (path: string) => `${path}-mylibsql`
 
 /** The descriptor that holds the lock. */
 async function lock(path: string): Promise<number> {
+  for (;;) {
+    const fd = await lockFileOf(path)
+    // Whoever failed to open may have removed it meanwhile.
+    if (isStillThere(lockPath(path), fd)) return fd
+    closeSync(fd)
+  }
+}
+
+async function lockFileOf(path: string): Promise<number> {
   if (!existsSync(lockPath(path)) && existsSync(path)) {
     const message =
       `${path} exists and is not a working file of mylibsql, so it is left alone. Choose another path; ` +

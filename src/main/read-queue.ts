@@ -15,15 +15,17 @@ const splitCountMin = 16
 
 export class ReadQueue {
   readonly #threads: () => readonly ReaderThread[]
+  readonly #isExempt: () => boolean
   /** Groups that wait to be sent; the last one still gathers. */
   #gathered: QueryGroup[] = []
   #isScheduled = false
   #isHeld = false
   #closed: unknown
 
-  /** `threads` are those that live, one at least; throws when there can be none. */
-  constructor(threads: () => readonly ReaderThread[]) {
+  /** `threads` are those that live, one at least; throws when there can be none. `isExempt`: what is asked for now is not held. */
+  constructor(threads: () => readonly ReaderThread[], isExempt: () => boolean) {
     this.#threads = threads
+    this.#isExempt = isExempt
   }
 
   get<R>(sql: string, params: SqlParams | undefined, slot: number): Promise<R | undefined> {
@@ -57,6 +59,7 @@ export class ReadQueue {
 
   #ask<T>(isGet: boolean, sql: string, params: SqlParams | undefined, slot: number): Promise<T> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
+    if (this.#isHeld && this.#isExempt()) return this.#askAtOnce(isGet, sql, params, slot)
     let group = this.#gathered.at(-1)
     if (group === undefined || group.isFull) {
       group = new QueryGroup()
@@ -64,6 +67,14 @@ export class ReadQueue {
     }
     this.#schedule()
     return group.ask(isGet, sql, params, slot)
+  }
+
+  async #askAtOnce<T>(isGet: boolean, sql: string, params: SqlParams | undefined, slot: number): Promise<T> {
+    const thread = this.#threads().reduce((best, other) => (isFreer(other, best) ? other : best))
+    const group = new QueryGroup()
+    const answer = group.ask<T>(isGet, sql, params, slot)
+    thread.send(group)
+    return answer
   }
 
   /** After all continuations of this tick: what they ask for travels in the same message. */

@@ -32,7 +32,11 @@ export class ReaderPool {
   readonly #start: Omit<ReaderStart, 'connectionList'>
   readonly #cancellations: Cancellations
   readonly #threadCount: number
-  readonly #queue = new ReadQueue(() => this.#living())
+  readonly #queue = new ReadQueue(
+    () => this.#living(),
+    () => this.#isAwaited(),
+  )
+  #isAwaited = () => false
   #threads: ReaderThread[] = []
   readonly #leaving = new Set<Promise<void>>()
   readonly #events: ReaderThreadEvents
@@ -74,6 +78,11 @@ export class ReaderPool {
     }
     this.#actor = actor
     actor.on('message', (gapNo: ToReaders) => this.#takeGap(gapNo))
+  }
+
+  /** Queries of callers for whom this holds do not wait for the end of a gap, which waits for them. */
+  exempt(isAwaited: () => boolean): void {
+    this.#isAwaited = isAwaited
   }
 
   get<R>(sql: string, params: SqlParams | undefined, options?: CallOptions): Promise<R | undefined> {

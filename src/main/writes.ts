@@ -23,6 +23,8 @@ export class Writes {
     this.#saving = saving
     this.requests = new RequestQueue((...messages) => thread.send(...messages), saving.durability, options)
     this.sessions = new Sessions(thread, this.requests, cancellations)
+    // A gap between readers waits for the transaction that is open.
+    database.readers.exempt(() => this.sessions.isInside)
   }
 
   run(sql: string, params: SqlParams | undefined, options: CallOptions | undefined): Promise<Ack<RunResult>> {

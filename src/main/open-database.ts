@@ -37,7 +37,8 @@ import { WorkingFile } from './working-file.js'
 export interface OpenOptions {
   /**
    * Where the working file is kept. Default: a temporary file, removed on close. A file that is left there by an
-   * earlier opening is rebuilt; one that mylibsql did not make is never touched (ERR_PATH_EXISTS).
+   * earlier opening is replaced, once a store has given what replaces it; one that mylibsql did not make is never
+   * touched (ERR_PATH_EXISTS).
    */
   path?: string | URL
   /** Reader threads, started with the first read. Default: one for each core but one, from 1 to 4. */
@@ -163,14 +164,20 @@ export class OpenDatabase {
     restore: (path: string) => Promise<T>,
   ): Promise<Opened & { readonly restored: T }> {
     const file = await WorkingFile.take(settings.path)
-    let restored: T | undefined
-    const opened = await OpenDatabase.#open(role, file, settings, async (start) => {
-      restored = await restore(file.path)
-      return start({ restored: restored.file })
-    })
-    return { ...opened, restored: restored! }
+    let restored: T
+    try {
+      restored = await restore(file.restoringPath)
+    } catch (error) {
+      await file.release()
+      throw error
+    }
+    const opened = await OpenDatabase.#open(role, file, settings, (start) =>
+      start({ restored: restored.file }),
+    )
+    return { ...opened, restored }
   }
 
+  /** The file is released when it throws. */
   static async #open(
     role: Role,
     file: WorkingFile,
@@ -181,10 +188,12 @@ export class OpenDatabase {
     const { path, logPathPrefix, isTemporary } = file
     const cancellations = new Cancellations()
     const toReaders = new MessageChannel()
-    const thread = new ActorThread({ runsForeignCode: settings.procedures !== undefined })
+    let thread: ActorThread | undefined
     try {
+      const started = new ActorThread({ runsForeignCode: settings.procedures !== undefined })
+      thread = started
       const opened = await withSource((source) =>
-        thread.callWith([toReaders.port2], 'open', {
+        started.callWith([toReaders.port2], 'open', {
           role,
           source,
           path,
@@ -197,7 +206,7 @@ export class OpenDatabase {
           subscriberBytesMax,
           proceduresUrl: settings.procedures?.href,
           cancelTable: cancellations.table.buffer,
-          doorbell: thread.doorbell,
+          doorbell: started.doorbell,
           polling: pollingOf(settings.spin),
           readers: toReaders.port2,
         }),
@@ -209,14 +218,14 @@ export class OpenDatabase {
         toReaders.port1,
       )
       const kept = { ...settings, path: isTemporary ? undefined : path }
-      const database = new OpenDatabase(thread, readers, cancellations, file, opened, kept)
+      const database = new OpenDatabase(started, readers, cancellations, file, opened, kept)
       return { database, position: opened.position }
     } catch (error) {
       toReaders.port1.close()
       // Without procedures nothing runs there that could take its time.
-      if (settings.procedures === undefined) await thread.close().catch(() => {})
-      await thread.terminate()
-      await file.release({ isFailed: true })
+      if (settings.procedures === undefined) await thread?.close().catch(() => {})
+      await thread?.terminate()
+      await file.release()
       throw error
     }
   }
@@ -256,7 +265,7 @@ export class OpenDatabase {
       if (error.code !== 'ERR_CLOSED' && error.code !== 'ERR_WORKER_EXITED') throw error
     } finally {
       await this.thread.terminate()
-      await this.#file.release({ isFailed: false })
+      await this.#file.release()
     }
   }
 

@@ -63,10 +63,10 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   }
 
   static {
-    registerReplica((database, position, store) => {
+    registerReplica((database, position, store, newest) => {
       const replica = new Replica(database, position)
       if (store !== undefined)
-        replica.#follow(new Follower(store, replica.#applied, { pollMs: pollMsDefault }))
+        replica.#follow(new Follower(store, replica.#applied, { pollMs: pollMsDefault, newest }))
       return replica
     })
   }

@@ -8,10 +8,11 @@ import type { OpenDatabase } from './open-database.js'
 import type { Primary } from './primary.js'
 import type { Replica } from './replica.js'
 import type { Archive } from './stores/archiver.js'
+import type { NewestLog } from './stores/restored-history.js'
 import type { Store } from './stores/store.js'
 
 type MakePrimary = (database: OpenDatabase, position: Position, archive?: Archive) => Primary
-type MakeReplica = (database: OpenDatabase, position: Position, store?: Store) => Replica
+type MakeReplica = (database: OpenDatabase, position: Position, store?: Store, newest?: NewestLog) => Replica
 
 let primary: MakePrimary | undefined
 let replica: MakeReplica | undefined
@@ -30,10 +31,15 @@ export function makePrimary(database: OpenDatabase, position: Position, archive?
   return primary(database, position, archive)
 }
 
-/** With a store: one that follows it. */
-export function makeReplica(database: OpenDatabase, position: Position, store?: Store): Replica {
+/** With a store: one that follows it; `newest`: what it has of it. */
+export function makeReplica(
+  database: OpenDatabase,
+  position: Position,
+  store?: Store,
+  newest?: NewestLog,
+): Replica {
   if (replica === undefined) throw new Error('replica.js is not loaded')
-  return replica(database, position, store)
+  return replica(database, position, store, newest)
 }
 
 const roleChanges = new WeakSet<MylibsqlError>()

@@ -97,6 +97,11 @@ class TaskPool {
     if (!isBusy) this.answer({ kind: 'wake' }, []).catch(() => {})
   }
 
+  /** What comes now waits until something else is done. */
+  get isBusy(): boolean {
+    return this.#running !== undefined && this.#running.pending.size >= this.#threadsMax
+  }
+
   answer(task: Task, transferList: TransferList): Promise<Outcome<unknown>> {
     return new Promise((resolve, reject) => {
       const fail = (cause: unknown) => {
@@ -181,6 +186,11 @@ export function runTask<K extends TaskKind>(
   return run(tasks, task, transferList)
 }
 
+/** The same of a task that takes no time, and must not wait for those that take seconds. */
+export function runBriefTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
+  return run(tasks.isBusy ? interruptTasks : tasks, task, [])
+}
+
 /** The same in a thread for the folders of stores. */
 export function runStoreTask<K extends TaskKind>(task: TaskOf<K>): Promise<TaskResult<K>> {
   return run(storeTasks, task, [])
@@ -194,7 +204,7 @@ export function runPackTask<K extends TaskKind>(
   return run(packTasks, task, transferList)
 }
 
-/** Interrupts what a connection runs. In a thread that does nothing else: it must not wait for what takes seconds. */
+/** Interrupts what a connection runs. In a thread for that: it must not wait for what takes seconds. */
 export function runInterrupt(connectionId: number): Promise<boolean> {
   return run<'interrupt'>(interruptTasks, { kind: 'interrupt', connectionId }, [])
 }

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ioError } from '../protocol/io-error.js'
 import { lockFileName, temporaryDirectoryPrefix } from '../protocol/temporary.js'
-import { runTask } from './task-pool.js'
+import { runBriefTask, runTask } from './task-pool.js'
 
 let directory: Promise<string> | undefined
 let fileCount = 0
@@ -106,7 +106,7 @@ async function tryMakeDirectory(): Promise<string | undefined> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
   let isOurs = false
   try {
-    isOurs = (await runTask({ kind: 'lockFile', fd, path })) && isStillThere(path, fd)
+    isOurs = (await runBriefTask({ kind: 'lockFile', fd, path })) && isStillThere(path, fd)
   } finally {
     // Without the lock the directory is anybody's to remove.
     if (!isOurs) closeSync(fd)
@@ -114,7 +114,6 @@ async function tryMakeDirectory(): Promise<string | undefined> {
   return isOurs ? made : undefined
 }
 
-/** Whether the file that is open is the one at the path: a lock on another one says nothing. */
-export function isStillThere(path: string, fd: number): boolean {
+function isStillThere(path: string, fd: number): boolean {
   return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino
 }

@@ -97,7 +97,7 @@ export const tailPauseMs = 1_000
 
 /** Logs of a store that a replica's thread applies in one step, at most, while nothing else can use it. */
 export const stepLogsMax = 64
-/** That it is given at once, or a task thread. */
+/** Logs of a store that such a thread, or a task thread, is told of in one message. */
 export const offeredLogsMax = 1024
 export const stepBytesMax = 8 * 1024 * 1024
 /** Of a compressed log that it takes into memory whole, unpacked; larger ones are unpacked into a file before. */

@@ -118,8 +118,8 @@ interface TaskTable {
   }
   restoreLog: { arguments: { file: RestoredFile; log: LogFile }; result: RestoredFile }
   /**
-   * As many of them as one step takes, up to the first one that is not beyond doubt (`isDoubtful`); `last`: the one that was
-   * applied last.
+   * Up to the first one that is not beyond doubt (`isDoubtful`). `last`: the one that was applied last; `logBytes`: of those
+   * that were, unpacked.
    */
   restoreStoredLogs: {
     arguments: { file: RestoredFile; logs: LogsAtHand; until: HistoryEnd }
@@ -127,6 +127,7 @@ interface TaskTable {
       readonly file: RestoredFile
       readonly appliedCount: number
       readonly last: LogHeader | undefined
+      readonly logBytes: number
       readonly isDoubtful: boolean
     }
   }

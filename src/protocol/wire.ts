@@ -195,7 +195,7 @@ export interface RestoredFile {
   readonly position: Position
 }
 
-/** What a working database begins with: a snapshot and logs, or what was restored in its place already. */
+/** What a working database begins with: a snapshot and logs, or a file in the same folder, which takes its place. */
 export type OpenSource =
   | { readonly snapshot: SnapshotFile; readonly logs: readonly LogFile[] }
   | { readonly restored: RestoredFile }

@@ -41,8 +41,9 @@ export class NextLog {
   #open: OpenFile | undefined
 
   /**
-   * The log that begins with this frame, in a file that is open up to the next call, as far as its place and its name tell; undefined: there is none yet. 'other': there
-   * is a file of that name, which somebody has to look at more closely. `mayBeginFile` false: there is no file of that name.
+   * The log that begins with this frame, as far as its place and its name tell, open up to the next call; undefined: there is
+   * none yet. 'other': there is a file of that name, which somebody has to look at more closely. `mayBeginFile` false: there is
+   * no file of that name.
    */
   find(
     { storePath, after }: NextLogsPlace,

@@ -3,7 +3,6 @@ import { existsSync, fsyncSync, ftruncateSync, linkSync, renameSync, rmSync } fr
 import { dirname } from 'node:path'
 import { MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
-import { stepBytesMax } from '../protocol/limits.js'
 import { type LogHeader, logRecordsByteLength } from '../protocol/log-format.js'
 import type { TaskOf, TaskResult } from '../protocol/tasks.js'
 import type { RestoredFile } from '../protocol/wire.js'
@@ -37,18 +36,17 @@ export function restoreStoredLogs({
   const restoreAll = (fd: number): TaskResult<'restoreStoredLogs'> => {
     let restored = file
     let last: LogHeader | undefined
-    let byteCount = 0
+    let logBytes = 0
     for (const [index, location] of locations.entries()) {
-      if (byteCount >= stepBytesMax) return { file: restored, appliedCount: index, last, isDoubtful: false }
       const expected = { ...restored.position, pageSize: file.pageSize, epochMin, until }
       const log = undoubtedLog(location, expected, locations[index + 1] ?? behind, files)
       const next = log && unlessRefused(() => withLog(restored, log, fd))
-      if (next === undefined) return { file: restored, appliedCount: index, last, isDoubtful: true }
+      if (next === undefined) return { file: restored, appliedCount: index, last, logBytes, isDoubtful: true }
       restored = next
       last = log!.header
-      byteCount += logRecordsByteLength(last)
+      logBytes += logRecordsByteLength(last)
     }
-    return { file: restored, appliedCount: locations.length, last, isDoubtful: false }
+    return { file: restored, appliedCount: locations.length, last, logBytes, isDoubtful: false }
   }
   try {
     return withFile(file.path, 'r+', restoreAll)

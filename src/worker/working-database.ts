@@ -3,11 +3,11 @@
  * that writes to it, and the addon's view of its WAL. It is rebuilt at every opening; what is durable are
  * snapshots and logs, so nothing here is ever synced.
  */
-import { ftruncateSync } from 'node:fs'
+import { ftruncateSync, renameSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { databaseFiles } from '../protocol/temporary.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
-import { attemptOpen, discardFile, withFile } from './file-io.js'
+import { attempt, attemptOpen, discardFile, withFile } from './file-io.js'
 import { loadExtension } from './load-extension.js'
 import { native, type WalConnection } from './native.js'
 import { layDatabase } from './working-copy.js'
@@ -30,6 +30,9 @@ export class WorkingDatabase {
     this.path = request.path
     this.#isKept = request.keepFiles
     try {
+      for (const path of databaseFiles(request.path)) {
+        attempt('remove', path, () => rmSync(path, { force: true }))
+      }
       const { pageSize, position } = laid(request)
       this.pageSize = pageSize
       this.openedAt = position
@@ -59,9 +62,10 @@ export class WorkingDatabase {
 /** The pages are in the file. */
 function laid({ source, path }: WorkingRequest): { pageSize: number; position: Position } {
   if ('restored' in source) {
-    const { pageSize, pageCount, position } = source.restored
+    const { path: restoredPath, pageSize, pageCount, position } = source.restored
     // Behind the last page a snapshot has its trailer.
-    withFile(path, 'r+', (fd) => ftruncateSync(fd, pageSize * pageCount))
+    withFile(restoredPath, 'r+', (fd) => ftruncateSync(fd, pageSize * pageCount))
+    attempt('write', path, () => renameSync(restoredPath, path))
     return { pageSize, position }
   }
   const { snapshot, logs } = source

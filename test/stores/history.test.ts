@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type CallLimits, Log, Replica, restore, type Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
-import type { Target } from '../../dist/main/stores/history-chain.js'
+import type { Target } from '../../dist/main/stores/chain-options.js'
 import {
   closedAfterTest,
   expectSameBytes,

@@ -124,6 +124,26 @@ it.each([
   await expectSameBytes(primary, replica)
 })
 
+it('is restored without asking for a log twice, however well they are compressed', async () => {
+  const name = storeName()
+  const store = await openNatsStore(server, { name, compression: 'deflate' })
+  await store.putSnapshot(await Snapshot.blank())
+  const primary = closedAfterTest(await Primary.open({ store, checkpoint }))
+  await primary.run('CREATE TABLE notes (n INTEGER PRIMARY KEY, text)')
+  for (let n = 0; n < 16; n++) {
+    await (await primary.run('INSERT INTO notes VALUES (?, zeroblob(1000000))', [n])).durable()
+  }
+  const other = await openNatsStore(server, { name })
+  const { js } = await rawClient(server)
+  const manager = await js.jetstreamManager()
+  const asked = vi.spyOn(Object.getPrototypeOf(manager.direct), 'getMessage')
+  asked.mockClear()
+  const target = join(temporaryFolder(), 'restored.db')
+  expect((await restore(other, target)).frameNo).toBe(primary.lastFrameNo)
+  integrityCheck(target)
+  expect(asked.mock.calls.length).toBeLessThanOrEqual((await store.logs()).length + 2)
+})
+
 it.each(['none', 'brotli', 'lz4'] as const)(
   'catches up by itself from logs of one message: %s',
   async (compression) => {

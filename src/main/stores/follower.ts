@@ -26,9 +26,9 @@ export interface FollowStats {
   readonly state: 'following' | 'retrying' | 'ended'
   /** Frames that are known to be in the store and not applied yet: at least so many. */
   readonly lagFrames: number
-  /** Age of the newest log that was applied, since it was sealed: grows while nothing is written. */
+  /** Age of the newest log that it has, since it was sealed, or of the snapshot that it has instead: grows while nothing is written. */
   readonly lagMs: number | undefined
-  /** What it took from sealing to applying, of the newest log that was applied. */
+  /** What it took from sealing to applying, of the newest log that was applied; undefined before one came since the opening. */
   readonly delayMs: number | undefined
   /** Newer snapshots that were taken because logs were missing. */
   readonly snapshotCount: number
@@ -98,12 +98,10 @@ export class Follower {
     this.#createdAtMs = newest?.createdAtMs
   }
 
-  /** Applies what the store has now. @throws what it is that cannot be applied; ERR_STORE */
+  /** Applies what the store has now, also when it is compacted meanwhile. @throws what cannot be applied; ERR_STORE */
   catchUp(signal: AbortSignal = this.#ending.signal): Promise<void> {
-    // Each log that is asked for listens to it.
-    setMaxListeners(0, signal)
     const attempt = () => this.#catchUp(signal)
-    return unlessAborted(planning({ signal }, attempt), signal)
+    return unlessAborted(planning(this.store, { signal }, attempt), signal)
   }
 
   /** Follows until `stop` or until an error that no retry helps against. */
@@ -168,7 +166,7 @@ export class Follower {
   /** Resolves when the connection was there and was lost: the next one is tried without the pauses of this one. */
   async #session(): Promise<void> {
     const { signal } = this.#ending
-    await this.catchUp()
+    await unlessAborted(this.#catchUp(signal), signal)
     this.#state = 'following'
     this.#lastError = undefined
     try {
@@ -184,6 +182,8 @@ export class Follower {
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
+    // Each log that is asked for listens to it.
+    setMaxListeners(0, signal)
     await this.#applyPresent(signal)
     for (;;) {
       const chain = this.#chain({ signal })
@@ -215,7 +215,7 @@ export class Follower {
         const arrived = await unlessAborted(arrivals.take(this.#pollMs), signal)
         const { nextFrameNo } = this.#followed.position()
         const logs = arrived?.filter(({ startFrameNo }) => startFrameNo >= nextFrameNo)
-        if (logs === undefined) await this.catchUp()
+        if (logs === undefined) await unlessAborted(this.#catchUp(signal), signal)
         else if (logs.length > 0) {
           this.#applyingArrived = this.#applyArrived(logs, signal)
           await this.#applyingArrived

@@ -16,42 +16,13 @@ import type { FrameNo } from '../../protocol/frame.js'
 import { offeredLogsMax } from '../../protocol/limits.js'
 import type { Position } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
+import type { ChainOptions, ChainStart, Target } from './chain-options.js'
 import { CoveringLogs, type Mismatch } from './covering-log.js'
 import { headOf } from './log-head.js'
 import type { ReadableStore } from './patient-store.js'
 import { isRemoved, named, ReadAhead } from './read-ahead.js'
 import type { CallLimits, StoredLog, StoredSnapshot } from './store.js'
 import { atOnce } from './transfer-limit.js'
-
-/** Where a restore ends. Default: with the newest frame. */
-export interface Target {
-  /** The last whole transaction at or before this frame. */
-  readonly to?: FrameNo | undefined
-  /** The last log that was sealed at or before this time. */
-  readonly at?: Date | undefined
-}
-
-export interface ChainStart extends Position {
-  /** Bytes. */
-  readonly pageSize: number
-  /** Of the last log before, 0: not known. */
-  readonly epoch: number
-  /** It stands behind a snapshot of the store, which keeps the logs behind it as long as the snapshot. */
-  readonly isKept: boolean
-}
-
-export interface ChainOptions extends CallLimits {
-  readonly target?: Target
-  /** Listed before the logs are. The chain has to reach them, or there is a hole in it. Default: asked of the store. */
-  readonly snapshots?: readonly StoredSnapshot[]
-  /** The logs to look at, which begin at the start or behind it. Default: all that the store has now. */
-  readonly logs?: readonly StoredLog[]
-  /**
-   * Whoever asks for the next log takes those that are files by himself, where he can, or those too whose bytes the store asks
-   * for: see `upcoming`. Default: none.
-   */
-  readonly takes?: 'files' | 'all'
-}
 
 /** What is offered at once, and one more: it may continue the last of them. */
 const upcomingMax = 1 + offeredLogsMax
@@ -92,8 +63,8 @@ export class HistoryChain {
     this.#isPartial = options.logs !== undefined
     this.#limits = options.signal === undefined ? {} : { signal: options.signal }
     this.#reads = new ReadAhead(store, this.#limits)
-    const isTaking = store.keepsFiles === true || (options.takes === 'all' && store.logLocation !== undefined)
-    this.#takes = isTaking ? (options.takes ?? 'none') : 'none'
+    const isTaking = store.keepsFiles ?? (options.takes === 'all' && store.logLocation !== undefined)
+    this.#takes = (isTaking && options.takes) || 'none'
     this.#readsAhead = this.#takes === 'none'
     this.#coverings = new CoveringLogs(this.#reads)
   }

@@ -3,7 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { MylibsqlError } from '../../protocol/errors.js'
 import { type FrameNo, nextFrameNoAfter } from '../../protocol/frame.js'
 import type { Snapshot } from '../snapshot.js'
-import { type ChainStart, HistoryChain, type Target } from './history-chain.js'
+import type { ChainStart, Target } from './chain-options.js'
+import { HistoryChain } from './history-chain.js'
 import type { ReadableStore } from './patient-store.js'
 import { named } from './read-ahead.js'
 import type { CallLimits, StoredSnapshot } from './store.js'
@@ -15,6 +16,7 @@ export interface HistoryOptions extends Target, CallLimits {
 
 /** A snapshot that was chosen, and the chain behind it, which is read as it is asked for. */
 interface ChosenHistory {
+  readonly stored: StoredSnapshot
   readonly snapshot: Snapshot
   readonly chain: HistoryChain
   readonly problems: readonly MylibsqlError[]
@@ -24,14 +26,26 @@ interface ChosenHistory {
 const plansMax = 5
 const planAgainMs = 50
 
-/** Runs `attempt` again, a few times, while what it planned to read is removed under its hands. */
-export async function planning<T>({ signal }: CallLimits, attempt: () => Promise<T>): Promise<T> {
+/** Runs `attempt` again, a few times, while what it planned to read is removed under its hands: not when all is as it was. */
+export async function planning<T>(
+  store: ReadableStore,
+  { signal }: CallLimits,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  const limits: CallLimits = signal === undefined ? {} : { signal }
+  let before: string | undefined
   for (let planNo = 1; ; planNo++) {
     try {
       return await attempt()
     } catch (error) {
+      signal?.throwIfAborted()
       if (!hasGap(error) || planNo === plansMax) throw error
-      await delay(planNo * planAgainMs, undefined, { signal })
+      const found = [...(await store.snapshots(limits)), ...(await store.logs(limits))]
+      const listing = found.map(({ id }) => id).join('\n')
+      if (listing === before) throw error
+      before = listing
+      await delay(planNo * planAgainMs)
+      signal?.throwIfAborted()
     }
   }
 }
@@ -64,7 +78,7 @@ export async function chooseHistory(
         target: { to, at },
         ...(takes === undefined ? {} : { takes }),
       })
-      if (await isGoingOn(chain, snapshot, problems)) return { snapshot, chain, problems }
+      if (await isGoingOn(chain, snapshot, problems)) return { stored, snapshot, chain, problems }
     } else {
       if (oldestAt === undefined || snapshot.createdAt < oldestAt) oldestAt = snapshot.createdAt
       await snapshot.close()

@@ -110,8 +110,8 @@ export function claimEpoch(store: Store, timeoutMs: number): Promise<number> {
 
 /** Opens the replica that a fenced primary becomes, in its place; it follows the store. */
 export async function openReplica(store: Store, options: OpenSettings): Promise<Replica> {
-  const { database, position } = await OpenDatabase.openRestored('replica', options, (path) =>
+  const { database, position, restored } = await OpenDatabase.openRestored('replica', options, (path) =>
     restoreHistory(store, path),
   )
-  return makeReplica(database, position, store)
+  return makeReplica(database, position, store, restored.newest)
 }

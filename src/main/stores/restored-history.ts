@@ -1,16 +1,17 @@
 /** The database that a store holds, restored into a file log behind log: a history may be larger than memory. */
-import type { MylibsqlError } from '../../protocol/errors.js'
+import { MylibsqlError } from '../../protocol/errors.js'
 import type { FrameNo } from '../../protocol/frame.js'
 import type { RestoredFile } from '../../protocol/wire.js'
 import type { Log } from '../log.js'
 import { runTask } from '../task-pool.js'
 import { removeTemporaryFile } from '../temporary-files.js'
+import type { Target } from './chain-options.js'
 import { chooseHistory, planning, withProblems } from './history.js'
-import type { HistoryChain, Target } from './history-chain.js'
+import type { HistoryChain } from './history-chain.js'
 import { closeWhole } from './log-head.js'
 import { nextAtHand } from './logs-at-hand.js'
 import type { ReadableStore } from './patient-store.js'
-import type { CallLimits, StoredLog } from './store.js'
+import type { CallLimits, StoredLog, StoredSnapshot } from './store.js'
 
 export interface RestoreProgress {
   readonly phase: 'snapshot' | 'logs' | 'sync'
@@ -35,7 +36,7 @@ export interface NewestLog {
 
 export interface RestoredHistory {
   readonly file: RestoredFile
-  /** Of the logs behind the snapshot. */
+  /** Of the logs behind the snapshot, unpacked. */
   readonly logBytes: number
   readonly newest: NewestLog
   /** Snapshots that could not be used, so that an older one was. */
@@ -56,7 +57,7 @@ export function restoreHistory(
   path: string,
   options: RestoringOptions = {},
 ): Promise<RestoredHistory> {
-  return planning(options, async () => {
+  return planning(store, options, async () => {
     try {
       return await new Restoring(store, path, options).restored()
     } catch (error) {
@@ -88,13 +89,13 @@ class Restoring {
 
   async restored(): Promise<RestoredHistory> {
     const listed = this.#onProgress === undefined ? [] : await this.#store.logs(this.#limits)
-    const { snapshot, chain, problems } = await chooseHistory(this.#store, {
+    const { stored, snapshot, chain, problems } = await chooseHistory(this.#store, {
       ...this.#target,
       ...this.#limits,
       takes: 'all',
-      onProgress: (stored, byteCount) => {
-        const logBytes = this.#bytesBehind(listed, stored.lastFrameNo ?? -1)
-        this.#report('snapshot', byteCount, stored.byteLength + logBytes)
+      onProgress: (found, byteCount) => {
+        const logBytes = this.#bytesBehind(listed, found.lastFrameNo ?? -1)
+        this.#report('snapshot', byteCount, found.byteLength + logBytes)
       },
     })
     try {
@@ -104,6 +105,7 @@ class Restoring {
         runTask({ kind: 'beginRestore', snapshot: snapshotFile, mayTake, path: this.#path }),
       )
       const file = await this.#applyAll(chain, begun)
+      await this.#checkKept(stored)
       return { file, logBytes: this.#logBytes, newest: this.#newest, problems }
     } catch (error) {
       throw withProblems(error, problems)
@@ -138,12 +140,17 @@ class Restoring {
     for (;;) {
       this.#limits.signal?.throwIfAborted()
       const step = await nextAtHand(this.#store, chain.upcoming(), this.#limits)
-      if (step === undefined) return file
+      if (step === undefined) {
+        // From here on they are read ahead.
+        await chain.taken([], file.position, this.#newest.epoch)
+        return file
+      }
       const { logs, isCut, ...atHand } = step
       const {
         file: applied,
         appliedCount,
         last,
+        logBytes,
         isDoubtful,
       } = await runTask({
         kind: 'restoreStoredLogs',
@@ -154,23 +161,42 @@ class Restoring {
       const taken = logs.slice(0, appliedCount)
       file = applied
       await chain.taken(taken, file.position, last?.epoch ?? 0)
-      const byteCount = taken.reduce((sum, { byteLength }) => sum + byteLength, 0)
-      if (last !== undefined) this.#noteApplied(last, byteCount)
+      const storedBytes = taken.reduce((sum, { byteLength }) => sum + byteLength, 0)
+      if (last !== undefined) this.#noteApplied(last, logBytes, storedBytes)
       if (isCut || isDoubtful) return file
     }
   }
 
   async #apply(log: Log, file: RestoredFile): Promise<RestoredFile> {
     const applied = await log.use((logFile) => runTask({ kind: 'restoreLog', file, log: logFile }))
-    this.#noteApplied({ epoch: log.epoch, createdAtMs: log.createdAt?.getTime() }, log.byteLength)
+    this.#noteApplied(
+      { epoch: log.epoch, createdAtMs: log.createdAt?.getTime() },
+      log.byteLength,
+      log.byteLength,
+    )
     return applied
   }
 
-  #noteApplied({ epoch, createdAtMs }: NewestLog, byteCount: number): void {
+  #noteApplied({ epoch, createdAtMs }: NewestLog, logBytes: number, storedBytes: number): void {
     this.#newest = { epoch, createdAtMs }
-    this.#logBytes += byteCount
-    const bytesDone = this.#bytesDone + byteCount
+    this.#logBytes += logBytes
+    const bytesDone = this.#bytesDone + storedBytes
     this.#report('logs', bytesDone, Math.max(bytesDone, this.#bytesTotal))
+  }
+
+  /**
+   * Logs behind a snapshot stay as long as that does. When it is gone, their places may have become free, and the last one may
+   * be a late log of a primary that was fenced (history-chain.ts): not when the newest primary wrote it.
+   *
+   * Throws ERR_LOG_GAP: there is a newer snapshot to plan from.
+   */
+  async #checkKept({ id }: StoredSnapshot): Promise<void> {
+    if (this.#store.fencesAppends === true || this.#logBytes === 0) return
+    const snapshots = await this.#store.snapshots(this.#limits)
+    if (snapshots.some((kept) => kept.id === id)) return
+    if (this.#newest.epoch >= (await this.#store.currentEpoch(this.#limits))) return
+    const message = `Snapshot ${id} was removed from ${this.#store.url} while the logs behind it were read`
+    throw new MylibsqlError('ERR_LOG_GAP', message, { path: id })
   }
 
   #bytesBehind(logs: readonly StoredLog[], frameNo: FrameNo): number {

@@ -97,7 +97,7 @@ it('runs nothing later of what failed because the system gave no thread', async 
     const { Worker } = workerThreads
     workerThreads.Worker = class { constructor() { throw new Error('none left') } }
     const asked = [blank.copyTo(folder + '/a'), Primary.open(blank), primary.get('SELECT 1'), primary.iterate('SELECT 1').next()]
-    for (const failing of asked) console.log((await failing.catch(pass)).code)
+    for (const { code } of await Promise.all(asked.map((failing) => failing.catch(pass)))) console.log(code)
     workerThreads.Worker = Worker
     console.log((await Log.open('y').catch(pass)).code, (await other.get('SELECT 1 AS one')).one, (await primary.get('SELECT 2 AS two')).two)
     console.log(existsSync(folder + '/a'))

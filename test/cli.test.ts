@@ -137,6 +137,18 @@ END;`,
     expect(JSON.parse(out).executedCount).toBeGreaterThan(10)
   })
 
+  it('leaves what it measures while it warms up out of the times', async () => {
+    // At that rate the one transaction is 1.3 s before the end of the warm-up, the next one after the end of the load.
+    const flags = ['--rate', '0.6', '--seconds', '3.1', '--warm-up', '3', '--checkpoint-ms', '10000']
+    const { code, out, err } = await run('load', ...flags, '--json')
+    expect(code, err).toBe(0)
+    const results = JSON.parse(out)
+    expect(results).toMatchObject({ executedCount: 1, durableCount: 1, executeMs: null })
+    expect(results.lagOfFramesMs).toBe(null)
+    // The last checkpoint is after the warm-up.
+    expect(results.saveMs.p50).toBeGreaterThan(0)
+  })
+
   it('exits with 1 when a transaction fails', async () => {
     const script = join(commandLine.folder, 'wrong.sql')
     await writeFile(script, 'INSERT INTO nowhere VALUES (1)')
@@ -181,6 +193,11 @@ describe('wrong calls exit with 2 and a sentence', () => {
       'no integer',
       ['--scale', '1.5'],
       /'--scale <n>' argument '1.5' is invalid. It must be an integer from 1 to/,
+    ],
+    [
+      'all warm-up',
+      ['--warm-up', '5', '--seconds', '5'],
+      /--warm-up 5 leaves nothing to measure of --seconds 5/,
     ],
     ['missing value', ['--dir'], /'--dir <folder>' argument missing/],
     ['missing file', ['--script', 'nowhere.sql'], /'nowhere.sql' is invalid. There is no such file/],

@@ -1,4 +1,4 @@
-/** The clients of a load: each runs one transaction after the other until the control says stop. */
+/** The clients of a load: each runs one transaction after the other until time is up, or the control says stop. */
 import type { Ack } from '../main/index.js'
 import type { Measurements } from './measurements.js'
 import type { LoadOptions } from './options.js'
@@ -8,7 +8,7 @@ import type { TransactionLedger } from './transaction-ledger.js'
 import type { LoadPrimary, Workload } from './workload.js'
 
 export interface ClientParts {
-  readonly options: Pick<LoadOptions, 'clients' | 'rate'>
+  readonly options: Pick<LoadOptions, 'seconds' | 'warmUp' | 'clients' | 'rate'>
   readonly workload: Workload
   readonly primary: LoadPrimary
   readonly control: RunControl
@@ -18,9 +18,13 @@ export interface ClientParts {
 
 /** Resolves when all have stopped. Never rejects: what fails is told to the control. */
 export async function runClients(parts: ClientParts): Promise<void> {
-  const { options, control } = parts
-  const pacer = options.rate === undefined ? undefined : new Pacer(options.rate, control.signal)
-  await Promise.all(Array.from({ length: options.clients }, () => runTransactions(parts, pacer)))
+  const { options, control, measurements } = parts
+  const { seconds, warmUp, clients, rate } = options
+  const timers = [setTimeout(() => control.stop('time'), seconds * 1000)]
+  if (warmUp > 0) timers.push(setTimeout(() => measurements.warmedUp(), warmUp * 1000))
+  const pacer = rate === undefined ? undefined : new Pacer(rate, control.signal)
+  await Promise.all(Array.from({ length: clients }, () => runTransactions(parts, pacer)))
+  for (const timer of timers) clearTimeout(timer)
 }
 
 /** One client: the next transaction begins when the last one is executed, durable or not. */

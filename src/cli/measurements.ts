@@ -55,6 +55,13 @@ export class Measurements {
     this.#readCount += count
   }
 
+  /** What was measured while the load warmed up does not count: times only, all that was done does. */
+  warmedUp(): void {
+    for (const histogram of [this.#execute, this.#durable, this.#seal, this.#save, this.#eventLoop])
+      histogram.reset()
+    for (const lag of this.#lags) lag.histogram.reset()
+  }
+
   distributions() {
     this.#eventLoop.disable()
     return {

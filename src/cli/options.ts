@@ -17,6 +17,8 @@ const compressions: Compression[] = [
 
 export interface LoadOptions {
   readonly seconds: number
+  /** Seconds of them, the first ones, that latencies and lags leave out. */
+  readonly warmUp: number
   /** Branches; each has 10 tellers and 100,000 accounts. */
   readonly scale: number
   readonly clients: number
@@ -48,6 +50,7 @@ export class UsageError extends Error {
 export function addLoadOptions(command: Command): Command {
   const options = [
     option('--seconds <n>', 'how long the load runs', 10, number(0.1, 86_400)),
+    option('--warm-up <n>', 'the first seconds of them: not in latencies and lags', 0, number(0, 86_400)),
     option(
       '--scale <n>',
       'size of the database: branches of 100,000 accounts (13 MB) each',
@@ -85,6 +88,11 @@ export function addLoadOptions(command: Command): Command {
 
 /** Checks what no option can say alone. Throws UsageError. */
 export function checkTogether(options: LoadOptions): LoadOptions {
+  if (options.warmUp >= options.seconds) {
+    throw new UsageError(
+      `--warm-up ${options.warmUp} leaves nothing to measure of --seconds ${options.seconds}, of which it is a part`,
+    )
+  }
   if (options.db !== undefined && options.script === undefined) {
     throw new UsageError(
       `--db ${options.db} needs --script: what transactions to run on a database of yours is not known`,

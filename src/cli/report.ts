@@ -110,9 +110,10 @@ export function formatCheck({ name, isOk, detail }: Check): string {
 function title({ workload, options, machine: { node, cpus }, seconds, stoppedBy }: Results): string {
   const stopped = { time: '', interrupt: ' (stopped early)', failure: ' (stopped by a failure)' }[stoppedBy]
   const rate = options.rate === undefined ? '' : ` at ${options.rate.toLocaleString('en')} transactions/s`
+  const warmUp = options.warmUp === 0 ? '' : ` (${options.warmUp} s of them to warm up)`
   const compression = options.compression === undefined ? '' : `, compression ${options.compression}`
   return (
-    `${workload}: ${seconds.toFixed(1)} s${stopped}, ${options.clients} clients${rate}, a checkpoint every ` +
+    `${workload}: ${seconds.toFixed(1)} s${warmUp}${stopped}, ${options.clients} clients${rate}, a checkpoint every ` +
     `${options.checkpointMs} ms${compression}, Node ${node} on ${cpus} CPUs`
   )
 }

@@ -10,7 +10,6 @@ import type { IdRun } from './transaction-ledger.js'
 const drainMsMax = 60_000
 
 export interface StoreTrafficParts extends ClientParts {
-  readonly options: ClientParts['options'] & { readonly seconds: number }
   readonly followers: readonly Follower[]
 }
 
@@ -29,11 +28,9 @@ export interface StoreTrafficResult extends TrafficTimes {
 
 /** Never rejects: what fails is told to the control. */
 export async function runStoreTraffic(parts: StoreTrafficParts): Promise<StoreTrafficResult> {
-  const { options, primary, followers, control, measurements, ledger } = parts
+  const { primary, followers, control, measurements, ledger } = parts
   const startedAtMs = performance.now()
-  const timer = setTimeout(() => control.stop('time'), options.seconds * 1000)
   await runClients(parts)
-  clearTimeout(timer)
   const executeMs = performance.now() - startedAtMs
   // Lets those hear of it whose transactions have just become durable.
   await nextTick()

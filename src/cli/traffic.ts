@@ -63,7 +63,6 @@ export class Traffic {
   async run(): Promise<TrafficResult> {
     const { options, primary, replicas, lags, folder, control, ledger } = this.#parts
     const startedAtMs = performance.now()
-    const timer = setTimeout(() => control.stop('time'), options.seconds * 1000)
     const frames = primary.captureFrames()
     const following = followFrames(replicas.frames, frames, lags.frames)
     following.catch(control.fail)
@@ -73,7 +72,6 @@ export class Traffic {
       ...repeat(options.readers, () => this.#read(replicas.frames)),
     ]
     await runClients(this.#parts)
-    clearTimeout(timer)
     const executeMs = performance.now() - startedAtMs
     await Promise.all(background)
     // Lets those hear of it whose transactions have just become durable.

@@ -1,9 +1,11 @@
 /** The load test on a store, as users run it; its parts where a whole run cannot reach them. */
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { nkeys } from '@nats-io/transport-node'
 import { FileStore, init, Primary, Replica } from 'mylibsql'
+import { NatsStore } from 'mylibsql/nats'
 import { S3Store } from 'mylibsql/s3'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Check } from '../dist/cli/checks.js'
 import { Follower } from '../dist/cli/follower.js'
 import { Pacer } from '../dist/cli/pacer.js'
@@ -137,6 +139,50 @@ describe('mylibsql load --store nats:', () => {
     expect(followers).toHaveLength(2)
     expect(store).toBe(url)
   })
+
+  it('logs in as the environment says', async () => {
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const keys = nkeys.createUser()
+    const own = await NatsServer.start({
+      config: `authorization { users: [
+        { user: admin, password: secret }
+        { nkey: ${keys.getPublicKey()} }
+      ] }`,
+      user: 'admin',
+      pass: 'secret',
+    })
+    onTestFinished(() => own.remove())
+    const name = 'login'
+    const admin = { user: 'admin', pass: 'secret' }
+    await (await NatsStore.open({ ...admin, servers: own.url, name, create: true })).close()
+    // Of the two servers of the list one is there.
+    const url = `nats://127.0.0.1:1,127.0.0.1:${own.port}/${name}`
+
+    const refused = await commandLine.run('list', `nats://127.0.0.1:${own.port}/${name}`)
+    expect(refused.code).toBe(1)
+    expect(refused.err).toMatch(/^error: ERR_STORE: .*credentials/)
+
+    vi.stubEnv('NATS_USER', 'admin')
+    vi.stubEnv('NATS_PASSWORD', 'secret')
+    expect((await commandLine.run('list', url)).out).toContain('newest epoch 0')
+    vi.unstubAllEnvs()
+
+    // The server goes by the signature of the nonce; the token beside it is for servers that know its issuer.
+    const credsPath = join(commandLine.folder, 'user.creds')
+    const section = (title: string, text: string) =>
+      `-----BEGIN ${title}-----\n${text}\n------END ${title}------\n\n`
+    const seed = new TextDecoder().decode(keys.getSeed())
+    await writeFile(credsPath, section('NATS USER JWT', 'e30.e30.e30') + section('USER NKEY SEED', seed))
+    vi.stubEnv('NATS_CREDS', credsPath)
+    const { code, out, err } = await commandLine.run('list', url)
+    expect(code, err).toBe(0)
+    expect(out).toContain('newest epoch 0')
+
+    vi.stubEnv('NATS_CREDS', join(commandLine.folder, 'nowhere.creds'))
+    const missing = await commandLine.run('list', url)
+    expect(missing.code).toBe(2)
+    expect(missing.err).toMatch(/^error: NATS_CREDS names a file that cannot be read: .*nowhere\.creds/)
+  })
 })
 
 describe('mylibsql load --store s3:', () => {
@@ -190,6 +236,7 @@ describe('parts of a load with a store', () => {
   it('a follower that cannot follow says why, and its process is gone', async () => {
     const options = {
       seconds: 1,
+      warmUp: 0,
       scale: 1,
       clients: 1,
       checkpointMs: 1,

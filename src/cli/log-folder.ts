@@ -2,7 +2,7 @@
 import { mkdir, readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Log } from '../main/index.js'
-import { UsageError } from './options.js'
+import { UsageError } from './usage-error.js'
 
 /** Digits of the largest frame number, so that names sort as numbers do. */
 const frameNoDigits = 16

@@ -6,12 +6,14 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { describeError } from './describe-error.js'
+import { addFollowCommand } from './follow.js'
 import { InterruptedError } from './interruption.js'
 import { load } from './load.js'
-import { addLoadOptions, checkTogether, type LoadOptions, UsageError } from './options.js'
+import { addLoadOptions, checkTogether, type LoadOptions } from './options.js'
 import { addShowCommand } from './show.js'
 import { tolerateClosedPipes } from './standard-output.js'
 import { addStoreCommands } from './store-commands.js'
+import { UsageError } from './usage-error.js'
 
 const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 }
 
@@ -28,6 +30,7 @@ function command(): Command {
     process.exitCode = exitCodes[outcome]
   })
   addStoreCommands(program)
+  addFollowCommand(program)
   addShowCommand(program)
   for (const each of program.commands) {
     each.configureOutput({ outputError: (text, write) => write(`${text}${knownOptions(text, each)}`) })

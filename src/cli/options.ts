@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import * as zlib from 'node:zlib'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Compression, storeUrl } from './store-url.js'
+import { UsageError } from './usage-error.js'
 
 export const followersDefault = 2
 
@@ -39,11 +40,6 @@ export interface LoadOptions {
   readonly script?: string
   readonly query?: string
   readonly json?: boolean
-}
-
-/** The command was called wrongly: exit code 2. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
 }
 
 /** Adds the options of `load` to its command. */

@@ -9,7 +9,7 @@
  * A BEGIN in front and an END or COMMIT at the end are passed over: the script is a transaction anyway.
  */
 import type { Statement } from '../main/index.js'
-import { UsageError } from './options.js'
+import { UsageError } from './usage-error.js'
 
 export type Variables = Map<string, number>
 type Expression = (variables: Variables) => number

@@ -3,14 +3,13 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { compact, type FrameNo, type KeptHistory, prune, restore, type Store, verify } from '../main/index.js'
 import { byteSize, kilobytes } from './byte-size.js'
 import { untilInterrupted } from './interruption.js'
-import { UsageError } from './options.js'
 import { startProgress } from './progress.js'
-import { openStore, storeUrl } from './store-url.js'
+import { openStore, storeText, storeUrl } from './store-url.js'
 import { table } from './table.js'
+import { UsageError } from './usage-error.js'
 
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
-const storeText = 'file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX'
 
 interface KeptOptions {
   readonly keepHours?: number

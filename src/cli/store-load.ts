@@ -14,13 +14,14 @@ import {
   reportAndProve,
 } from './load-steps.js'
 import { Measurements } from './measurements.js'
-import { followersDefault, UsageError } from './options.js'
+import { followersDefault } from './options.js'
 import { ReplicationLag } from './replication-lag.js'
 import { collect } from './report.js'
 import { proveStore } from './store-proof.js'
 import { runStoreTraffic } from './store-traffic.js'
 import { openStore } from './store-url.js'
 import { TransactionLedger } from './transaction-ledger.js'
+import { UsageError } from './usage-error.js'
 import type { LoadPrimary } from './workload.js'
 
 /** Throws UsageError, what preparing the database throws, and what the store does. */

@@ -3,6 +3,10 @@ import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { InvalidArgumentError } from 'commander'
 import { FileStore, type FileStoreOptions, type Store } from '../main/index.js'
+import { natsLogin } from './nats-login.js'
+
+/** How the help calls them. */
+export const storeText = 'file:DIR, nats://HOST:PORT/NAME or s3://BUCKET/PREFIX'
 
 export type Compression = NonNullable<FileStoreOptions['compression']>
 
@@ -35,7 +39,9 @@ const kinds: readonly StoreKind[] = [
       const packages = '@nats-io/transport-node @nats-io/jetstream @nats-io/obj'
       const { NatsStore } = await import('../main/stores/nats.js').catch(needs(packages))
       const { server, name } = groups!
-      return NatsStore.open({ servers: server!, name: name!, create: isMade, compression })
+      const login = await natsLogin(process.env)
+      const servers = server!.split(',')
+      return NatsStore.open({ ...login, servers, name: name!, create: isMade, compression })
     },
   },
   {

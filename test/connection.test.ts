@@ -238,6 +238,21 @@ describe('a connection that is idle', () => {
     await expectReplicated(source)
   })
 
+  it('is not the time that a statement takes', async () => {
+    const source = await openPrimary(numbers, { idleTimeoutMs: 300 })
+    const { primary } = source
+    const slow = `INSERT INTO numbers (n)
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000000) SELECT sum(i) FROM n`
+    // Takes a second or more.
+    await primary.transaction(async (connection) => {
+      await connection.run(slow)
+      await connection.run('INSERT INTO numbers (n) VALUES (1)')
+    })
+    await primary.withConnection((connection) => connection.run('UPDATE numbers SET n = n + 1'))
+    expect((await primary.all('SELECT n FROM numbers')).map(({ n }) => n)).toEqual([2, 32_000_004_000_001])
+    await expectReplicated(source)
+  })
+
   it('of a transaction too', async () => {
     const { primary } = await openPrimary(numbers, { idleTimeoutMs: 250 })
     const session = primary.transaction(async (connection) => {

@@ -50,7 +50,12 @@ export class Lease {
       if (this.#hasEnded) throw leaseEnded()
       this.#idleTimer.refresh()
     }
-    return this.#session.execute(statement)
+    try {
+      return this.#session.execute(statement)
+    } finally {
+      // However long that took: the timer would be due before the next statement can be received.
+      if (!this.#hasEnded) this.#idleTimer.refresh()
+    }
   }
 
   /**

@@ -48,6 +48,70 @@ describe('transaction', () => {
     expect(await all(primary)).toEqual([1, 2])
   })
 
+  it.each([
+    [
+      'had failed before it ended',
+      async (connection: Connection) => void (await connection.run(insert, [2])),
+    ],
+    ['was under way when it ended', async () => {}],
+  ])('rolls back when a statement fails that it did not await, and that %s', async (_name, more) => {
+    const source = await openPrimary(numbers)
+    const { primary } = source
+    await primary.run(insert, [1])
+    const failing = primary.transaction(async (connection) => {
+      void connection.run(insert, [1])
+      await more(connection)
+    })
+    await expectSqlite(failing, 'SQLITE_CONSTRAINT_PRIMARYKEY')
+    expect(await all(primary)).toEqual([1])
+    await expectReplicated(source)
+  })
+
+  it('waits for statements that it did not await', async () => {
+    const source = await openPrimary(numbers)
+    const { primary } = source
+    await primary.transaction(async (connection) => {
+      for (let n = 1; n <= 100; n += 1) void connection.run(insert, [n])
+      void connection.transaction(async (inner) => {
+        await inner.run(insert, [101])
+        void inner.run(insert, [102])
+      })
+    })
+    expect(await all(primary)).toHaveLength(102)
+    await expectReplicated(source)
+  })
+
+  it('is no failure when somebody has seen that of the statement, then or later', async () => {
+    const source = await openPrimary(numbers)
+    const { primary } = source
+    await primary.run(insert, [1])
+    await primary.transaction(async (connection) => {
+      const seen = [0, 1, 2].map(() => connection.run(insert, [1]))
+      seen[0]!.catch(() => {})
+      void Promise.allSettled([seen[1]])
+      await connection.run(insert, [2])
+      // Only now.
+      await expectSqlite(seen[2]!, 'SQLITE_CONSTRAINT_PRIMARYKEY')
+    })
+    expect(await all(primary)).toEqual([1, 2])
+    await expectReplicated(source)
+  })
+
+  it('inside withConnection rolls back, too, when a statement fails that it did not await', async () => {
+    const source = await openPrimary(numbers)
+    const { primary } = source
+    await primary.run(insert, [1])
+    const failing = primary.withConnection(async (connection) => {
+      await connection.transaction(async () => {
+        void connection.run(insert, [1])
+        await connection.run(insert, [2])
+      })
+    })
+    await expectSqlite(failing, 'SQLITE_CONSTRAINT_PRIMARYKEY')
+    expect(await all(primary)).toEqual([1])
+    await expectReplicated(source)
+  })
+
   it('fails as a whole when the commit fails', async () => {
     const source = await openPrimary(`${numbers};
       CREATE TABLE refs (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)`)

@@ -2,11 +2,12 @@ import { MylibsqlError } from '../protocol/errors.js'
 import type { Row, RunResult, SqlParams } from '../protocol/values.js'
 import type { SessionReply, SessionStatement } from '../protocol/wire.js'
 import { checkFunction, checkString } from './arguments.js'
+import { BegunStatement } from './begun-statement.js'
 import { checkParams, checkSql } from './parameters.js'
 
 /**
  * An interactive connection, valid inside the callback that was given it. Statements run in the worker thread, one
- * after the other.
+ * after the other. The callback is over when they are, also those that it did not await; when one of these fails, so does it.
  *
  * @example
  * await primary.transaction(async (connection) => {
@@ -20,6 +21,8 @@ export class Connection {
   /** 0 outside a transaction; the callback of transaction() starts at 1. */
   #depth: number
   #isEnded = false
+  /** By the callback that runs. */
+  #begun: BegunStatement<unknown>[] = []
 
   /** @internal */
   constructor(execute: (statement: SessionStatement) => Promise<SessionReply>, isTransaction: boolean) {
@@ -28,34 +31,53 @@ export class Connection {
   }
 
   /** Runs one statement. Throws SqliteError, ERR_REFUSED, ERR_CLOSED after the callback. */
-  async run(sql: string, params?: SqlParams): Promise<RunResult> {
-    return (await this.#send('run', sql, params)) as RunResult
+  run(sql: string, params?: SqlParams): Promise<RunResult> {
+    return this.#noted(async () => (await this.#send('run', sql, params)) as RunResult)
   }
 
   /** The first row, undefined when there is none. */
-  async get<R = Row>(sql: string, params?: SqlParams): Promise<R | undefined> {
-    return (await this.#send('get', sql, params)) as R | undefined
+  get<R = Row>(sql: string, params?: SqlParams): Promise<R | undefined> {
+    return this.#noted(async () => (await this.#send('get', sql, params)) as R | undefined)
   }
 
   /** All rows. */
-  async all<R = Row>(sql: string, params?: SqlParams): Promise<R[]> {
-    return (await this.#send('all', sql, params)) as R[]
+  all<R = Row>(sql: string, params?: SqlParams): Promise<R[]> {
+    return this.#noted(async () => (await this.#send('all', sql, params)) as R[])
   }
 
   /** A script of any number of statements, without parameters. */
-  async exec(sql: string): Promise<void> {
-    await this.#send('exec', checkString(sql, 'sql'), undefined)
+  exec(sql: string): Promise<void> {
+    return this.#noted(async () => void (await this.#send('exec', checkString(sql, 'sql'), undefined)))
   }
 
   /** Runs `work` in a transaction, or in a savepoint when inside one; rolls back when it throws. */
-  async transaction<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  transaction<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    return this.#noted(() => this.#transaction(work))
+  }
+
+  /** @internal Runs a callback, its own or that of a transaction inside it, until all is done that it has begun. */
+  async lendTo<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    const before = this.#begun
+    const begun: BegunStatement<unknown>[] = []
+    this.#begun = begun
+    try {
+      const result = await work(this)
+      // One that is not awaited may begin others meanwhile.
+      for (const statement of begun) await statement.unlessUnseen()
+      return result
+    } finally {
+      this.#begun = before
+    }
+  }
+
+  async #transaction<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     checkFunction(work, 'work')
     const name = `nested_${this.#depth}`
     const isOuter = this.#depth === 0
     await this.exec(isOuter ? 'BEGIN IMMEDIATE' : `SAVEPOINT ${name}`)
     this.#depth += 1
     try {
-      const result = await work(this)
+      const result = await this.lendTo(work)
       await this.exec(isOuter ? 'COMMIT' : `RELEASE ${name}`)
       return result
     } catch (error) {
@@ -70,6 +92,14 @@ export class Connection {
   /** @internal */
   end(): void {
     this.#isEnded = true
+  }
+
+  #noted<T>(run: () => Promise<T>): Promise<T> {
+    // Nobody asks any more: whoever calls it then hears of it as of any rejection.
+    if (this.#isEnded) return run()
+    const statement = new BegunStatement(run)
+    this.#begun.push(statement)
+    return statement.result
   }
 
   #send(mode: SessionStatement['mode'], sql: string, params: SqlParams | undefined): Promise<SessionReply> {

@@ -157,7 +157,8 @@ export class ReaderPool {
     lost.catch(() => {})
     try {
       await inbox.take()
-      return await Promise.race([work(connection), lost, ...(givenUp === undefined ? [] : [givenUp])])
+      const done = connection.lendTo(work)
+      return await Promise.race([done, lost, ...(givenUp === undefined ? [] : [givenUp])])
     } finally {
       connection.end()
       port.postMessage({ kind: 'end' } satisfies ToSession)

@@ -92,7 +92,7 @@ export class Sessions {
       let value: T
       try {
         value = await Promise.race([
-          this.#callbacks.run(() => work(connection)),
+          this.#callbacks.run(() => connection.lendTo(work)),
           lost,
           ...(givenUp ? [givenUp] : []),
         ])

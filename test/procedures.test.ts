@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
-import { MylibsqlError, Primary, Snapshot } from 'mylibsql'
+import { type Ack, MylibsqlError, Primary, Snapshot } from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { expectReplicated, openPrimary } from './support/database.js'
 import { expectCode, expectSqlite, rejection } from './support/errors.js'
@@ -135,11 +135,31 @@ describe('errors arrive as they were thrown', () => {
     expect([error.name, error.message, error.code]).toEqual(['PaymentError', 'a custom error', 'E_PAYMENT'])
   })
 
+  it('with what was put on it, as far as it can be cloned', async () => {
+    const { primary } = await open()
+    const error = await rejection(primary.call('fails', 'fields'))
+    expect(error).toBeInstanceOf(RangeError)
+    const { need, status, account } = error as RangeError & Record<string, unknown>
+    expect([need, status, account]).toEqual([30n, 409, { id: 1, names: new Set(['Alice']) }])
+    expect(Object.keys(error)).not.toContain('log')
+  })
+
+  it('AggregateError with its errors', async () => {
+    const { primary } = await open()
+    const error = (await rejection(primary.call('fails', 'several'))) as unknown as AggregateError
+    expect(error).toBeInstanceOf(AggregateError)
+    expect([error.name, error.message, error.cause]).toEqual(['AggregateError', 'several errors', [1, 2]])
+    expect(error.errors[0]).toBeInstanceOf(TypeError)
+    expect(error.errors[0].message).toBe('one')
+    expect(error.errors[1]).toEqual({ two: 2 })
+  })
+
   it('what is no Error', async () => {
     const { primary } = await open()
     await expect(primary.call('fails', 'text')).rejects.toBe('a text')
     await expect(primary.call('fails', 'undefined')).rejects.toBe(undefined)
-    await expect(primary.call('fails', 'object')).rejects.toBe('[object Object]')
+    await expect(primary.call('fails', 'object')).rejects.toEqual({ a: 1 })
+    await expect(primary.call('fails', 'function')).rejects.toMatch(/^\(\) => /)
   })
 
   it.each(['bare', 'odd'])('what is odd (%s) does no harm', async (kind) => {
@@ -156,6 +176,7 @@ describe('errors arrive as they were thrown', () => {
 describe('a procedure that breaks the rules', () => {
   it('returns a promise: ERR_PROCEDURE, and nothing of it is left', async () => {
     const source = await open()
+    // @ts-expect-error its type says so, too
     const error = await expectCode(source.primary.call('asynchronous'), 'ERR_PROCEDURE')
     expect(error.message).toContain('asynchronous returned a promise')
     expect(await all(source.primary)).toEqual([])
@@ -208,6 +229,38 @@ describe('a procedure that breaks the rules', () => {
       'ok',
     ])
     expect(await all(primary)).toEqual([1, 2])
+    await expectReplicated(source)
+  })
+
+  it('leaves an iteration open: ERR_PROCEDURE, or its own error, and its neighbours are unharmed', async () => {
+    const source = await open()
+    const { primary } = source
+    const [before, left, thrown, ended, after] = await Promise.allSettled([
+      primary.run('INSERT INTO numbers VALUES (1)'),
+      primary.call('iterates', 'leave'),
+      primary.call('iterates', 'throw'),
+      primary.call('iterates', 'end'),
+      primary.run('INSERT INTO numbers VALUES (2)'),
+    ])
+    expect(before.status).toBe('fulfilled')
+    expect(after.status).toBe('fulfilled')
+    expect((left as PromiseRejectedResult).reason).toMatchObject({
+      code: 'ERR_PROCEDURE',
+      message: expect.stringContaining('iterates left an iteration open'),
+    })
+    expect((thrown as PromiseRejectedResult).reason).toMatchObject({ message: 'has read 1' })
+    expect((ended as PromiseFulfilledResult<Ack<unknown>>).value.peek()).toEqual([1, 100])
+    await expectCode(primary.call('iterates', 'leave'), 'ERR_PROCEDURE')
+    expect(await all(primary)).toEqual([1, 2, 100])
+    await expectReplicated(source)
+  })
+
+  it('closes the connection: ERR_REFUSED, and nothing is closed', async () => {
+    const source = await open()
+    const { primary } = source
+    await expectCode(primary.call('closes'), 'ERR_REFUSED')
+    await primary.run('INSERT INTO numbers VALUES (1)')
+    expect(await all(primary)).toEqual([1])
     await expectReplicated(source)
   })
 

@@ -176,6 +176,9 @@ export function calling(): void {
   void withProcedures.call('add', 1, 2)
   // @ts-expect-error there is no such procedure
   void withProcedures.call('substract', 1)
+  // @ts-expect-error procedures are synchronous
+  void withProcedures.call('asynchronous')
+  expectTypeOf(withProcedures.call('fails', 'type')).resolves.toEqualTypeOf<Ack<never>>()
   // @ts-expect-error that is no function
   void withProcedures.call('notAFunction')
   // @ts-expect-error opened without procedures

@@ -7,7 +7,14 @@ export type ArgumentsOf<F> = F extends (connection: never, ...args: infer A) => 
 
 export type ResultOf<F> = F extends (...args: never[]) => infer R ? R : never
 
+/** Functions, but none that is asynchronous: the transaction ends with the call. (One that only throws is `never`.) */
 export type ProcedureName<P> = {
-  [K in keyof P]: P[K] extends (...args: never[]) => unknown ? K : never
+  [K in keyof P]: P[K] extends (...args: never[]) => infer R
+    ? [R] extends [never]
+      ? K
+      : R extends PromiseLike<unknown>
+        ? never
+        : K
+    : never
 }[keyof P] &
   string

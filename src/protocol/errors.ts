@@ -77,6 +77,7 @@ export interface WireError {
     | 'TypeError'
     | 'RangeError'
     | 'SyntaxError'
+    | 'AggregateError'
     | 'Error'
     | 'value'
   readonly name: string
@@ -87,6 +88,10 @@ export interface WireError {
   readonly cause: WireError | undefined
   /** Of the statement that failed: its text, and its place in a batch. */
   readonly statement?: StatementFacts
+  /** What the thrower has put on it besides, as far as it can be cloned. */
+  readonly fields?: Readonly<Record<string, unknown>>
+  /** Of an AggregateError. */
+  readonly errors?: readonly WireError[]
   /** Only for type 'value': what was thrown, when it was no Error. */
   readonly value?: unknown
 }
@@ -132,6 +137,37 @@ function errorToWire(error: Error, depth: number): WireError {
     details: error instanceof MylibsqlError ? plainDetails(error.details) : addonDetails(error),
     cause: causeToWire(cause, depth),
     ...statementToWire(error as StatementFacts),
+    ...(error instanceof AggregateError && { errors: errorsToWire(error, depth) }),
+    ...fieldsToWire(error),
+  }
+}
+
+function errorsToWire({ errors }: AggregateError, depth: number): WireError[] {
+  if (depth >= causeDepthMax || !Array.isArray(errors)) return []
+  return errors.map((each) => (each instanceof Error ? errorToWire(each, depth + 1) : valueToWire(each)))
+}
+
+/** They travel by themselves, or mean something on this side only (`sqlite`: see wireType). */
+const knownFields = new Set(
+  'name message stack code cause details errors sql statementIndex sqlite'.split(' '),
+)
+
+function fieldsToWire(error: Error): Pick<WireError, 'fields'> {
+  if (wireType(error) === 'MylibsqlError') return {}
+  const keys = Object.keys(error).filter((key) => !knownFields.has(key))
+  const travelling = keys.flatMap((key) => {
+    const copy = cloned(() => error[key as keyof Error])
+    return copy === undefined ? [] : [[key, copy.value] as const]
+  })
+  return travelling.length === 0 ? {} : { fields: Object.fromEntries(travelling) }
+}
+
+/** Undefined: it cannot be. */
+function cloned(value: () => unknown): { readonly value: unknown } | undefined {
+  try {
+    return { value: structuredClone(value()) }
+  } catch {
+    return undefined
   }
 }
 
@@ -159,7 +195,7 @@ function revived(wire: WireError, SqliteError: SqliteErrorConstructor): Error {
   const error = revive(wire, SqliteError, options)
   if (options !== undefined && error.cause === undefined)
     Object.defineProperty(error, 'cause', hidden(options.cause))
-  Object.assign(error, wire.statement)
+  Object.assign(error, wire.statement, wire.fields)
   const hasOwnName = wire.type !== 'MylibsqlError' && wire.type !== 'SqliteError'
   if (hasOwnName && wire.name !== error.name) Object.defineProperty(error, 'name', hidden(wire.name))
   if (wire.code !== undefined && (error as { code?: string }).code === undefined)
@@ -204,6 +240,7 @@ function wireType(error: Error): WireError['type'] {
   if (error instanceof TypeError) return 'TypeError'
   if (error instanceof RangeError) return 'RangeError'
   if (error instanceof SyntaxError) return 'SyntaxError'
+  if (error instanceof AggregateError) return 'AggregateError'
   return 'Error'
 }
 
@@ -223,23 +260,27 @@ function revive(
       return new RangeError(wire.message, options)
     case 'SyntaxError':
       return new SyntaxError(wire.message, options)
+    case 'AggregateError': {
+      const errors = wire.errors?.map((each) => causeOf(each, SqliteError)) ?? []
+      return new AggregateError(errors, wire.message, options)
+    }
     default:
       return new Error(wire.message, options)
   }
 }
 
-/** What was thrown is no Error: primitives travel, anything else as its description. */
+/** What was thrown is no Error: it travels when it can be cloned, else its description does. */
 function valueToWire(value: unknown): WireError {
-  const isPlain = value === null || !['object', 'function', 'symbol'].includes(typeof value)
+  const copy = cloned(() => value)
   return {
     type: 'value',
     name: 'value',
-    message: String(value),
+    message: copy === undefined ? String(value) : '',
     code: undefined,
     stack: undefined,
     details: undefined,
     cause: undefined,
-    value: isPlain ? value : String(value),
+    value: copy === undefined ? String(value) : copy.value,
   }
 }
 

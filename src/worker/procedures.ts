@@ -2,12 +2,14 @@
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { WalConnection } from './native.js'
+import { ProcedureConnection } from './procedure-connection.js'
 import type { WorkingDatabase } from './working-database.js'
 
 type Procedure = (connection: Database.Database, ...args: readonly unknown[]) => unknown
 
 export class Procedures {
   readonly #connection: Database.Database
+  readonly #shared: ProcedureConnection
   readonly #wal: WalConnection
   readonly #byName: ReadonlyMap<string, Procedure>
   readonly #url: string | undefined
@@ -15,6 +17,7 @@ export class Procedures {
 
   private constructor(database: WorkingDatabase, url: string | undefined, module: Record<string, unknown>) {
     this.#connection = database.connection
+    this.#shared = new ProcedureConnection(database.connection)
     this.#wal = database.wal
     this.#url = url
     // Has better-sqlite3 prepare what its transaction() needs: while a procedure runs, BEGIN and COMMIT are refused.
@@ -51,7 +54,7 @@ export class Procedures {
   call(name: string, args: readonly unknown[], isGuarded: boolean): unknown {
     const procedure = this.#byName.get(name)
     if (procedure === undefined) throw this.#unknown(name)
-    const result = this.#run(procedure, ownArguments(args), isGuarded)
+    const result = this.#run(name, procedure, ownArguments(args), isGuarded)
     if (!this.#connection.inTransaction) {
       const message = `Procedure ${name} lost the transaction that it runs in: SQLite has rolled it back, or the procedure did`
       throw new MylibsqlError('ERR_PROCEDURE', message)
@@ -66,15 +69,21 @@ export class Procedures {
   }
 
   /** Its neighbours share the transaction: it must not commit what it did by halves, nor what they did. */
-  #run(procedure: Procedure, args: readonly unknown[], isGuarded: boolean): unknown {
+  #run(name: string, procedure: Procedure, args: readonly unknown[], isGuarded: boolean): unknown {
     this.#wal.holdTransaction(true)
     if (isGuarded) this.#wal.noticeInterrupts(true)
+    let leftOpen = false
+    let result: unknown
     try {
-      return procedure(this.#connection, ...args)
+      result = procedure(this.#connection, ...args)
     } finally {
+      leftOpen = this.#shared.endIterations()
       if (isGuarded) this.#wal.noticeInterrupts(false)
       if (this.#wal.holdTransaction(false)) this.#hasSavepoints = true
     }
+    if (!leftOpen) return result
+    const message = `Procedure ${name} left an iteration open: read it to its end, leave its loop, or call its return()`
+    throw new MylibsqlError('ERR_PROCEDURE', message)
   }
 
   #unknown(name: string): MylibsqlError {

@@ -53,7 +53,8 @@ export class WorkingDatabase {
       if (this.#isKept && this.connection.open) this.wal.setCheckpointOnClose(true)
     } finally {
       this.wal.close()
-      this.connection.close()
+      // Procedures cannot.
+      Database.prototype.close.call(this.connection)
       if (!this.#isKept) databaseFiles(this.path).forEach(discardFile)
     }
   }

@@ -7,6 +7,8 @@ export declare function thread(): number
 export declare function add(db: Connection, n: number): number
 export declare function transfer(db: Connection, from: number, to: number, amount: number): { left: number }
 export declare function echo(db: Connection, ...values: unknown[]): unknown[]
+export declare function iterates(db: Connection, then: 'leave' | 'throw' | 'end'): number | number[]
+export declare function closes(db: Connection): void
 export declare function nested(db: Connection): string | undefined
 export declare function fails(db: Connection, kind: string): never
 export declare function run(db: Connection, ...statements: string[]): void

@@ -25,6 +25,19 @@ export function echo(_db, ...values) {
   return values
 }
 
+/** What it does with the first row of an iteration that it never ends. */
+export function iterates(db, then) {
+  db.prepare('INSERT OR IGNORE INTO numbers (n) VALUES (100)').run()
+  const rows = db.prepare('SELECT n FROM numbers ORDER BY n').iterate()
+  const { n } = rows.next().value
+  if (then === 'throw') throw new RangeError(`has read ${n}`)
+  return then === 'end' ? [n, ...[...rows].map((row) => row.n)] : n
+}
+
+export function closes(db) {
+  db.close()
+}
+
 export function nested(db) {
   const insert = db.prepare('INSERT INTO numbers (n) VALUES (?)')
   const both = db.transaction((...numbers) => {
@@ -49,10 +62,24 @@ export function fails(_db, kind) {
         name: 'PaymentError',
         code: 'E_PAYMENT',
       })
+    case 'fields':
+      throw Object.assign(new RangeError('too little'), {
+        need: 30n,
+        status: 409,
+        account: { id: 1, names: new Set(['Alice']) },
+        log: () => {},
+        get odd() {
+          return 7
+        },
+      })
+    case 'several':
+      throw new AggregateError([new TypeError('one'), { two: 2 }], 'several errors', { cause: [1, 2] })
     case 'text':
       throw 'a text'
     case 'undefined':
       throw undefined
+    case 'function':
+      throw () => 'never called'
     case 'object':
       throw { a: 1 }
     case 'bare':

@@ -134,6 +134,21 @@ Napi::Value interruptById(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), interruptConnection(count32Of(info[0], "connectionId")));
 }
 
+CallWords callWordsOf(const Napi::CallbackInfo& info) {
+  const uint64_t at = countOf(info[1], "at");
+  uint32_t* const words = words32Of(info[0], at + 2, "words");
+  return {words + at, words + at + 1};
+}
+
+Napi::Value interruptRunningCall(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), interruptCall(callWordsOf(info)));
+}
+
+Napi::Value endRunningCall(const Napi::CallbackInfo& info) {
+  endCall(callWordsOf(info));
+  return info.Env().Undefined();
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto data = std::make_unique<AddonData>();
   data->walConnection = Napi::Persistent(WalConnection::define(env));
@@ -142,6 +157,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("attach", Napi::Function::New<WalConnection::attach>(env, "attach"));
   exports.Set("connectionId", Napi::Function::New<lastConnectionId>(env, "connectionId"));
   exports.Set("interrupt", Napi::Function::New<interruptById>(env, "interrupt"));
+  exports.Set("interruptCall", Napi::Function::New<interruptRunningCall>(env, "interruptCall"));
+  exports.Set("endCall", Napi::Function::New<endRunningCall>(env, "endCall"));
   exports.Set("crc64", Napi::Function::New<checksumOf<crc64>>(env, "crc64"));
   exports.Set("crc64Portable", Napi::Function::New<checksumOf<crc64Portable>>(env, "crc64Portable"));
   exports.Set("walChecksums", Napi::Function::New<walChecksumsOf>(env, "walChecksums"));

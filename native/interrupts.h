@@ -18,4 +18,17 @@ void unregisterForInterrupts(uint32_t connectionId);
 // Makes what the connection is running, or runs next, fail with SQLITE_INTERRUPT; from any thread. False: no such connection.
 bool interruptConnection(uint32_t connectionId);
 
+// A call that can be given up, as two words that threads share (src/protocol/cancellation.ts): its state, and the number of
+// the connection that runs it, 0 for none.
+struct CallWords {
+  uint32_t* state;
+  uint32_t* connectionId;
+};
+
+// The same of the connection that runs a call which was given up. False: none does, any more.
+bool interruptCall(const CallWords& call);
+
+// The call does not run any more: once this returns, nothing that is meant for it interrupts its connection.
+void endCall(const CallWords& call);
+
 }  // namespace mylibsql

@@ -14,6 +14,8 @@ const numbers = 'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
 const endlessRead = `${numbers} SELECT count(*) FROM n`
 const endlessWrite = `${numbers} INSERT INTO t (a) SELECT i FROM n WHERE i < 0`
 const insert = 'INSERT INTO t (a) VALUES (?)'
+const counted = (count: number) =>
+  `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count}) SELECT sum(i) AS sum FROM n`
 
 let snapshot: Snapshot
 let primary: Primary<typeof import('./programs/cancellation-procedures.mjs')>
@@ -195,6 +197,32 @@ it('ends a transaction, whether it runs a statement or waits for its callback', 
   await expect(waiting).rejects.toEqual(timedOut)
   await primary.run(insert, ['goes on'])
   expect(await values()).toEqual(['goes on'])
+})
+
+it.each([
+  [
+    'a session',
+    (replica: Replica) => replica.withConnection((connection) => connection.get(counted(4_000_000))),
+  ],
+  [
+    'an iteration',
+    async (replica: Replica) => {
+      const rows: unknown[] = []
+      for await (const row of replica.iterate(counted(4_000_000))) rows.push(row)
+      return rows[0]
+    },
+  ],
+])('does not touch %s that has the connection next', async (_name, next) => {
+  const replica = await Replica.open(snapshot, [], { readers: 1 })
+  // Until an interrupt can be had it takes some time, when the thread for them is not there.
+  for (let round = 0; round < 3; round += 1) {
+    const givenUp = replica.withConnection((connection) => connection.get(counted(1_000_000)), {
+      timeoutMs: 5,
+    })
+    await expect(givenUp).rejects.toEqual(timedOut)
+    expect(await next(replica)).toEqual({ sum: 8_000_002_000_000 })
+  }
+  await replica.close()
 })
 
 it('works on a replica too', async () => {

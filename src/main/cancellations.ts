@@ -4,7 +4,7 @@ import { CancelTable, noSlot } from '../protocol/cancellation.js'
 import { MylibsqlError } from '../protocol/errors.js'
 import { checkBoolean, checkOptions, checkSignal, checkTimeoutMs, optional } from './arguments.js'
 import { whenAborted } from './shared-signal.js'
-import { runInterrupt } from './task-pool.js'
+import { runInterrupt, runInterruptCall } from './task-pool.js'
 
 export interface CallOptions {
   /** Gives the call up; it rejects with the signal's reason. */
@@ -28,21 +28,25 @@ const known = {
   wait: optional(checkBoolean),
 }
 
-/**
- * Interrupts what the connections run, again and again until it is told to stop. `begun` resolves when all of them were
- * interrupted once, or no interrupt can be had.
- */
-export function interruptRepeatedly(connectionIds: () => readonly number[]): {
+interface Interrupts {
+  /** Resolves when the first of them was made, or cannot be had. */
   readonly begun: Promise<unknown>
   stop(): void
-} {
+}
+
+/** Interrupts what the connections run, again and again until it is told to stop. */
+export function interruptRepeatedly(connectionIds: () => readonly number[]): Interrupts {
+  // A connection that is closed by then has nothing left to interrupt.
+  return repeatedly(() => Promise.allSettled(connectionIds().map(runInterrupt)))
+}
+
+function repeatedly(interrupt: () => Promise<unknown>): Interrupts {
   let timer: NodeJS.Timeout | undefined
-  const interrupt = (againMs: number) => {
-    timer = setTimeout(interrupt, againMs, Math.min(2 * againMs, interruptAgainMs.max))
-    // A connection that is closed by then has nothing left to interrupt.
-    return Promise.allSettled(connectionIds().map(runInterrupt))
+  const run = (againMs: number) => {
+    timer = setTimeout(run, againMs, Math.min(2 * againMs, interruptAgainMs.max))
+    return interrupt().catch(() => {})
   }
-  const begun = interrupt(interruptAgainMs.first)
+  const begun = run(interruptAgainMs.first)
   return { begun, stop: () => clearTimeout(timer) }
 }
 
@@ -73,7 +77,7 @@ export class Cancellations {
   ): Promise<T> {
     let reason: unknown
     let isGivenUp = false
-    let repeat: { stop(): void } | undefined
+    let repeat: Interrupts | undefined
     let rejectWaiting: (reason: unknown) => void = () => {}
     let rejectRunning: (reason: unknown) => void = () => {}
     const waiting = new Promise<never>((_, reject) => {
@@ -93,7 +97,8 @@ export class Cancellations {
         return
       }
       rejectRunning(cause)
-      repeat = interruptRepeatedly(() => [this.table.cancelRunning(slot)])
+      this.table.cancelRunning(slot)
+      repeat = repeatedly(() => runInterruptCall(this.table.words, this.table.wordOf(slot)))
     }
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => giveUp(late), timeoutMs)
     const forget = signal && whenAborted(signal, () => giveUp(signal.reason))

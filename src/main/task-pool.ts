@@ -209,6 +209,11 @@ export function runInterrupt(connectionId: number): Promise<boolean> {
   return run<'interrupt'>(interruptTasks, { kind: 'interrupt', connectionId }, [])
 }
 
+/** The same of the connection that runs a call which was given up. */
+export function runInterruptCall(words: Uint32Array, at: number): Promise<boolean> {
+  return run<'interruptCall'>(interruptTasks, { kind: 'interruptCall', words, at }, [])
+}
+
 /**
  * True: a store task would begin at once. False: a thread is being started for those that come soon, which may take a tenth
  * of a second.

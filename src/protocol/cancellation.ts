@@ -2,7 +2,7 @@
  * Which calls were given up, in memory that all threads of a database share: a message would not be heard by a thread
  * that is busy with just the statement that is to end.
  *
- *     slot   two 32-bit words: state, id of the connection that runs the call
+ *     slot   two 32-bit words: state, id of the connection that runs the call (0: none does)
  *
  *     free ──take──► waiting ──begin──► running ──(answered)──► free
  *                       │                  │
@@ -24,12 +24,13 @@ const closingWord = slotCount * wordsPerSlot
 
 export class CancelTable {
   readonly buffer: SharedArrayBuffer
-  readonly #words: Int32Array
+  /** For the addon, which interrupts calls and ends them: see `wordOf`. */
+  readonly words: Uint32Array
   #nextSlot = 0
 
-  constructor(buffer = new SharedArrayBuffer((closingWord + 1) * Int32Array.BYTES_PER_ELEMENT)) {
+  constructor(buffer = new SharedArrayBuffer((closingWord + 1) * Uint32Array.BYTES_PER_ELEMENT)) {
     this.buffer = buffer
-    this.#words = new Int32Array(buffer)
+    this.words = new Uint32Array(buffer)
   }
 
   /** For a call that can be cancelled; `noSlot` when all are taken. */
@@ -43,7 +44,7 @@ export class CancelTable {
   }
 
   release(slot: number): void {
-    Atomics.store(this.#words, slot * wordsPerSlot, State.free)
+    Atomics.store(this.words, slot * wordsPerSlot, State.free)
   }
 
   /** True when the call had not begun, and never will. */
@@ -51,35 +52,31 @@ export class CancelTable {
     return this.#swap(slot, State.waiting, State.cancelled)
   }
 
-  /** Marks a running call. Returns the connection to interrupt. */
-  cancelRunning(slot: number): number {
+  /** Marks a running call, which then has to be interrupted. */
+  cancelRunning(slot: number): void {
     this.#swap(slot, State.running, State.interrupted)
-    return Atomics.load(this.#words, slot * wordsPerSlot + 1)
+  }
+
+  /** Where its two words begin. */
+  wordOf(slot: number): number {
+    return slot * wordsPerSlot
   }
 
   /** Called by the thread that runs the call; again when it has to run it again. False: it was given up. */
   begin(slot: number, connectionId: number): boolean {
-    if (Atomics.load(this.#words, closingWord) !== 0) return false
+    if (Atomics.load(this.words, closingWord) !== 0) return false
     if (slot === noSlot) return true
-    Atomics.store(this.#words, slot * wordsPerSlot + 1, connectionId)
+    Atomics.store(this.words, slot * wordsPerSlot + 1, connectionId)
     this.#swap(slot, State.waiting, State.running)
-    return Atomics.load(this.#words, slot * wordsPerSlot) === State.running
+    return Atomics.load(this.words, slot * wordsPerSlot) === State.running
   }
 
   /** Calls that have not begun never do. */
   close(): void {
-    Atomics.store(this.#words, closingWord, 1)
-  }
-
-  /** When the database is closing, all are. */
-  isGivenUp(slot: number): boolean {
-    if (Atomics.load(this.#words, closingWord) !== 0) return true
-    if (slot === noSlot) return false
-    const state = Atomics.load(this.#words, slot * wordsPerSlot)
-    return state === State.cancelled || state === State.interrupted
+    Atomics.store(this.words, closingWord, 1)
   }
 
   #swap(slot: number, from: number, to: number): boolean {
-    return Atomics.compareExchange(this.#words, slot * wordsPerSlot, from, to) === from
+    return Atomics.compareExchange(this.words, slot * wordsPerSlot, from, to) === from
   }
 }

@@ -205,6 +205,8 @@ interface TaskTable {
   }
   /** Ends the statement that a connection runs; false when there is no such connection. */
   interrupt: { arguments: { connectionId: number }; result: boolean }
+  /** The same of a call that was given up: of the connection that runs it then, if it still runs. */
+  interruptCall: { arguments: { words: Uint32Array; at: number }; result: boolean }
   /** Removes what processes that are gone left behind in `root`. */
   sweepTemporaryDirectories: { arguments: { root: string }; result: undefined }
   /** Does nothing. */

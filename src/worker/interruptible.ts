@@ -1,6 +1,7 @@
-/** Runs calls that may be given up on one connection: tells the cancel table, and runs again what was hit by mistake. */
+/** Calls that may be given up, on one connection: the cancel table says which one it runs, and nothing else is interrupted. */
 import Database from 'better-sqlite3'
-import type { CancelTable } from '../protocol/cancellation.js'
+import { type CancelTable, noSlot } from '../protocol/cancellation.js'
+import { native } from './native.js'
 
 export class Interruptible {
   readonly #table: CancelTable
@@ -14,25 +15,22 @@ export class Interruptible {
   /** Before a call, and before each of its statements. Throws SqliteError SQLITE_INTERRUPT when it was given up. */
   begin(slot: number): void {
     if (this.#table.begin(slot, this.#connectionId)) return
+    this.end(slot)
     // What a statement of SQLite's own throws.
     throw new Database.SqliteError('interrupted', 'SQLITE_INTERRUPT')
   }
 
-  /** An interrupt that was meant for a call before this one, which was done before it came. */
-  isStray(error: unknown, slot: number): boolean {
-    const isInterrupt = (error as { code?: unknown } | null)?.code === 'SQLITE_INTERRUPT'
-    return isInterrupt && !this.#table.isGivenUp(slot)
+  /** After a call that was begun: an interrupt that comes late must not hit the next one. */
+  end(slot: number): void {
+    if (slot !== noSlot) native.endCall(this.#table.words, this.#table.wordOf(slot))
   }
 
-  /** Runs a query, which changes nothing and can be run again. */
-  run<T>(slot: number, query: () => T): T {
-    for (;;) {
-      this.begin(slot)
-      try {
-        return query()
-      } catch (error) {
-        if (!this.isStray(error, slot)) throw error
-      }
+  run<T>(slot: number, call: () => T): T {
+    this.begin(slot)
+    try {
+      return call()
+    } finally {
+      this.end(slot)
     }
   }
 }

@@ -9,6 +9,8 @@ interface Lent {
   readonly leaseId: number
   /** Inside a transaction, which its owner begins and ends. */
   readonly isTransaction: boolean
+  /** Of the cancel table. */
+  readonly slot: number
 }
 
 interface Waiter {
@@ -18,6 +20,7 @@ interface Waiter {
 
 export class Lease {
   readonly leaseId: number
+  readonly slot: number
   readonly #isTransaction: boolean
   readonly #session: Session
   readonly #idleTimer: NodeJS.Timeout
@@ -27,12 +30,13 @@ export class Lease {
 
   /** `expired` is called with ERR_TIMEOUT when no statement was asked for in `idleTimeoutMs`. */
   constructor(
-    { leaseId, isTransaction }: Lent,
+    { leaseId, isTransaction, slot }: Lent,
     session: Session,
     idleTimeoutMs: number,
     expired: (error: MylibsqlError) => void,
   ) {
     this.leaseId = leaseId
+    this.slot = slot
     this.#isTransaction = isTransaction
     this.#session = session
     this.#idleTimer = setTimeout(() => {

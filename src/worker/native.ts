@@ -167,6 +167,13 @@ export interface NativeAddon {
   connectionId(): number
   /** Makes what that connection is running fail with SQLITE_INTERRUPT. From any thread. False: it is closed. */
   interrupt(connectionId: number): boolean
+  /**
+   * The same of the connection that runs the call whose two words (protocol/cancellation.ts) begin at `at`, if it was given up.
+   * False: no connection runs it any more.
+   */
+  interruptCall(words: Uint32Array, at: number): boolean
+  /** That call does not run any more: once this returns, nothing that is meant for it interrupts its connection. */
+  endCall(words: Uint32Array, at: number): void
   /** CRC-64/GO-ISO of `bytes`, continuing from `previous` (0n to begin), as zlib's crc32 continues. */
   crc64(bytes: Uint8Array, previous?: bigint): bigint
   /** The portable code path of crc64, for tests that compare the two. */

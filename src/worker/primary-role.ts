@@ -167,6 +167,7 @@ export class PrimaryRole {
   /** Ends a lease. Throws as `Lease.commit`; what is open then is rolled back. */
   endSession(leaseId: number, outcome: 'commit' | 'rollback'): FrameNo | undefined {
     const lease = this.#leaseOf(leaseId)
+    this.#interruptible.end(lease.slot)
     try {
       if (outcome === 'commit') lease.commit(this.#writer)
       else this.#writer.rollback()
@@ -269,6 +270,7 @@ export class PrimaryRole {
       this.#interruptible.begin(request.slot)
       if (request.isTransaction) this.#writer.begin()
     } catch (error) {
+      this.#interruptible.end(request.slot)
       fail(request, error)
       this.#answer(encodeResults([request], lastFrameNoBefore(this.#keeper.nextFrameNo)))
       return
@@ -278,6 +280,7 @@ export class PrimaryRole {
     const hold = (on: boolean) => wal.holdTransaction(on)
     const session = new Session(connection, this.#statements, request.isTransaction, hold)
     const expired = (error: MylibsqlError) => {
+      this.#interruptible.end(request.slot)
       this.#post({ kind: 'leaseExpired', leaseId, error: toWireError(error) })
       this.#endLease()
     }

@@ -1,9 +1,7 @@
 /** The queries of one connection of a reader thread, and the read transactions that they run in. */
 import type Database from 'better-sqlite3'
-import { noSlot } from '../protocol/cancellation.js'
 import { statementCacheSize } from '../protocol/limits.js'
 import type { SqlValue } from '../protocol/values.js'
-import type { Interruptible } from './interruptible.js'
 
 export interface Query {
   readonly statement: Database.Statement<unknown[], SqlValue[]>
@@ -15,7 +13,6 @@ export interface Query {
 /** Prepared queries that give rows as arrays, kept by text, the least recently used one dropped first. */
 export class Queries {
   readonly #connection: Database.Database
-  readonly #interruptible: Interruptible
   readonly #begin: Database.Statement
   readonly #rollback: Database.Statement
   readonly #readSchemaVersion: Database.Statement<unknown[], number | bigint>
@@ -23,9 +20,8 @@ export class Queries {
   #schemaVersion: number | bigint | undefined
   readonly #cache = new Map<string, Query>()
 
-  constructor(connection: Database.Database, interruptible: Interruptible) {
+  constructor(connection: Database.Database) {
     this.#connection = connection
-    this.#interruptible = interruptible
     this.#begin = connection.prepare('BEGIN')
     this.#rollback = connection.prepare('ROLLBACK')
     this.#readSchemaVersion = connection.prepare<unknown[], number | bigint>('PRAGMA schema_version').pluck()
@@ -33,11 +29,9 @@ export class Queries {
 
   /** Begins a read transaction, which stands at the present state of the database until end(). */
   begin(): void {
-    this.#interruptible.run(noSlot, () => {
-      if (!this.#connection.inTransaction) this.#begin.run()
-      // The first read is what begins it.
-      this.#noteSchema()
-    })
+    if (!this.#connection.inTransaction) this.#begin.run()
+    // The first read is what begins it.
+    this.#noteSchema()
   }
 
   end(): void {
@@ -70,12 +64,11 @@ export class Queries {
    * the names of the columns were the old ones, maybe.
    */
   readingOnce(work: () => void): void {
-    const noteSchema = () => this.#interruptible.run(noSlot, () => this.#noteSchema())
-    if (this.#schemaVersion === undefined) noteSchema()
+    if (this.#schemaVersion === undefined) this.#noteSchema()
     for (;;) {
       const noted = this.#schemaVersion
       work()
-      noteSchema()
+      this.#noteSchema()
       if (this.#schemaVersion === noted) return
     }
   }

@@ -126,7 +126,7 @@ class Readers {
     const connectionId = native.connectionId()
     this.#connectionList.add(connectionId)
     const interruptible = new Interruptible(this.#cancelTable, connectionId)
-    const queries = new Queries(connection, interruptible)
+    const queries = new Queries(connection)
     return { connection, queries, statements: new Statements(connection), interruptible }
   }
 }
@@ -175,6 +175,7 @@ async function iterate(
   } catch (error) {
     throw ofReadOnly(error, sql)
   } finally {
+    interruptible.end(slot)
     rows?.return?.()
     queries.end()
   }
@@ -188,14 +189,15 @@ async function session(
 ): Promise<void> {
   const run = new Session(connection, statements, true)
   interruptible.begin(slot)
-  queries.begin()
   try {
+    queries.begin()
     port.postMessage({ kind: 'ready' } satisfies FromSession)
     for await (const message of requests<ToSession>(port, idleTimeoutMs)) {
       if (message.kind === 'end') break
       port.postMessage({ kind: 'reply', outcome: reply(run, message) } satisfies FromSession)
     }
   } finally {
+    interruptible.end(slot)
     queries.end()
   }
 }

@@ -112,6 +112,8 @@ function run(task: Task): unknown {
       return splitSegment(task)
     case 'interrupt':
       return native.interrupt(task.connectionId)
+    case 'interruptCall':
+      return native.interruptCall(task.words, task.at)
     case 'sweepTemporaryDirectories':
       return sweepTemporaryDirectories(task)
     case 'wake':

@@ -103,7 +103,9 @@ export class Writer {
       return []
     }
     const startMs = performance.now()
-    const lostAt = requests.length === 1 ? this.#runOnly(requests[0]!) : this.#runEach(requests, isCareful)
+    const isOnly = requests.length === 1
+    if (isOnly) this.#runOnly(requests[0]!)
+    const lostAt = isOnly ? none : this.#runEach(requests, isCareful)
     this.#times.note(this.#times.executeUs, startMs)
     if (lostAt === unclean) {
       this.rollback()
@@ -113,7 +115,6 @@ export class Writer {
     if (lostAt !== none) {
       // What was before runs again and is committed, and this one alone; what is behind comes after it.
       this.rollback()
-      if (requests.length === 1) return requests.filter((request) => !request.isFailed)
       this.#commitTogether(requests.slice(0, lostAt), isCareful)
       this.#commitTogether(requests.slice(lostAt, lostAt + 1))
       return requests.slice(lostAt + 1)
@@ -124,22 +125,20 @@ export class Writer {
     } catch (error) {
       // A full disk, or a deferred foreign key of one that is alone.
       this.rollback()
-      if (requests.length === 1) fail(requests[0]!, error)
+      if (isOnly) fail(requests[0]!, error)
       else for (const request of requests) this.#commitTogether([request])
     }
     return []
   }
 
   /** A request that has the transaction to itself needs no savepoint. */
-  #runOnly(request: GroupRequest): number {
+  #runOnly(request: GroupRequest): void {
     try {
       request.result = this.#run(request)
     } catch (error) {
-      if (this.#interruptible.isStray(error, request.slot)) return 0
       fail(request, this.#explain(error))
       this.rollback()
     }
-    return none
   }
 
   /**
@@ -161,7 +160,7 @@ export class Writer {
         if (needsSavepoint) this.#release.run()
         else if (request.op === 'call' && this.#procedures.haveSavepoints) return unclean
       } catch (error) {
-        if (this.#interruptible.isStray(error, request.slot) || isCorrupt(error)) return index
+        if (isCorrupt(error)) return index
         fail(request, this.#explain(error))
         if (!this.#connection.inTransaction) return index
         if (needsSavepoint && !this.#backOut()) return index
@@ -197,7 +196,16 @@ export class Writer {
   }
 
   #run(request: GroupRequest): unknown {
+    // No closure for each of them.
     this.#interruptible.begin(request.slot)
+    try {
+      return this.#runBegun(request)
+    } finally {
+      this.#interruptible.end(request.slot)
+    }
+  }
+
+  #runBegun(request: GroupRequest): unknown {
     switch (request.op) {
       case 'run':
         return this.#runStatement(request.statement, request.statement.valueAt, undefined)

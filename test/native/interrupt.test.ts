@@ -53,6 +53,30 @@ test('connections that close meanwhile', async () => {
   expect([...shared.subarray(1)].map((count) => count > 0)).toEqual([true, true, true, true])
 })
 
+test('of a call that was given up: only of the connection that runs it, and only while it does', async () => {
+  const next = messagesOf(start('./endless-query.mjs', { mode: 'run', rounds: 1 }))
+  const { id } = (await next()) as { id: number }
+  const [running, interrupted] = [3, 4]
+  const words = new Uint32Array(new SharedArrayBuffer(4 * 4))
+  words.set([running, id], 2)
+  expect(native.interruptCall(words, 2)).toBe(false)
+  words[2] = interrupted
+  native.endCall(words, 2)
+  expect(native.interruptCall(words, 2)).toBe(false)
+  words[3] = id
+  let isRunning = true
+  const ended = next().finally(() => (isRunning = false))
+  while (isRunning) {
+    expect(native.interruptCall(words, 2)).toBe(true)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  expect(await ended).toEqual({ code: 'SQLITE_INTERRUPT' })
+  for (const call of [native.interruptCall, native.endCall]) {
+    const error = thrownBy(() => call(words, 3))
+    expect(error.message).toContain('words')
+  }
+})
+
 test('every connection has a number of its own, and it is gone when the connection is closed', () => {
   const directory = temporaryDirectory()
   const first = openDatabase(join(directory, 'first.db'))

@@ -60,8 +60,8 @@ export class Ack<T> {
   }
 
   /**
-   * Last frame that was committed when the write was: the write is in it or before it. Undefined when nothing
-   * was ever written.
+   * The last frame that was committed when this write was: all frames of the write are at or before it. For `waitFor`
+   * and `restore`. Undefined when nothing was ever written.
    */
   get frameNo(): FrameNo | undefined {
     return this.#commit.frameNo

@@ -164,9 +164,9 @@ export class Frames extends Observable<FrameBatch> {
   }
 
   /**
-   * Declares that all frames up to this one are safe elsewhere: writes up to it become durable, unless the primary
-   * keeps its history in a store, which alone says what is. Throws RangeError for a frame that this stream has not
-   * delivered.
+   * Declares that all frames up to this one are safe elsewhere: writes up to it become durable. It has no such effect
+   * on a primary with a store, where only what is in the store is durable. Throws RangeError for a frame that this
+   * stream has not delivered.
    */
   ackReplicated(frameNo: FrameNo): void {
     checkFrameNo(frameNo, 'frameNo')

@@ -170,8 +170,9 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   }
 
   /**
-   * Resolves at once while less than `requestsMax` calls wait, else when half of them are done. Awaited now and then it
-   * slows down a producer that does not await its calls, and bounds its memory.
+   * Resolves at once while fewer than `requestsMax` calls, with fewer than `requestBytesMax` bytes of parameters, wait;
+   * otherwise once half of them are done. Awaited now and then, it slows down a producer that does not await its calls,
+   * and bounds its memory.
    */
   async ready(): Promise<void> {
     this.#check()
@@ -238,8 +239,9 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
    * in it are durable. Writers go on meanwhile. Calls are served one after the other.
    *
    * When `saveLog` fails, or what it began to do with the log without awaiting it, so does this call, and nothing is lost:
-   * the next checkpoint hands over the same log first, then another one with what was written since. The log is a
-   * temporary file: `close()` it once it is saved, or it goes when it is garbage collected.
+   * the next checkpoint hands over the same log first, then another one with what was written since. The log is in
+   * memory or, if it is larger, in a temporary file: `close()` it once it is saved, or it goes when it is garbage
+   * collected.
    *
    * A primary with a store takes no `saveLog`: it stores at once what it would store by itself later.
    *

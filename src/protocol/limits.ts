@@ -11,7 +11,7 @@ export const pageNoMax = 0xffff_fffe
 /** Bytes of frames not yet handed over in a saved log before writers are held (option `unsavedBytesMax`). */
 export const unsavedBytesMaxDefault = 1024 * 1024 * 1024
 
-/** Bytes sent to one Frames subscriber and not yet taken before writers are held (option `bufferBytesMax`). */
+/** Bytes sent to one Frames subscriber and not yet taken before writers are held (option `subscriberBytesMax`). */
 export const subscriberBytesMaxDefault = 64 * 1024 * 1024
 
 /** The actor is told how much was taken in parts of this share of the limit. */

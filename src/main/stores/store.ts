@@ -16,8 +16,8 @@
  * on behind it. (docs/REPLICATION.md has the argument in full.)
  *
  * Every method may reject with ERR_STORE (it cannot be reached, it refuses; `cause` is what it said), and every wait on
- * the outside is bounded. Methods may be called again after a failure: each either took place wholly or not at all, and
- * an append whose answer was lost recognises its own log.
+ * the outside is bounded. Methods may be called again after a failure: each either took effect as a whole or not at
+ * all, and an append whose answer was lost recognises its own log.
  */
 import type { FrameNo } from '../../protocol/frame.js'
 import type { LogLocation } from '../../protocol/log-format.js'
@@ -121,10 +121,10 @@ export interface Store {
   readLog(stored: StoredLog, limits?: CallLimits): Promise<Log>
 
   /**
-   * Where the bytes of a log are at hand, or once they were asked for: in a file of this machine, or in memory, in an
-   * ArrayBuffer that nothing else is in or uses, for it is taken away. As it is stored, maybe compressed: a replica's thread
-   * takes a log from there by itself, without a read. What is merged, large or damaged is left to `readLog`. Asked of logs in
-   * order, up to the first one that is undefined at once.
+   * Where a replica's thread can read the bytes of a log by itself, as they are stored, maybe compressed: in a file of
+   * this machine, or in memory. In memory they must be alone in their ArrayBuffer, and used by nobody else, because it
+   * is transferred to that thread. May resolve later, once the bytes were fetched. Merged, large or damaged logs are
+   * left to `readLog`. Called for logs in order, up to the first one for which it returns undefined at once.
    */
   logLocation?(
     stored: StoredLog,
@@ -132,8 +132,8 @@ export interface Store {
   ): LogLocation | undefined | Promise<LogLocation | undefined>
 
   /**
-   * Logs that begin at `from` or later, those that are there and then those that come, by start frame, each once; ends
-   * when the signal aborts. Says nothing about holes: a log that was pruned before it was seen is passed over.
+   * Logs that begin at `from` or later: first those that are there, then those that come; by start frame, each once.
+   * Ends when the signal aborts. Does not report holes: a log that was pruned before it was seen is left out.
    */
   follow(from: FrameNo, options: FollowLogsOptions): AsyncIterable<StoredLog>
 
@@ -152,11 +152,12 @@ export interface Store {
   ): Promise<Snapshot>
 
   /**
-   * Puts a log in the place of the one that begins at the same frame, for compaction: one that whoever could take the old
-   * one finds his way with. So it has to be of the same history, to end no earlier, and to be takable where the old one
-   * ends and where that one could be taken. Looking and replacing are one step: of two that replace at once, each has
-   * seen what the other one made. The epoch stays that of the log's header. What it covers besides is removed by the
-   * caller, afterwards. Resolves also when it is there already.
+   * Replaces the log that begins at the same frame, for compaction. Whoever could apply the old log must be able to
+   * apply the new one. So the new one has to be of the same history, to end no earlier, and to be applicable wherever
+   * the old one was (at its start and its boundaries) and where the old one ends. Looking at the old log and replacing
+   * it are one atomic step: of two calls at once, the later one has seen what the earlier one made. The epoch is that
+   * of the log's header. Other logs that the new one covers are removed by the caller, afterwards. Resolves also when
+   * it is there already.
    *
    * @throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE when it must not take that place, and ERR_NOT_FOUND when nothing begins
    * there: nothing is changed then. ERR_LOCKED when another process that replaces or removes has been paused

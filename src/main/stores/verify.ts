@@ -43,7 +43,7 @@ export interface VerifyResult {
 
 /**
  * Reads every snapshot of a store and every log that a restore may need, and checks each byte, that each log continues the
- * one before, and that each snapshot is a state of that same history. What is wrong is in the result, and the rest is
+ * one before, and that each snapshot has its place in that history. What is wrong is in the result, and the rest is
  * looked at all the same. A snapshot that stands inside a merged log is no problem, if the history goes on without it; and a
  * damaged record at the very end of a segment that is not closed cannot be told from one that was not finished. Safe beside primaries, compactions and prunes. Runs in task threads.
  *

@@ -48,6 +48,10 @@ export class Checkpoints {
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: saving.startFrameNo })
   }
 
+  get isSaving(): boolean {
+    return this.#saving !== undefined
+  }
+
   run(saveLog: SaveLog): Promise<FrameNo | undefined> {
     if (this.#closed === undefined && this.#inSaveLog.isInside) {
       const message =

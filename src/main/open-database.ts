@@ -247,18 +247,36 @@ export class OpenDatabase {
     }
   }
 
+  /** What has not begun never does, and what runs is interrupted. False: the thread does not answer all the same. */
+  async interrupt(): Promise<boolean> {
+    this.cancellations.table.close()
+    const interrupts = interruptRepeatedly(() => [this.#connectionId])
+    const late = new AbortController()
+    // One that has ended has nothing left to interrupt.
+    const answered = this.thread.call('stats').then(
+      () => true,
+      () => true,
+    )
+    try {
+      return await Promise.race([answered, delay(interruptedMsMin, false, { signal: late.signal })])
+    } finally {
+      interrupts.stop()
+      late.abort()
+    }
+  }
+
   /** Stops readers, closes the database in its thread, leaves the thread, releases the file. */
-  close(reason: MylibsqlError): Promise<void> {
-    this.#closing ??= this.#close(reason)
+  close(reason: MylibsqlError, isAnswering = true): Promise<void> {
+    this.#closing ??= this.#close(reason, isAnswering)
     return this.#closing
   }
 
-  async #close(reason: MylibsqlError): Promise<void> {
+  async #close(reason: MylibsqlError, isAnswering: boolean): Promise<void> {
     this.cancellations.table.close()
     await this.readers.close(reason)
     const closed = this.thread.close()
     try {
-      await this.#unlessLate(closed)
+      await this.#unlessLate(closed, isAnswering ? this.closeTimeoutMs : 0)
     } catch (error) {
       // A thread that is gone has nothing left to close.
       if (!(error instanceof MylibsqlError)) throw error
@@ -269,19 +287,19 @@ export class OpenDatabase {
     }
   }
 
-  /** Waits for so long, interrupts what runs, and waits for as long again. */
-  async #unlessLate(closed: Promise<void>): Promise<void> {
+  /** Waits for so long, interrupts what runs, and waits for as long again, or for what a thread needs to come out of SQLite. */
+  async #unlessLate(closed: Promise<void>, timeoutMs: number): Promise<void> {
     const isOpen = Symbol('open')
     const late = new AbortController()
     const wait = (ms: number) => delay(ms, isOpen, { signal: late.signal })
     let interrupts: ReturnType<typeof interruptRepeatedly> | undefined
     try {
-      if ((await Promise.race([closed, wait(this.closeTimeoutMs)])) !== isOpen) return
+      if ((await Promise.race([closed, wait(timeoutMs)])) !== isOpen) return
       // Not before: an interrupt would also end the last fold of a file that is kept.
       interrupts = interruptRepeatedly(() => [this.#connectionId])
       await Promise.race([closed, interrupts.begun])
       // A thread that is ended inside SQLite takes the process with it: there has to be time to come out.
-      await Promise.race([closed, wait(Math.max(this.closeTimeoutMs, interruptedMsMin))])
+      await Promise.race([closed, wait(Math.max(timeoutMs, interruptedMsMin))])
     } finally {
       interrupts?.stop()
       late.abort()

@@ -319,10 +319,10 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     if (isRoleChange(this.#ended)) return
     const closed = new MylibsqlError('ERR_CLOSED', 'The primary is closed')
     this.#ended ??= closed
-    await this.#writes.settled(this.#database.closeTimeoutMs)
-    const unsaved = await this.#saving.settled()
+    const isAnswering = await this.#writes.finish(closed)
+    const unsaved = await this.#saving.settled(isAnswering)
     this.#finish(closed)
-    await this.#database.close(closed)
+    await this.#database.close(closed, isAnswering)
     if (unsaved !== undefined) throw unsaved
   }
 

@@ -82,11 +82,16 @@ export class Saving {
     throw new MylibsqlError('ERR_REFUSED', message)
   }
 
-  /** Waits for what saves now, and stores the rest when there is a store. Resolves with what close() has to tell. */
-  async settled(): Promise<MylibsqlError | undefined> {
+  /**
+   * Waits for what saves now, and stores the rest when there is a store: without an answer from the thread there is no log of
+   * it. Resolves with what close() has to tell.
+   */
+  async settled(isAnswering: boolean): Promise<MylibsqlError | undefined> {
     const timeoutMs = this.#closeTimeoutMs
-    const unstored = await this.archiver?.close(timeoutMs)
-    const isSettled = await this.#checkpoints.settled(timeoutMs)
+    const unstored = await this.archiver?.close(isAnswering ? timeoutMs : 0, isAnswering)
+    const isSettled = await this.#checkpoints.settled(
+      isAnswering || this.#checkpoints.isSaving ? timeoutMs : 0,
+    )
     return unstored ?? (isSettled ? undefined : this.#checkpoints.pendingError(timeoutMs))
   }
 

@@ -1,5 +1,6 @@
 /** The ways to write to a primary: requests that share transactions, and callbacks that hold the connection. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { MylibsqlError } from '../protocol/errors.js'
 import type { RunResult, SqlParams } from '../protocol/values.js'
 import { Ack } from './ack.js'
 import type { CallOptions } from './cancellations.js'
@@ -52,16 +53,26 @@ export class Writes {
     return Ack.of({ durability: this.#saving.durability, frameNo }, value)
   }
 
-  /** Resolves when everything that was asked for has been executed, callbacks too, or after so long. */
-  async settled(timeoutMs: number): Promise<void> {
+  /**
+   * Waits until everything that was asked for has been executed, callbacks too. After `closeTimeoutMs` the rest rejects with
+   * `closed`, and what runs is interrupted and rolled back. False: the thread does not answer all the same.
+   */
+  async finish(closed: MylibsqlError): Promise<boolean> {
     // A callback that closes the primary is not waited for: it waits for this.
-    if (this.sessions.isInside) return
+    if (this.sessions.isInside || (await this.#areSettled())) return true
+    this.close(closed)
+    return this.#database.interrupt()
+  }
+
+  async #areSettled(): Promise<boolean> {
     const all = this.requests.settled().then(() => this.sessions.settled())
     const ended = new AbortController()
-    const late = delay(timeoutMs, undefined, { ref: false, signal: ended.signal }).catch(() => {})
-    await Promise.race([all, late])
+    const limit = { ref: false, signal: ended.signal }
+    const late = delay(this.#database.closeTimeoutMs, false, limit).catch(() => false)
+    const isSettled = await Promise.race([all.then(() => true), late])
     // A timer would keep the primary for as long.
     ended.abort()
+    return isSettled
   }
 
   close(error: unknown): void {

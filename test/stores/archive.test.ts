@@ -489,6 +489,36 @@ describe('closing', () => {
     expect(store.calls).toHaveLength(callCount)
   })
 
+  it('interrupts a write that does not end, and stores those before it', async () => {
+    const store = await blankStore()
+    const primary = await openOn(store, { checkpoint: onDemand, closeTimeoutMs: 200 })
+    await primary.run(table)
+    const ack = await insert(primary, 1)
+    const endless =
+      'WITH RECURSIVE c(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c) INSERT INTO t (n) SELECT n FROM c'
+    const given = [primary.run(endless), insert(primary, 1000)].map((call) => expectCode(call, 'ERR_CLOSED'))
+    await primary.close()
+    await Promise.all(given)
+    expect(ack.isDurable).toBe(true)
+    expect(await column(await openOn(store), 'SELECT n FROM t')).toEqual([1])
+  })
+
+  it('says that its thread did not answer, in a procedure without end', async () => {
+    const store = await blankStore()
+    const procedures = new URL('../programs/cancellation-procedures.mjs', import.meta.url)
+    const primary = await openOn(store, { checkpoint: onDemand, closeTimeoutMs: 50, procedures })
+    const ack = await primary.run(table)
+    const looping = expectCode(
+      (primary as Primary<typeof import('../programs/cancellation-procedures.mjs')>).call('loop'),
+      'ERR_CLOSED',
+    )
+    const error = await expectCode(primary.close(), 'ERR_SAVE_PENDING')
+    expect(error.message).toContain('the thread of the database did not answer')
+    await looping
+    await expectCode(ack.durable(), 'ERR_CLOSED')
+    expect(await column(await openOn(store), 'SELECT count(*) FROM sqlite_schema')).toEqual([0])
+  })
+
   it('ends the threads, and so the process, though the store was closed before', async () => {
     const script = `
       import { FileStore, Primary, Snapshot } from './dist/main/index.js'

@@ -168,7 +168,7 @@ export class Archiver {
   }
 
   /** Stores what is left, for at most so long, then stops. Resolves with an error that says what is not stored, if any. */
-  async close(timeoutMs: number): Promise<MylibsqlError | undefined> {
+  async close(timeoutMs: number, isAnswering: boolean): Promise<MylibsqlError | undefined> {
     if (this.#stopped.signal.aborted) return undefined
     const startMs = performance.now()
     const failure = await this.flush(timeoutMs)
@@ -178,11 +178,11 @@ export class Archiver {
     if (isFenced(failure)) return failure
     const waitedMs = Math.round(performance.now() - startMs)
     const cause = failure ?? this.#lastError
+    const silent = isAnswering ? 'it did not answer' : 'the thread of the database did not answer'
+    const reason = cause instanceof Error ? cause.message : String(cause ?? silent)
     const message =
       `Frames ${this.#storedNextFrameNo} to ${this.#committedNextFrameNo - 1} are not known to be in ` +
-      `${this.archive.store.url} ${waitedMs} ms after close() was called` +
-      `${cause === undefined ? ': it did not answer' : `: ${cause instanceof Error ? cause.message : String(cause)}`}. ` +
-      'The primary is closed'
+      `${this.archive.store.url} ${waitedMs} ms after close() was called: ${reason}. The primary is closed`
     return new MylibsqlError('ERR_SAVE_PENDING', message, { frameNo: this.#storedNextFrameNo }, { cause })
   }
 

@@ -119,6 +119,18 @@ it('writers held for unsaved bytes go on after a checkpoint', async () => {
   await expectReplicated(source)
 })
 
+// One after the other they would take 10 seconds.
+it('each of many writers is held for busyTimeoutMs', { timeout: 5000 }, async () => {
+  const { primary, save } = await openPrimary(numbers, { unsavedBytesMax: 4120, busyTimeoutMs: 500 })
+  await insert(primary, 1)
+  const writers = Array.from({ length: 40 }, (_, n) =>
+    n % 2 === 0 ? primary.transaction(async () => {}) : primary.withConnection(async () => {}),
+  )
+  for (const writer of writers) await expectCode(writer, 'ERR_BUSY')
+  await save()
+  await insert(primary, 2)
+})
+
 it('writers held for unsaved bytes are refused after busyTimeoutMs', async () => {
   const { primary, save } = await openPrimary(numbers, { unsavedBytesMax: 4120, busyTimeoutMs: 250 })
   await insert(primary, 1)

@@ -18,6 +18,8 @@ export interface RequestPart {
   readonly requestCount: number
   /** Of strings and blobs among the values, about. */
   readonly byteCount: number
+  /** When the first request of the group was asked for: milliseconds since 1970, with fractions. */
+  readonly askedAtMs: number
 }
 
 export class RequestGroup {
@@ -31,6 +33,7 @@ export class RequestGroup {
   /** Where the last op stands when it is a run, which the next one may join. */
   #runAt = none
   #isSealed = false
+  readonly #askedAtMs = performance.timeOrigin + performance.now()
 
   /** Takes no more requests. */
   get isFull(): boolean {
@@ -112,6 +115,7 @@ export class RequestGroup {
       cohorts: this.#cohorts,
       requestCount: this.#requestCount,
       byteCount: this.#byteCount,
+      askedAtMs: this.#askedAtMs,
     }
   }
 
@@ -123,19 +127,24 @@ export class RequestGroup {
     const opEnd = this.#ends[2 * half - 2]!
     const valueEnd = this.#ends[2 * half - 1]!
     return [
-      part(
+      this.#part(
         this.#ops.slice(0, opEnd),
         this.#values.slice(0, valueEnd),
         this.#cohorts.slice(0, half),
         halfBytes,
       ),
-      part(
+      this.#part(
         this.#ops.slice(opEnd),
         this.#values.slice(valueEnd),
         this.#cohorts.slice(half),
         this.#byteCount - halfBytes,
       ),
     ]
+  }
+
+  #part(ops: number[], values: unknown[], cohorts: Cohort[], byteCount: number): RequestPart {
+    const requestCount = cohorts.reduce((count, cohort) => count + cohort.requestCount, 0)
+    return { ops, values, cohorts, requestCount, byteCount, askedAtMs: this.#askedAtMs }
   }
 
   /** How many cohorts are nearest to half of the requests. */
@@ -164,11 +173,6 @@ export class RequestGroup {
     }
     return params.length
   }
-}
-
-function part(ops: number[], values: unknown[], cohorts: Cohort[], byteCount: number): RequestPart {
-  const requestCount = cohorts.reduce((count, cohort) => count + cohort.requestCount, 0)
-  return { ops, values, cohorts, requestCount, byteCount }
 }
 
 export function isPositional(

@@ -211,12 +211,12 @@ export class RequestQueue {
     for (const [index, part] of parts.entries()) this.#sendPart(part, index === parts.length - 1 ? then : [])
   }
 
-  #sendPart({ ops, values, cohorts, requestCount, byteCount }: RequestPart, then: readonly ToActor[]): void {
-    const sentAtMs = performance.timeOrigin + performance.now()
+  #sendPart(part: RequestPart, then: readonly ToActor[]): void {
+    const { ops, values, cohorts, requestCount, byteCount, askedAtMs } = part
     const isNews = this.#newTexts.length > 0 || this.#resetTexts
     const group: GroupMessage = isNews
-      ? [ops, values, requestCount, sentAtMs, { texts: this.#newTexts, isReset: this.#resetTexts }]
-      : [ops, values, requestCount, sentAtMs]
+      ? [ops, values, requestCount, askedAtMs, { texts: this.#newTexts, isReset: this.#resetTexts }]
+      : [ops, values, requestCount, askedAtMs]
     this.#send(group, ...then)
     this.#underWay.push({ cohorts: [...cohorts], byteCount })
     this.#underWayBytes += byteCount

@@ -44,8 +44,8 @@ export type GroupMessage = readonly [
   ops: readonly number[],
   values: readonly unknown[],
   requestCount: number,
-  /** When it was sent: milliseconds since 1970, with fractions. */
-  sentAtMs: number,
+  /** When the first of them was asked for: milliseconds since 1970, with fractions. */
+  askedAtMs: number,
   news?: NewTexts,
 ]
 

@@ -23,6 +23,8 @@ export type GroupRequest = {
   result: unknown
   /** Of the cancel table; `noSlot` for a request that cannot be given up. */
   slot: number
+  /** With its group, at the latest: milliseconds since 1970. */
+  askedAtMs: number
 } & (
   | { readonly op: 'run'; readonly statement: GroupStatements }
   | { readonly op: 'batch'; readonly runs: readonly GroupStatements[] }
@@ -34,7 +36,7 @@ export type GroupRequest = {
 export class GroupDecoder {
   #texts: StatementText[] = []
 
-  decode([ops, values, requestCount, , news]: GroupMessage): GroupRequest[] {
+  decode([ops, values, requestCount, askedAtMs, news]: GroupMessage): GroupRequest[] {
     if (news?.isReset) this.#texts = []
     for (const text of news?.texts ?? []) this.#texts.push(new StatementText(text))
     const requests: GroupRequest[] = []
@@ -49,7 +51,7 @@ export class GroupDecoder {
     }
     let slot = noSlot
     const nextOutcome = () => {
-      const outcome = { error: undefined, isFailed: false, result: undefined, slot }
+      const outcome = { error: undefined, isFailed: false, result: undefined, slot, askedAtMs }
       slot = noSlot
       return outcome
     }

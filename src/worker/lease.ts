@@ -2,6 +2,7 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import type { SessionReply, SessionStatement } from '../protocol/wire.js'
 import { type Session, transactionEnded } from './session.js'
+import { sharedNowMs } from './thread-times.js'
 import type { WriteHold } from './write-hold.js'
 import type { Writer } from './writer.js'
 
@@ -14,6 +15,7 @@ interface Lent {
 }
 
 interface Waiter {
+  readonly askedAtMs: number
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
 }
@@ -48,9 +50,10 @@ export class Lease {
   /** Throws what the statement throws, ERR_REFUSED, ERR_BUSY, ERR_CLOSED when the lease has ended. */
   async execute(statement: SessionStatement, hold: WriteHold): Promise<SessionReply> {
     this.#idleTimer.refresh()
+    const askedAtMs = sharedNowMs()
     // A transaction that has begun is not held: others would wait for its end.
-    while (!this.#session.isInTransaction && this.#session.writes(statement) && hold.isHeld()) {
-      await new Promise<void>((resolve, reject) => this.#held.push({ resolve, reject }))
+    while (!this.#session.isInTransaction && this.#session.writes(statement) && hold.isHeld(askedAtMs)) {
+      await new Promise<void>((resolve, reject) => this.#held.push({ askedAtMs, resolve, reject }))
       if (this.#hasEnded) throw leaseEnded()
       this.#idleTimer.refresh()
     }
@@ -75,19 +78,21 @@ export class Lease {
 
   /** Writers are held no more. */
   wake(hold: WriteHold): void {
-    if (this.#held.length === 0 || hold.isHeld()) return
+    if (this.#held.length === 0 || hold.isHeld(this.#held[0]!.askedAtMs)) return
     for (const { resolve } of this.#held.splice(0)) resolve()
   }
 
-  /** Those that are held are held no longer: they fail. */
-  refuseHeld(error: unknown): void {
-    for (const { reject } of this.#held.splice(0)) reject(error)
+  /** Those that have been held for too long fail. */
+  refuseHeld(error: unknown, isLate: (askedAtMs: number) => boolean): void {
+    const held = this.#held
+    this.#held = held.filter(({ askedAtMs }) => !isLate(askedAtMs))
+    for (const { askedAtMs, reject } of held) if (isLate(askedAtMs)) reject(error)
   }
 
   end(): void {
     clearTimeout(this.#idleTimer)
     this.#hasEnded = true
-    this.refuseHeld(leaseEnded())
+    this.refuseHeld(leaseEnded(), () => true)
   }
 }
 

@@ -100,7 +100,7 @@ export class PrimaryRole {
     )
     this.#keeper = new WalKeeper(database, position, limits.logPathPrefix, gap)
     this.#feed = new Feed(database.pageSize, limits.subscriberBytesMax, post)
-    this.#hold = new WriteHold(this.#keeper, this.#feed, limits, (error) => this.#refuseHeld(error))
+    this.#hold = new WriteHold(this.#keeper, this.#feed, limits, (...refused) => this.#refuseHeld(...refused))
     this.#sealing = new Sealing(this.#keeper, {
       post,
       hasMore,
@@ -227,7 +227,7 @@ export class PrimaryRole {
   #pump(): void {
     this.#lease?.wake(this.#hold)
     while (this.#queue.length > 0 && this.#lease === undefined) {
-      if (this.#hold.isHeld()) return
+      if (this.#hold.isHeld(this.#queue[0]!.askedAtMs)) return
       const leaseAt = this.#queue.findIndex((request) => request.op === 'lease')
       if (leaseAt === 0) {
         this.#grant(this.#queue.shift()!)
@@ -336,12 +336,14 @@ export class PrimaryRole {
     return this.#failure
   }
 
-  #refuseHeld(error: MylibsqlError): void {
-    const requests = this.#queue
-    this.#queue = []
+  #refuseHeld(error: MylibsqlError, isLate: (askedAtMs: number) => boolean): void {
+    // Who asked first is the first to be late.
+    const inTime = this.#queue.findIndex(({ askedAtMs }) => !isLate(askedAtMs))
+    const requests = this.#queue.splice(0, inTime === -1 ? this.#queue.length : inTime)
     for (const request of requests) fail(request, error)
     this.#answer(encodeResults(requests, lastFrameNoBefore(this.#keeper.nextFrameNo)))
-    this.#lease?.refuseHeld(error)
+    this.#lease?.refuseHeld(error, isLate)
+    this.#pump()
   }
 
   /** SQLITE_AUTH says that something was refused; the addon knows why. */

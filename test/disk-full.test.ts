@@ -49,6 +49,14 @@ describe.each(ways)('a small disk, %s,', (way) => {
     expect(rest).toEqual({ rows: 2, again: 'ok', isSame: true, integrity: 'ok' })
   })
 
+  it('empties a WAL that alone has filled it, and goes on', async () => {
+    expect(await run(way, 'walFills')).toEqual({
+      codes: ['ok', 'SqliteError SQLITE_FULL'],
+      again: 'ok',
+      integrity: 'ok',
+    })
+  })
+
   it('loses no frame when a log cannot be sealed', async () => {
     const seen = await run(way, 'seals', true)
     expect(seen).toMatchObject({ checkpoint: 'MylibsqlError ERR_IO', savedWhenFull: 0, again: 'ok' })

@@ -189,6 +189,35 @@ describe('replicate', () => {
 })
 
 describe('replicateFrames', () => {
+  it('and replicate take effect in the order of the calls', async () => {
+    const { source, primary, replica } = await openWithLogs(0)
+    await insert(primary, 0)
+    await source.save()
+    const frames = primary.captureFrames()
+    await insert(primary, 1)
+    await insert(primary, 2)
+    const batches = [frames.tryNext()!, frames.tryNext()!]
+    await source.save()
+    await insert(primary, 3)
+    await insert(primary, 4)
+    const applied = await Promise.all([
+      replica.replicate(source.logs.at(-2)!),
+      ...batches.map((batch) => replica.replicateFrames(batch)),
+      replica.replicate(source.logs.at(-1)!),
+      replica.replicateFrames(frames.tryNext()!),
+      replica.replicateFrames(frames.tryNext()!),
+    ])
+    expect(applied.at(-1)).toBe(primary.lastFrameNo)
+    // One that cannot be applied keeps nobody waiting.
+    const closed = await Log.create(0)
+    await closed.close()
+    await insert(primary, 5)
+    const refused = expectCode(replica.replicate(closed), 'ERR_CLOSED')
+    expect(await replica.replicateFrames(frames.tryNext()!)).toBe(primary.lastFrameNo)
+    await refused
+    await expectSameBytes(primary, replica)
+  })
+
   it('applies batches, passes over what it has and applies the new part', async () => {
     const { source, primary, replica } = await openWithLogs(0)
     const frames = primary.captureFrames()

@@ -212,6 +212,16 @@ it.each(['logs', 'frames'])('two machines swap roles several times, by %s', asyn
   await expectSameBytes(replica, copy)
 })
 
+it('whose object is closed meanwhile rejects, and gives no other one', async () => {
+  const blank = await Snapshot.blank()
+  const primary = await Primary.open(blank)
+  const becoming = expectCode(primary.intoReplica(), 'ERR_CLOSED')
+  await Promise.all([primary.close(), becoming])
+  const replica = await Replica.open(blank)
+  const promoted = expectCode(replica.intoPrimary(), 'ERR_CLOSED')
+  await Promise.all([replica.close(), promoted])
+})
+
 it('reads go on through a change', async () => {
   const { primary } = await openPrimary(`${numbers}; INSERT INTO numbers VALUES (1), (2), (3)`)
   const rows = primary.iterate('SELECT n FROM numbers')

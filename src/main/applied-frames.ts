@@ -23,6 +23,8 @@ export class AppliedFrames implements Followed {
   readonly #waiters = new FrameWaiters(() => this.lastFrameNo)
   #position: Position
   #told: (logs: AppliedLogs) => void = () => {}
+  /** Resolves when what was called before has been handed to the thread; undefined: all has. */
+  #handed: Promise<void> | undefined
   /** Why no more logs come out of its store, though that may go on. */
   #followError: unknown
 
@@ -45,14 +47,17 @@ export class AppliedFrames implements Followed {
 
   apply(log: Log): Promise<FrameNo | undefined> {
     const { startFrameNo, frameCount } = log
-    const apply = () => log.use((file) => this.#database.thread.call('applyLog', file))
+    const { thread } = this.#database
+    const apply = () =>
+      this.#inTurn<Position>((hand) => log.use((file) => hand(() => thread.call('applyLog', file))))
     return this.#applyTraced({ startFrameNo, frameCount }, apply)
   }
 
   applyFrames(batch: FrameBatch): Promise<FrameNo | undefined> {
     const { bytes, pageSize, startFrameNo, startChecksum, frameCount } = batch
     const { thread } = this.#database
-    const apply = () => thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum)
+    const call = () => thread.call('applyFrames', bytes, pageSize, startFrameNo, startChecksum)
+    const apply = () => (this.#handed === undefined ? call() : this.#inTurn<Position>((hand) => hand(call)))
     return this.#applyTraced({ startFrameNo, frameCount }, apply)
   }
 
@@ -125,6 +130,28 @@ export class AppliedFrames implements Followed {
   /** Nothing is applied any more. */
   end(error: unknown): void {
     this.#waiters.reject(error)
+  }
+
+  /** In the order of the calls, however long it takes until a log can be read. */
+  async #inTurn<T>(apply: (hand: (call: () => Promise<T>) => Promise<T>) => Promise<T>): Promise<T> {
+    const before = this.#handed
+    let done = () => {}
+    const handed = new Promise<void>((resolve) => {
+      done = resolve
+    })
+    this.#handed = handed
+    try {
+      return await apply(async (call) => {
+        await before
+        const answer = call()
+        done()
+        return answer
+      })
+    } finally {
+      // Also when it could not be handed over.
+      done()
+      if (this.#handed === handed) this.#handed = undefined
+    }
   }
 
   async #applyTraced(

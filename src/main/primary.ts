@@ -135,11 +135,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     }
   }
 
-  /**
-   * Runs statements as one transaction: all or none.
-   *
-   * @throws as run
-   */
+  /** Runs statements as one transaction: all or none. @throws as run */
   async batch(statements: readonly Statement[], options?: CallOptions): Promise<Ack<RunResult[]>> {
     this.#check('batch')
     return this.#writes.batch(StatementRuns.of(statements), options)
@@ -284,6 +280,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
     await archiver?.flush(this.#database.closeTimeoutMs)
     this.#check()
     const position = await this.#database.thread.call('becomeReplica', (this.savedFrameNo ?? -1) + 1)
+    this.#check()
     this.#end(roleChanged('primary', 'replica'))
     await archiver?.endTail(this.#database.closeTimeoutMs)
     return makeReplica(this.#database, position, archiver?.archive.store) as Replica<P>

@@ -238,6 +238,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     this.#check()
     await this.#follower?.stop()
     const position = await this.#database.thread.call('becomePrimary')
+    this.#check()
     this.#end(roleChanged('replica', 'primary'))
     return makePrimary(this.#database, position) as Primary<P>
   }
@@ -302,6 +303,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
       const archive = await takeOver(follower, options)
       this.#check()
       const position = await this.#database.thread.call('becomePrimary')
+      this.#check()
       this.#end(roleChanged('replica', 'primary'))
       return makePrimary(this.#database, position, archive) as Primary<P>
     } catch (error) {

@@ -158,6 +158,7 @@ export class PrimaryRole {
     try {
       return await lease.execute(statement, this.#hold)
     } catch (error) {
+      if (isDiskFull(error)) this.#keeper.spareRoom()
       throw this.#explain(error)
     } finally {
       if (!this.#database.connection.inTransaction) this.#captureCommits()
@@ -247,6 +248,7 @@ export class PrimaryRole {
       this.#waitingSinceMs = undefined
     }
     if (this.#failure === undefined) this.#writer.execute(requests)
+    if (requests.some(({ error }) => isDiskFull(error))) this.#keeper.spareRoom()
     let nextFrameNo = 0
     try {
       nextFrameNo = this.#captureCommits()
@@ -352,4 +354,8 @@ export class PrimaryRole {
     const refusal = this.#database.wal.takeRefusal()
     return refusal === undefined ? error : new MylibsqlError('ERR_REFUSED', refusal, {}, { cause: error })
   }
+}
+
+function isDiskFull(error: unknown): boolean {
+  return (error as { code?: unknown } | null | undefined)?.code === 'SQLITE_FULL'
 }

@@ -91,6 +91,11 @@ export class WalKeeper {
     return nextFrameNo
   }
 
+  /** A disk is full: what is in the WAL is folded, whose room can be used again, at the next commit or attempt. */
+  spareRoom(): void {
+    this.#drainAtBytes = 0
+  }
+
   /** Where the history stands: reads the checksums of what is not copied out yet. */
   position(): Position {
     const copied = this.#openLog.end

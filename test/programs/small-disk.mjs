@@ -71,6 +71,26 @@ const scenarios = {
     await replica.close()
   },
 
+  /** The WAL alone fills the disk, long before it would be folded. */
+  async walFills() {
+    fill(mebibyte)
+    // In the file, which need not grow for it.
+    const made = await init('CREATE TABLE t (bytes BLOB); INSERT INTO t VALUES (zeroblob(100000))')
+    const primary = await Primary.open(made.snapshot, [], { path: join(folder, 'working.sqlite') })
+    const update = (n) => primary.run('UPDATE t SET bytes = ?', [new Uint8Array(100_000).fill(n % 256)])
+    const codes = new Set()
+    let n = 0
+    while (!codes.has('SqliteError SQLITE_FULL') && n < 1000) codes.add(await codeOf(update(n++)))
+    seen.codes = [...codes]
+    // What is full is emptied in the background.
+    for (let tries = 0; tries < 100 && seen.again !== 'ok'; tries += 1) {
+      seen.again = await codeOf(update(n++))
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    seen.integrity = (await primary.get('PRAGMA integrity_check')).integrity_check
+    await primary.close()
+  },
+
   /** Temporary files are on the small disk, the working file is not. */
   async seals() {
     const path = join('/tmp', `small-disk-${process.pid}.sqlite`)

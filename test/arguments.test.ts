@@ -135,6 +135,11 @@ describe('arguments', () => {
       'Option "path" of Primary.open must be a path (string or file: URL), got number 1',
     ],
     [
+      'path in memory',
+      ['snapshot', [], { path: ':memory:' }],
+      `Option "path" of Primary.open must be a path; without one, the working file is a temporary file, got string ':memory:'`,
+    ],
+    [
       'readers',
       ['snapshot', [], { readers: 0 }],
       'Option "readers" of Primary.open must be a positive integer, got number 0',

@@ -2,12 +2,16 @@
  * The types of the public API. Compiled by `tsc -p test/tsconfig.json`, never run: a wrong type does not compile, and a
  * wrong use that does compile makes its `@ts-expect-error` an error.
  */
+import { subscribe } from 'node:diagnostics_channel'
 import type { URL } from 'node:url'
 import {
   type Ack,
+  type ArchiveTrace,
+  type CheckpointTrace,
   type Connection,
   type ErrorCode,
   type ErrorDetails,
+  FileStore,
   type Frame,
   type FrameBatch,
   type FrameNo,
@@ -25,6 +29,7 @@ import {
   prune,
   Replica,
   type ReplicaStats,
+  type ReplicateTrace,
   type RetentionSchedule,
   type Row,
   type RunResult,
@@ -34,7 +39,10 @@ import {
   type SqlValue,
   type Statement,
   type Store,
+  type TransactionTrace,
 } from 'mylibsql'
+import type { NatsStore } from 'mylibsql/nats'
+import type { S3Store } from 'mylibsql/s3'
 import { map, type Observable } from 'rxjs'
 import { expectTypeOf } from 'vitest'
 
@@ -45,6 +53,7 @@ declare const withProcedures: Primary<Procedures>
 declare const replica: Replica
 declare const connection: Connection
 declare const snapshot: Snapshot
+declare const store: Store
 declare const log: Log
 declare const frames: Frames
 declare const batch: FrameBatch
@@ -78,6 +87,10 @@ export function opening(): void {
     procedures: url,
   }
   void Primary.open(snapshot, [], options)
+  // What may be there or not is passed on as it is.
+  void Primary.open(snapshot, [], { path: undefined, readers: undefined })
+  void Primary.open({ store, checkpoint: { intervalMs: undefined }, snapshot: undefined })
+  void primary.run('', [], { signal: undefined, timeoutMs: undefined, wait: undefined })
   // @ts-expect-error a path is no snapshot
   void Primary.open('base.db')
   // @ts-expect-error logs are Log objects
@@ -94,6 +107,29 @@ export function opening(): void {
   new Frames()
   // @ts-expect-error a script, or an async function
   void init(7)
+}
+
+export async function closing(): Promise<void> {
+  await using files = new FileStore('history')
+  await using primaryOnFiles = await Primary.open({ store: files })
+  await using replicaOfFiles = await Replica.follow(files)
+  expectTypeOf(primaryOnFiles.stats()).resolves.toEqualTypeOf<PrimaryStats>()
+  expectTypeOf(replicaOfFiles.stats()).resolves.toEqualTypeOf<ReplicaStats>()
+  expectTypeOf<NatsStore[typeof Symbol.asyncDispose]>().returns.resolves.toBeVoid()
+  expectTypeOf<S3Store[typeof Symbol.asyncDispose]>().returns.resolves.toBeVoid()
+}
+
+export function tracing(): void {
+  const startMs = new WeakMap<object, number>()
+  subscribe('tracing:mylibsql.transaction:start', (trace) => startMs.set(trace as object, performance.now()))
+  subscribe('tracing:mylibsql.transaction:asyncEnd', (trace) => {
+    const { method, sql } = trace as TransactionTrace
+    const tookMs = performance.now() - startMs.get(trace as object)!
+    if (tookMs > 100) console.warn(`${method} took ${tookMs} ms: ${sql}`)
+  })
+  expectTypeOf<ArchiveTrace>().toHaveProperty('url')
+  expectTypeOf<CheckpointTrace>().toHaveProperty('path')
+  expectTypeOf<ReplicateTrace>().toHaveProperty('startFrameNo')
 }
 
 export function writing(): void {

@@ -41,7 +41,10 @@ await once(server.listen(Number(port), '127.0.0.1'), 'listening')
 console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 
 process.once('SIGTERM', async () => {
+  // What is under way is answered first.
   server.close()
+  server.closeIdleConnections()
+  await once(server, 'close')
   await primary.close()
   await store.close()
 })

@@ -29,7 +29,7 @@ async function answer(request: IncomingMessage): Promise<[status: number, body: 
 
 const server = createServer(async (request, response) => {
   const [status, body] = await answer(request).catch((error) => {
-    // 503: further behind than the reader should have to wait. He may ask again, or ask another replica.
+    // 503: further behind than the reader should have to wait. The client may ask again, or ask another replica.
     const isBehind = error instanceof MylibsqlError && error.code === 'ERR_TIMEOUT'
     return [isBehind ? 503 : 500, String(error)] as const
   })
@@ -39,7 +39,10 @@ await once(server.listen(Number(port), '127.0.0.1'), 'listening')
 console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
 
 process.once('SIGTERM', async () => {
+  // What is under way is answered first.
   server.close()
+  server.closeIdleConnections()
+  await once(server, 'close')
   await replica.close()
   await store.close()
 })

@@ -6,9 +6,9 @@ import type { Commit } from './durability.js'
 
 export interface DurableOptions {
   /** Ends the wait; it rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Ends the wait after so many milliseconds, with ERR_TIMEOUT. Default: no limit. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
 const known = { signal: optional(checkSignal), timeoutMs: optional(checkTimeoutMs) }

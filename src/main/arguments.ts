@@ -16,6 +16,13 @@ export function checkPath(value: unknown, name: string): string {
   return resolve(path)
 }
 
+/** Of a database that is opened: SQLite's name for one in memory would be a file of that name here. */
+export function checkWorkingPath(value: unknown, name: string): string {
+  if (value === ':memory:')
+    throw wrong(name, 'a path; without one, the working file is a temporary file', value)
+  return checkPath(value, name)
+}
+
 export function checkFrameNo(value: unknown, name: string): number {
   if (!Number.isSafeInteger(value) || (value as number) < 0)
     throw wrong(name, 'a frame number (integer from 0)', value)

@@ -8,11 +8,11 @@ import { runInterrupt, runInterruptCall } from './task-pool.js'
 
 export interface CallOptions {
   /** Gives the call up; it rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Gives the call up after so many milliseconds; it rejects with ERR_TIMEOUT. Default: no limit. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** False: a write is refused with ERR_BUSY instead of waiting when the queue is full (`requestsMax`). Default true. */
-  wait?: boolean
+  wait?: boolean | undefined
 }
 
 /** `givenUp` rejects when the call is given up while it runs: for calls that wait for something else too. */

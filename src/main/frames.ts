@@ -21,7 +21,7 @@ export interface FramesOptions {
    * When a batch no longer counts against the limit that holds writers back: once it was `taken` (default), or once
    * it was `acknowledged` with ackReplicated, for consumers that keep batches in a pipeline of their own.
    */
-  readonly credit?: 'taken' | 'acknowledged'
+  readonly credit?: 'taken' | 'acknowledged' | undefined
 }
 
 /** One for each primary: all of its subscribers share one copy of the frames. */

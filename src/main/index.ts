@@ -49,3 +49,4 @@ export {
   type VerifyResult,
   verify,
 } from './stores/verify.js'
+export type { ArchiveTrace, CheckpointTrace, ReplicateTrace, TransactionTrace } from './tracing.js'

@@ -8,7 +8,7 @@ import { removeTemporaryFile, temporaryPath } from './temporary-files.js'
 
 export interface InitOptions {
   /** Bytes, a power of two from 512 to 65536. Default 4096. */
-  pageSize?: number
+  pageSize?: number | undefined
 }
 
 export interface InitResult {

@@ -19,9 +19,9 @@ import {
   checkBoolean,
   checkInstance,
   checkOptions,
-  checkPath,
   checkPositiveInteger,
   checkTimeoutMs,
+  checkWorkingPath,
   optional,
   withDefault,
   wrong,
@@ -40,42 +40,45 @@ export interface OpenOptions {
    * earlier opening is replaced, once a store has given what replaces it; one that mylibsql did not make is never
    * touched (ERR_PATH_EXISTS).
    */
-  path?: string | URL
-  /** Reader threads, started with the first read. Default: one for each core but one, from 1 to 4. */
-  readers?: number
+  path?: string | URL | undefined
+  /**
+   * Reader threads, started with the first read. Default: one for each core but one, from 2 to 4: behind a slow query of one
+   * thread nothing waits that another one can do.
+   */
+  readers?: number | undefined
   /** Integers as bigint, as in better-sqlite3. Default false. */
-  safeIntegers?: boolean
+  safeIntegers?: boolean | undefined
   /** How long a write waits while a limit holds writers back, and SQLite for a lock. Default 30,000 ms. */
-  busyTimeoutMs?: number
+  busyTimeoutMs?: number | undefined
   /** Longest pause between two statements of an interactive connection or of an iteration. Default 30,000 ms. */
-  idleTimeoutMs?: number
+  idleTimeoutMs?: number | undefined
   /**
    * How long close() waits for what is under way before it is interrupted, and after that once more (2 s at least). Default
    * 5,000 ms.
    */
-  closeTimeoutMs?: number
+  closeTimeoutMs?: number | undefined
 }
 
 export interface PrimaryOptions extends OpenOptions {
   /** Bytes of frames in no saved log yet at which writers are held back. Default 1 GiB. */
-  unsavedBytesMax?: number
+  unsavedBytesMax?: number | undefined
   /** Bytes of frames that a subscriber has not taken at which writers are held back. Default 64 MiB. */
-  subscriberBytesMax?: number
+  subscriberBytesMax?: number | undefined
   /** Calls that may wait for the writer before `ready()` waits. Default 65,536. */
-  requestsMax?: number
+  requestsMax?: number | undefined
   /** Bytes of their parameters, likewise. Default 64 MiB. */
-  requestBytesMax?: number
+  requestBytesMax?: number | undefined
   /**
    * Low latency: the writer's thread polls for a few microseconds before it sleeps (true), or never does (false).
    * Default: on more than one core it polls while the next write has lately come that soon, which saves more processor
    * time than it costs.
    */
-  spin?: boolean
+  spin?: boolean | undefined
   /** Module of procedures for `call`: `new URL('./procedures.js', import.meta.url)`. */
-  procedures?: URL
+  procedures?: URL | undefined
 }
 
-const readersMax = 4
+const readersDefault = Math.min(4, Math.max(2, availableParallelism() - 1))
 /** In which a thread whose statement was interrupted rolls its transaction back, and closes the database. */
 const interruptedMsMin = 2_000
 const whatOpens: Record<Role, string> = {
@@ -85,8 +88,8 @@ const whatOpens: Record<Role, string> = {
 
 /** @internal Checks of all options of `Primary.open`, and of `Replica.open`: each can become the other. */
 export const openChecks = {
-  path: optional(checkPath),
-  readers: withDefault(checkPositiveInteger, Math.min(readersMax, Math.max(1, availableParallelism() - 1))),
+  path: optional(checkWorkingPath),
+  readers: withDefault(checkPositiveInteger, readersDefault),
   safeIntegers: withDefault(checkBoolean, false),
   busyTimeoutMs: withDefault(checkTimeoutMs, busyTimeoutMsDefault),
   idleTimeoutMs: withDefault(checkTimeoutMs, idleTimeoutMsDefault),

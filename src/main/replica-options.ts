@@ -9,14 +9,14 @@ export interface FollowOptions extends ReplicaOptions {
    * A snapshot that is at hand, to start from instead of the newest one of the store. When logs behind it are missing
    * there, a newer snapshot of the store is taken after all.
    */
-  from?: Snapshot
+  from?: Snapshot | undefined
   /** How long a store may be silent before it is asked whether something was missed. Default 10,000 ms. */
-  pollMs?: number
+  pollMs?: number | undefined
 }
 
 export interface WaitForOptions {
   /** Ends the wait; it rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Rejects with ERR_TIMEOUT after so many milliseconds. Default 30,000 ms. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }

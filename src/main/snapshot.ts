@@ -31,19 +31,19 @@ import {
 
 export interface SnapshotOpenOptions {
   /** Read the whole file and check its checksum. Default: true. */
-  verify?: boolean
+  verify?: boolean | undefined
   /** 'crate': a snapshot of the Rust crate, which is any SQLite file without a trailer. Default: 'mylibsql'. */
-  format?: 'mylibsql' | 'crate'
+  format?: 'mylibsql' | 'crate' | undefined
 }
 
 export interface SnapshotBlankOptions {
   /** Bytes, a power of two from 512 to 65536. Default: 4096. */
-  pageSize?: number
+  pageSize?: number | undefined
 }
 
 export interface SnapshotImportOptions {
   /** Called now and then with pages copied so far and pages in all, the last time when all are. */
-  onProgress?: (progress: ImportProgress) => void
+  onProgress?: ((progress: ImportProgress) => void) | undefined
 }
 
 /**

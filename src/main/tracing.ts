@@ -4,9 +4,13 @@
  * comparison.
  *
  * @example
- * diagnostics_channel.tracingChannel('mylibsql.transaction').subscribe({
- *   asyncEnd({ method, sql, path }) { ... },
- *   error({ method, error }) { ... },
+ * // One object from the start of an operation to its end.
+ * const startMs = new WeakMap<object, number>()
+ * subscribe('tracing:mylibsql.transaction:start', (trace) => startMs.set(trace as object, performance.now()))
+ * subscribe('tracing:mylibsql.transaction:asyncEnd', (trace) => {
+ *   const { method, sql } = trace as TransactionTrace
+ *   const tookMs = performance.now() - startMs.get(trace as object)!
+ *   if (tookMs > 100) console.warn(`${method} took ${tookMs} ms: ${sql}`)
  * })
  */
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'

@@ -21,7 +21,7 @@ export interface MemorySnapshot extends MemoryObject {
 type Call = 'currentEpoch' | 'logs' | 'readLog' | 'snapshots' | 'readSnapshot' | 'follow' | 'append'
 
 interface Limits {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What all views of one store share. */

@@ -27,34 +27,34 @@ import type { Store } from './store.js'
 /** When logs are stored. Whichever is reached first counts; all that is written meanwhile goes into the next log. */
 export interface CheckpointSchedule {
   /** Age of the oldest write that is not stored. Default 100 ms. */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** Bytes of frames that are not stored. Default 16 MiB. */
-  bytes?: number
+  bytes?: number | undefined
   /** Number of frames that are not stored. Default: no limit but that of `bytes`. */
-  frames?: number
+  frames?: number | undefined
   /** How long one attempt may take; then there is another one. Default 30,000 ms. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * Time without a look at the newest epoch after which a primary that has nothing to store takes one, so that it soon
    * learns of a newer primary; Infinity: never. Default 5,000 ms.
    */
-  fenceCheckMs?: number
+  fenceCheckMs?: number | undefined
 }
 
 /** When snapshots are stored. */
 export interface SnapshotSchedule {
   /** Bytes of logs since the last one; Infinity: never. Default 256 MiB. */
-  everyBytes?: number
+  everyBytes?: number | undefined
   /** Milliseconds since the last one, if something was written since; Infinity: never. Default Infinity. */
-  everyMs?: number
+  everyMs?: number | undefined
   /** How long one attempt to store one may take; then there is another one, later. Default 3,600,000 ms. */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
 /** When logs of the store are merged, as `compact(store)` does. */
 export interface CompactionSchedule extends CompactRules {
   /** Pause between two runs. Default 60,000 ms. */
-  everyMs?: number
+  everyMs?: number | undefined
 }
 
 /** When the store is pruned, as `prune(store, options)` does. */
@@ -65,13 +65,13 @@ export type RetentionSchedule = KeptHistory & {
 
 export interface ArchiveOptions {
   /** Stored logs: when. */
-  checkpoint?: CheckpointSchedule
+  checkpoint?: CheckpointSchedule | undefined
   /** Stored snapshots: when. */
-  snapshot?: SnapshotSchedule
+  snapshot?: SnapshotSchedule | undefined
   /** Merged logs: when. Default: never. */
-  compaction?: CompactionSchedule
+  compaction?: CompactionSchedule | undefined
   /** What no restore needs is removed: when, and what is kept (`keepMs` or `keepSnapshots`). Default: never. */
-  retention?: RetentionSchedule
+  retention?: RetentionSchedule | undefined
 }
 
 /** Of `Primary.open({ store, ... })`. */
@@ -80,12 +80,15 @@ export interface ArchivedPrimaryOptions extends ArchiveOptions, PrimaryOptions {
   store: Store
 }
 
+/** With its defaults. */
+type Filled<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> }
+
 /** With every default filled in. */
 export interface ArchiveSchedule {
-  readonly checkpoint: Required<CheckpointSchedule>
-  readonly snapshot: Required<SnapshotSchedule>
-  readonly compaction?: Required<CompactionSchedule> | undefined
-  readonly retention?: Required<RetentionSchedule> | undefined
+  readonly checkpoint: Filled<CheckpointSchedule>
+  readonly snapshot: Filled<SnapshotSchedule>
+  readonly compaction?: Filled<CompactionSchedule> | undefined
+  readonly retention?: Filled<RetentionSchedule> | undefined
 }
 
 const scheduleNotSnapshot =

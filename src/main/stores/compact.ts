@@ -24,7 +24,7 @@ import { readChecked } from './read-ahead.js'
 import type { CallLimits, Store, StoredLog, StoredSnapshot } from './store.js'
 
 export interface CompactOptions extends CompactRules, CallLimits {
-  onProgress?: (progress: CompactProgress) => void
+  onProgress?: ((progress: CompactProgress) => void) | undefined
 }
 
 export interface CompactProgress {

@@ -50,17 +50,17 @@ import { unlessAborted, within } from './waits.js'
 
 export interface FileStoreOptions {
   /** Whether the first write may make the folder, or a store in an empty one. Default: true. */
-  create?: boolean
+  create?: boolean | undefined
   /**
    * Of what is written from now on; any mix is read. 'lz4' costs whoever follows least, 'brotli' makes it smallest; 'zstd' where
    * Node has it (22.15 and later). Default: 'none'.
    */
-  compression?: 'none' | 'lz4' | 'deflate' | 'brotli' | 'zstd'
+  compression?: 'none' | 'lz4' | 'deflate' | 'brotli' | 'zstd' | undefined
   /**
    * Milliseconds after which a call that moves few bytes (all but those of snapshots and of logs beyond 1 MiB) fails with
    * ERR_STORE: a disk that hangs. Default: 30,000.
    */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
 /** Epochs kept below the newest one: far more than are claimed while a claimer is paused. */
@@ -229,6 +229,10 @@ export class FileStore implements Store {
     this.#packThread.close()
     await this.#logs.close()
     await this.#folder.tidied()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
   }
 
   /**

@@ -17,20 +17,20 @@ import { checkCompression } from './compression.js'
  */
 export interface NatsStoreOptions extends Omit<NodeConnectionOptions, 'servers' | 'name' | 'timeout'> {
   /** `host:port` or `nats://host:port`, one or several of a cluster. Default: `localhost:4222`. */
-  readonly servers?: string | readonly string[]
+  readonly servers?: string | readonly string[] | undefined
   /** Of the store: letters, digits, `-` and `_`, 32 at most. The stream has this name, the bucket `NAME-snapshots`. */
   readonly name: string
   /**
    * On how many servers of the cluster everything is kept: 1 or 3. Default: 1 when the store is made, and as it is when it is
    * there already; one that has another number is an error.
    */
-  readonly replicas?: 1 | 3
+  readonly replicas?: 1 | 3 | undefined
   /** Make the stream and the bucket when they are not there. Default: false. */
-  readonly create?: boolean
+  readonly create?: boolean | undefined
   /** Of logs and snapshots that are stored from now on; what is there is read whatever it is. See FileStore. Default: 'none'. */
-  readonly compression?: Compression | 'none'
+  readonly compression?: Compression | 'none' | undefined
   /** How long a call tries before it rejects with ERR_STORE, in milliseconds. Default: 10_000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
 }
 
 export interface CheckedOptions {

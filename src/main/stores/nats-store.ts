@@ -245,6 +245,10 @@ export class NatsStore implements Store {
     return this.#closed
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
   async #close(): Promise<void> {
     const { connection, logs, timeoutMs } = this.#parts
     this.#closing.abort()

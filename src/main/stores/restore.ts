@@ -26,10 +26,10 @@ export interface RestoreOptions {
    * A frame: the database as of the last whole transaction at or before it, such as `ack.frameNo`. A Date: as of the
    * last log that was sealed at or before it, so as exact as checkpoints are frequent. Default: the newest state.
    */
-  at?: FrameNo | Date
-  onProgress?: (progress: RestoreProgress) => void
+  at?: FrameNo | Date | undefined
+  onProgress?: ((progress: RestoreProgress) => void) | undefined
   /** Gives up; the call rejects with its reason, and nothing is left. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 export interface RestoreResult {

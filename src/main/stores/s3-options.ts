@@ -20,17 +20,17 @@ import { checkCompression } from './compression.js'
 export interface S3StoreOptions extends S3ClientConfig {
   readonly bucket: string
   /** Before the key of every object: `app/history`. Letters, digits and `! - _ . * ' ( ) /`. Default: none. */
-  readonly prefix?: string
+  readonly prefix?: string | undefined
   /** A client that is there already; it is not destroyed with the store. Then no options of the client go with it. */
-  readonly client?: S3Client
+  readonly client?: S3Client | undefined
   /** Make the bucket, and the store, when they are not there. Without it the first write makes the store. Default: false. */
-  readonly create?: boolean
+  readonly create?: boolean | undefined
   /** Of logs and snapshots that are stored from now on; what is there is read whatever it is. Default: 'none'. */
-  readonly compression?: Compression | 'none'
+  readonly compression?: Compression | 'none' | undefined
   /** How long a call tries before it rejects with ERR_STORE, in milliseconds. Default: 15_000. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** How often `follow` looks for new logs, in milliseconds: each time is one request. Default: 500. */
-  readonly pollMs?: number
+  readonly pollMs?: number | undefined
 }
 
 export interface CheckedOptions {

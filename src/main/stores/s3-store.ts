@@ -267,6 +267,10 @@ export class S3Store implements Store {
     return this.#closed
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
   async #append(file: LogFile, epoch: number, limits: CallLimits | undefined): Promise<StoredLog> {
     const { bucket, compression } = this.#parts
     const { startFrameNo } = file.header

@@ -60,7 +60,7 @@ export interface StoredSnapshot {
 
 export interface CallLimits {
   /** Gives the call up; it rejects with the signal's reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface AppendOptions extends CallLimits {
@@ -68,7 +68,7 @@ export interface AppendOptions extends CallLimits {
    * The caller has stored the log before just now, can use a `tail`, and ends it when it is done with it. Told only to a
    * store that has `endTail`. Default: false.
    */
-  readonly takesTail?: boolean
+  readonly takesTail?: boolean | undefined
 }
 
 export interface FollowLogsOptions {

@@ -14,7 +14,7 @@ import type { CallLimits, Store, StoredSnapshot } from './store.js'
 import { isUnusable } from './unusable.js'
 
 export interface VerifyOptions extends CallLimits {
-  onProgress?: (progress: VerifyProgress) => void
+  onProgress?: ((progress: VerifyProgress) => void) | undefined
 }
 
 export interface VerifyProgress {

@@ -31,12 +31,12 @@ it('counts requests and transactions, and measures where time goes', async () =>
   await replica.close()
 })
 
-it('traces transactions, checkpoints and replication', async () => {
+it('traces transactions, queries, checkpoints and replication', async () => {
   const { snapshot } = await init('CREATE TABLE t (a)')
   const primary = await Primary.open(snapshot)
   const replica = await Replica.open(snapshot)
   const events: [string, object][] = []
-  const subscriptions = ['transaction', 'checkpoint', 'replicate'].map((name) => {
+  const subscriptions = ['transaction', 'query', 'checkpoint', 'replicate'].map((name) => {
     const channel = tracingChannel(`mylibsql.${name}`)
     const note = (event: string) => (message: object) =>
       void events.push([`${name} ${event}`, { ...message }])
@@ -54,6 +54,9 @@ it('traces transactions, checkpoints and replication', async () => {
   await primary.transaction((connection) => connection.run('INSERT INTO t VALUES (?)', [secret]))
   await primary.run('INSERT INTO nowhere VALUES (?)', [secret]).catch(() => {})
   await primary.checkpoint((log: Log) => replica.replicate(log))
+  expect(await primary.get('SELECT count(*) AS n FROM t WHERE a = ?', [secret])).toEqual({ n: 2 })
+  await replica.all('SELECT nothing FROM t').catch(() => {})
+  await replica.readTransaction((connection) => connection.get('SELECT ?', [secret]))
   for (const unsubscribe of subscriptions) unsubscribe()
   await primary.run('INSERT INTO t VALUES (2)')
   expect(events.map(([name]) => name)).toEqual([
@@ -68,9 +71,20 @@ it('traces transactions, checkpoints and replication', async () => {
     'replicate start',
     'replicate end',
     'checkpoint end',
+    'query start',
+    'query end',
+    'query start',
+    'query error',
+    'query end',
+    'query start',
+    'query end',
   ])
   expect(events[0]![1]).toMatchObject({ method: 'run', sql: 'INSERT INTO t VALUES (?)', path: primary.path })
   expect(events[8]![1]).toMatchObject({ frameCount: expect.any(Number), path: replica.path })
+  const sql = 'SELECT count(*) AS n FROM t WHERE a = ?'
+  expect(events[11]![1]).toMatchObject({ method: 'get', sql, path: primary.path })
+  expect(events[14]![1]).toMatchObject({ method: 'all', error: { code: 'SQLITE_ERROR' }, path: replica.path })
+  expect(events[16]![1]).toMatchObject({ method: 'readTransaction', path: replica.path })
   const told = events.filter(([name]) => name.endsWith('start')).map(([, message]) => JSON.stringify(message))
   expect(told.join()).not.toContain(secret)
   await primary.close()

@@ -15,6 +15,38 @@ async function openBoth(options?: Parameters<typeof openPrimary>[1]) {
   return { source, primary: source.primary, replica: await openReplica(source, options) }
 }
 
+describe('readTransaction of a primary', () => {
+  it('sees one state while others write, and keeps nobody from it', async () => {
+    const { primary } = await openBoth()
+    await primary.readTransaction(async (connection) => {
+      expect(await connection.get(count)).toEqual({ n: 2000 })
+      await primary.run('DELETE FROM numbers WHERE n > 10')
+      await primary.transaction((writer) => writer.run('DELETE FROM numbers WHERE n > 5'))
+      expect(await primary.get(count)).toEqual({ n: 5 })
+      expect(await connection.all(count)).toEqual([{ n: 2000 }])
+      const { message } = await expectSqlite(connection.run('DELETE FROM numbers'), 'SQLITE_READONLY')
+      expect(message).toContain('run() of the primary')
+    })
+    expect(await primary.readTransaction((connection) => connection.get(count))).toEqual({ n: 5 })
+  })
+
+  it('is closed with it, and takes a time limit', async () => {
+    const { primary } = await openBoth()
+    const late = primary.readTransaction(() => new Promise<void>(() => {}), { timeoutMs: 20 })
+    expect((await expectCode(late, 'ERR_TIMEOUT')).message).toContain('readTransaction took longer')
+    const open = expectCode(
+      primary.readTransaction(() => new Promise<void>(() => {})),
+      'ERR_CLOSED',
+    )
+    await primary.close()
+    await open
+    await expectCode(
+      primary.readTransaction(async () => {}),
+      'ERR_CLOSED',
+    )
+  })
+})
+
 describe('replica.withConnection', () => {
   it('sees one state while logs are applied', async () => {
     const { source, primary, replica } = await openBoth()

@@ -27,6 +27,8 @@ import {
   type PrimaryStats,
   type PruneResult,
   prune,
+  type Queryable,
+  type QueryTrace,
   Replica,
   type ReplicaStats,
   type ReplicateTrace,
@@ -109,10 +111,17 @@ export function opening(): void {
   void init(7)
 }
 
+/** Of either role. */
+export async function report(database: Queryable): Promise<Row | undefined> {
+  return database.readTransaction((reading) => reading.get('SELECT 1'))
+}
+
 export async function closing(): Promise<void> {
   await using files = new FileStore('history')
   await using primaryOnFiles = await Primary.open({ store: files })
   await using replicaOfFiles = await Replica.follow(files)
+  void report(primaryOnFiles)
+  void report(replicaOfFiles)
   expectTypeOf(primaryOnFiles.stats()).resolves.toEqualTypeOf<PrimaryStats>()
   expectTypeOf(replicaOfFiles.stats()).resolves.toEqualTypeOf<ReplicaStats>()
   expectTypeOf<NatsStore[typeof Symbol.asyncDispose]>().returns.resolves.toBeVoid()
@@ -127,6 +136,7 @@ export function tracing(): void {
     const tookMs = performance.now() - startMs.get(trace as object)!
     if (tookMs > 100) console.warn(`${method} took ${tookMs} ms: ${sql}`)
   })
+  expectTypeOf<QueryTrace>().toHaveProperty('method')
   expectTypeOf<ArchiveTrace>().toHaveProperty('url')
   expectTypeOf<CheckpointTrace>().toHaveProperty('path')
   expectTypeOf<ReplicateTrace>().toHaveProperty('startFrameNo')

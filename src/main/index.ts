@@ -16,6 +16,7 @@ export type { LogCopyOptions, LogCreateOptions, LogMergeOptions, LogOpenOptions 
 export type { OpenOptions, PrimaryOptions } from './open-database.js'
 export { Primary } from './primary.js'
 export type { ProcedureModule } from './procedure-types.js'
+export type { Queryable } from './queryable.js'
 export { Replica } from './replica.js'
 export type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
 export {
@@ -49,4 +50,10 @@ export {
   type VerifyResult,
   verify,
 } from './stores/verify.js'
-export type { ArchiveTrace, CheckpointTrace, ReplicateTrace, TransactionTrace } from './tracing.js'
+export type {
+  ArchiveTrace,
+  CheckpointTrace,
+  QueryTrace,
+  ReplicateTrace,
+  TransactionTrace,
+} from './tracing.js'

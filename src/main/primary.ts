@@ -1,6 +1,6 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
-import type { Row, RunResult, SqlParams, Statement } from '../protocol/values.js'
+import type { RunResult, SqlParams, Statement } from '../protocol/values.js'
 import type { FromPrimary, Position, ResultsMessage } from '../protocol/wire.js'
 import type { Ack } from './ack.js'
 import { reviveError } from './actor-thread.js'
@@ -11,8 +11,9 @@ import type { Connection } from './connection.js'
 import { FrameFeed, type Frames, type FramesOptions } from './frames.js'
 import type { Log } from './log.js'
 import { OpenDatabase, type PrimaryOptions } from './open-database.js'
-import { checkArguments, checkParams, checkQuery, checkSql } from './parameters.js'
+import { checkArguments, checkParams, checkSql } from './parameters.js'
 import type { ArgumentsOf, ProcedureModule, ProcedureName, ResultOf } from './procedure-types.js'
+import { Queryable } from './queryable.js'
 import type { Replica } from './replica.js'
 import { isRoleChange, makeReplica, registerPrimary, roleChanged } from './role-change.js'
 import { Saving } from './saving.js'
@@ -36,7 +37,7 @@ import { Writes } from './writes.js'
  * await ack.durable()
  * await primary.close()
  */
-export class Primary<P extends ProcedureModule = ProcedureModule> {
+export class Primary<P extends ProcedureModule = ProcedureModule> extends Queryable {
   readonly #database: OpenDatabase
   readonly #writes: Writes
   readonly #saving: Saving
@@ -46,6 +47,7 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   #closing: Promise<void> | undefined
 
   private constructor(database: OpenDatabase, position: Position, archive?: Archive) {
+    super(database, (method) => this.#check(method))
     const { thread } = database
     this.#database = database
     this.#saving = new Saving(database, position, archive, {
@@ -189,35 +191,6 @@ export class Primary<P extends ProcedureModule = ProcedureModule> {
   /** The same in one transaction, which commits when `work` resolves and rolls back when it rejects. */
   transaction<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<Ack<T>> {
     return this.#lend('transaction', work, options)
-  }
-
-  /** First row of a query, undefined when there is none. Runs in a reader thread; sees every executed write. */
-  get<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R | undefined> {
-    try {
-      this.#check('get')
-      return this.#database.readers.get<R>(...checkQuery(sql, params), options)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /** All rows of a query. Runs in a reader thread; sees every executed write. */
-  all<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R[]> {
-    try {
-      this.#check('all')
-      return this.#database.readers.all<R>(...checkQuery(sql, params), options)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /**
-   * The rows of a query one by one, fetched in chunks as they are consumed. Occupies a reader thread until the loop
-   * ends; given up after `idleTimeoutMs` without progress.
-   */
-  iterate<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<R> {
-    this.#check('iterate')
-    return this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
   }
 
   /**

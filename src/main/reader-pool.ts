@@ -126,10 +126,12 @@ export class ReaderPool {
   }
 
   /** Lends a connection of a reader thread, inside one read transaction. */
-  session<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<T> {
-    return this.#cancellations.guard(options, 'withConnection', (slot, givenUp) =>
-      this.#session(work, slot, givenUp),
-    )
+  session<T>(
+    work: (connection: Connection) => Promise<T>,
+    options: CallOptions | undefined,
+    method: string,
+  ): Promise<T> {
+    return this.#cancellations.guard(options, method, (slot, givenUp) => this.#session(work, slot, givenUp))
   }
 
   async #session<T>(

@@ -1,11 +1,9 @@
 import { MylibsqlError } from '../protocol/errors.js'
 import { FrameBatch, type FrameNo } from '../protocol/frame.js'
-import type { Row, SqlParams } from '../protocol/values.js'
 import type { FromReplica, Position } from '../protocol/wire.js'
 import { AppliedFrames } from './applied-frames.js'
 import {
   checkFrameNo,
-  checkFunction,
   checkInstance,
   checkOptions,
   checkPath,
@@ -18,9 +16,9 @@ import type { CallOptions } from './cancellations.js'
 import type { Connection } from './connection.js'
 import { Log } from './log.js'
 import { OpenDatabase, openChecks } from './open-database.js'
-import { checkQuery } from './parameters.js'
 import type { Primary } from './primary.js'
 import type { ProcedureModule } from './procedure-types.js'
+import { Queryable } from './queryable.js'
 import type { FollowOptions, ReplicaOptions, WaitForOptions } from './replica-options.js'
 import { isRoleChange, makePrimary, registerReplica, roleChanged } from './role-change.js'
 import { Snapshot } from './snapshot.js'
@@ -45,7 +43,7 @@ const checkSnapshot = (value: unknown, name: string) => checkInstance(value, Sna
  * await replica.get('SELECT count(*) AS n FROM users')
  * await replica.replicate(await Log.open('1.log'))
  */
-export class Replica<P extends ProcedureModule = ProcedureModule> {
+export class Replica<P extends ProcedureModule = ProcedureModule> extends Queryable {
   readonly #database: OpenDatabase
   readonly #applied: AppliedFrames
   #follower: Follower | undefined
@@ -54,6 +52,7 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
   #closing: Promise<void> | undefined
 
   private constructor(database: OpenDatabase, position: Position) {
+    super(database, () => this.#check())
     this.#database = database
     this.#applied = new AppliedFrames(database, position)
     database.thread.attach(
@@ -145,43 +144,9 @@ export class Replica<P extends ProcedureModule = ProcedureModule> {
     return this.#applied.lastFrameNo
   }
 
-  /**
-   * Lends a read-only connection of a reader thread to `work`. All of its queries see the same state of the database,
-   * whatever is applied meanwhile.
-   *
-   * @throws what `work` throws; SqliteError SQLITE_READONLY for a write; ERR_TIMEOUT without a statement for
-   * `idleTimeoutMs`; ERR_CLOSED
-   */
-  async withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<T> {
-    this.#check()
-    checkFunction(work, 'work')
-    return this.#database.readers.session(work, options)
-  }
-
-  /** First row of a query, undefined when there is none. Runs in a reader thread; sees every applied frame. */
-  get<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R | undefined> {
-    try {
-      this.#check()
-      return this.#database.readers.get<R>(...checkQuery(sql, params), options)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /** All rows of a query. Runs in a reader thread; sees every applied frame. */
-  all<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): Promise<R[]> {
-    try {
-      this.#check()
-      return this.#database.readers.all<R>(...checkQuery(sql, params), options)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /** The rows of a query one by one, as Primary.iterate. */
-  iterate<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<R> {
-    this.#check()
-    return this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
+  /** The same as readTransaction. */
+  withConnection<T>(work: (connection: Connection) => Promise<T>, options?: CallOptions): Promise<T> {
+    return this.readTransaction(work, options)
   }
 
   /**

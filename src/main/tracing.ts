@@ -1,6 +1,6 @@
 /**
- * Tracing channels of node:diagnostics_channel: `mylibsql.transaction`, `mylibsql.checkpoint`, `mylibsql.replicate`,
- * `mylibsql.archive`. They carry what was asked for and where, never bound parameters. Without subscribers they cost a
+ * Tracing channels of node:diagnostics_channel: `mylibsql.transaction`, `mylibsql.query`, `mylibsql.checkpoint`,
+ * `mylibsql.replicate`, `mylibsql.archive`. They carry what was asked for and where, never bound parameters. Without subscribers they cost a
  * comparison.
  *
  * @example
@@ -28,6 +28,15 @@ export interface CheckpointTrace {
   readonly path: string
 }
 
+/** A query that was asked for; an iteration has none. */
+export interface QueryTrace {
+  readonly method: 'get' | 'all' | 'readTransaction'
+  /** Text of the query; undefined for a transaction. No parameters. */
+  readonly sql?: string
+  /** Working file of the primary or replica. */
+  readonly path: string
+}
+
 /** What is about to be applied. */
 export interface ReplicateTrace {
   /** Working file of the replica. */
@@ -52,6 +61,7 @@ export interface ArchiveTrace {
 }
 
 export const transactionChannel = tracingChannel<TransactionTrace>('mylibsql.transaction')
+export const queryChannel = tracingChannel<QueryTrace>('mylibsql.query')
 export const checkpointChannel = tracingChannel<CheckpointTrace>('mylibsql.checkpoint')
 export const replicateChannel = tracingChannel<ReplicateTrace>('mylibsql.replicate')
 export const archiveChannel = tracingChannel<ArchiveTrace>('mylibsql.archive')

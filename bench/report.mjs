@@ -30,7 +30,8 @@ export function markdownTable(results) {
     figure(value),
     reference,
     figure(referenceValue),
-    ratio.toFixed(2),
+    // A goal that is missed by less than it shows would look as if it were met.
+    ratio.toFixed(met === false ? 3 : 2),
     goalText(goal, unit) ?? '',
     met === null ? '' : met ? 'yes' : '**no**',
   ])

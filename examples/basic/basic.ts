@@ -27,7 +27,7 @@ console.log('durable:', ack.isDurable)
 const replica = await Replica.open(await Snapshot.open('store/0.db'), [await Log.open('store/1.log')])
 console.log(await replica.get('SELECT count(*) AS users FROM users'))
 
-// When a new log arrives, apply it. Readers of the replica never wait for it.
+// When a new log arrives, apply it. Queries go on meanwhile.
 await primary.transaction(async (connection) => {
   await connection.run('INSERT INTO users (name) VALUES (?)', ['Bob'])
   await connection.run('INSERT INTO users (name) VALUES (?)', ['Carol'])

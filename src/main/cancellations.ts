@@ -11,7 +11,7 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
   /** Gives the call up after so many milliseconds; it rejects with ERR_TIMEOUT. Default: no limit. */
   timeoutMs?: number | undefined
-  /** False: a write is refused with ERR_BUSY instead of waiting when the queue is full (`requestsMax`). Default true. */
+  /** False: a write is refused with ERR_BUSY instead of waiting when the queue is full (`requestsMax`, `requestBytesMax`). Default true. */
   wait?: boolean | undefined
 }
 

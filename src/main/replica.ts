@@ -35,7 +35,7 @@ const pollMsDefault = 10_000
 const checkSnapshot = (value: unknown, name: string) => checkInstance(value, Snapshot, name)
 
 /**
- * A read-only copy of a database, fed with logs or with live frames. Readers never wait for what is applied: a query
+ * A read-only copy of a database, fed with logs or with live frames. Queries do not wait for what is applied: each
  * sees the state as of whole transactions when it began.
  *
  * @example

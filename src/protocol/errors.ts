@@ -15,7 +15,7 @@ export const errorCodes = {
   ERR_PATH_EXISTS: 'a file that is not ours is in the way',
   ERR_IO: 'the operating system refused a read or a write',
   // writing and reading
-  ERR_REFUSED: 'the statement would break replication',
+  ERR_REFUSED: 'what was asked for would break replication, or cannot be had here',
   ERR_TRANSACTION_OPEN: 'a transaction was left open and has been rolled back',
   ERR_NOT_CLONEABLE: 'a value cannot be sent to another thread',
   ERR_TIMEOUT: 'a time limit has passed',
@@ -23,8 +23,8 @@ export const errorCodes = {
   ERR_PROCEDURE: 'a procedure is missing or broke the rules',
   // saving
   ERR_UNSAVED_WRITES: 'writes are not saved yet',
-  ERR_REENTRANT: 'checkpoint was called from within its own saveLog',
-  ERR_SAVE_PENDING: 'saveLog had not settled when the primary closed',
+  ERR_REENTRANT: 'a callback waits for what waits for it',
+  ERR_SAVE_PENDING: 'what was written was not known to be saved when the primary closed',
   ERR_WAL_RESET: 'something outside the library reset or changed the WAL',
   // replicating
   ERR_LOG_GAP: 'frames are missing between what is there and what was given',

@@ -1,4 +1,4 @@
-/** Every bound and default of the library, with its unit. Options override the ones that say so. */
+/** Bounds and defaults of databases, with their units; stores have theirs beside them. Options override the ones that say so. */
 
 /** Page sizes that SQLite knows, in bytes. */
 export const pageSizeMinBytes = 512

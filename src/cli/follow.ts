@@ -22,10 +22,14 @@ export function addFollowCommand(program: Command): void {
 async function follow(url: string, path: string, signal: AbortSignal): Promise<void> {
   const store = await openStore(url, { isMade: false })
   try {
-    await using replica = await Replica.follow(store, { path })
-    signal.throwIfAborted()
-    process.stdout.write(`${path} follows ${store.url}, now as of ${asOf(replica)}\n`)
-    await watch(replica, signal)
+    const replica = await Replica.follow(store, { path })
+    try {
+      signal.throwIfAborted()
+      process.stdout.write(`${path} follows ${store.url}, now as of ${asOf(replica)}\n`)
+      await watch(replica, signal)
+    } finally {
+      await replica.close()
+    }
     process.stdout.write(`${path} is as of ${asOf(replica)}\n`)
   } finally {
     await store.close()

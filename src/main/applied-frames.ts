@@ -72,8 +72,8 @@ export class AppliedFrames implements Followed {
     const frames = logs[0]?.startFrameNo === nextFrameNo ? listed : undefined
     const trace = () => ({ ...frames!, path: this.#database.path })
     const applied = await (frames === undefined ? apply() : traced(replicateChannel, trace, apply))
-    this.#advance(applied.position)
-    if (isListenedTo && frames === undefined) this.#traceApplied(nextFrameNo, applied.position)
+    if (frames === undefined) this.#advanceBehind(applied.position)
+    else this.#advance(applied.position)
     return applied
   }
 
@@ -84,7 +84,10 @@ export class AppliedFrames implements Followed {
     // A trace begins with what is about to be applied: then the store has to tell.
     if (isTraced(replicateChannel)) return undefined
     this.#told = told
-    return this.#database.thread.call('followNextLogs', request)
+    const end = await this.#database.thread.call('followNextLogs', request)
+    // The answer may overtake what the thread has told on its other port.
+    this.#advanceBehind(end.position)
+    return end
   }
 
   stopNext(): void {
@@ -96,12 +99,10 @@ export class AppliedFrames implements Followed {
   receive({ kind, logs }: FromReplica): void {
     if (kind !== 'applied') return
     const { nextFrameNo } = this.#position
-    this.#advance(logs.position)
+    this.#advanceBehind(logs.position)
     this.#told(logs)
-    if (!isTraced(replicateChannel) || logs.position.nextFrameNo <= nextFrameNo) return
-    // Somebody listens since: these are traced when they are done, the next ones when they begin.
-    this.stopNext()
-    this.#traceApplied(nextFrameNo, logs.position)
+    // Somebody listens since: the next ones are traced when they begin.
+    if (isTraced(replicateChannel) && logs.position.nextFrameNo > nextFrameNo) this.stopNext()
   }
 
   async replace(snapshot: Snapshot): Promise<void> {
@@ -162,10 +163,13 @@ export class AppliedFrames implements Followed {
     return this.#advance(await traced(replicateChannel, trace, apply))
   }
 
-  /** Of what is applied already: its trace begins and ends at once. */
-  #traceApplied(startFrameNo: FrameNo, position: Position): void {
+  /** After what the thread has taken by itself: its trace begins and ends at once. */
+  #advanceBehind(position: Position): void {
+    const { nextFrameNo: startFrameNo } = this.#position
+    this.#advance(position)
     const frameCount = position.nextFrameNo - startFrameNo
-    if (frameCount > 0) void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(position))
+    if (frameCount <= 0 || !isTraced(replicateChannel)) return
+    void this.#applyTraced({ startFrameNo, frameCount }, () => Promise.resolve(position))
   }
 
   #advance(position: Position): FrameNo | undefined {

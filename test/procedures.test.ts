@@ -363,6 +363,19 @@ describe('the module', () => {
     await (await Primary.open(blank, [], { path: working })).close()
   })
 
+  it('that was not compiled: the error names the source', async () => {
+    const folder = temporaryFolder()
+    writeFileSync(join(folder, 'transfers.ts'), 'export function transfer(): void {}')
+    const options = { procedures: pathToFileURL(join(folder, 'transfers.js')) }
+    const error = await expectCode(Primary.open(await Snapshot.blank(), [], options), 'ERR_PROCEDURE')
+    expect(error.message).toContain(`There is ${join(folder, 'transfers.ts')}, which is not compiled yet`)
+    // A loader of the main thread is not known in the actor's; Node.js runs no source of a language that it does not know.
+    writeFileSync(join(folder, 'transfers.tsx'), 'export function transfer(): void {}')
+    const source = { procedures: pathToFileURL(join(folder, 'transfers.tsx')) }
+    const refused = await expectCode(Primary.open(await Snapshot.blank(), [], source), 'ERR_PROCEDURE')
+    expect(refused.message).toContain('Give the URL of the compiled file')
+  })
+
   it('stays, in the same thread, through a change of role and back', async () => {
     const { primary, save } = await open()
     const thread = (await primary.call('thread')).peek()

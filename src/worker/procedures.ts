@@ -1,4 +1,6 @@
 /** The user's procedures: synchronous functions `(connection, ...args) => result`, run inside a transaction. */
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
 import type { WalConnection } from './native.js'
@@ -33,12 +35,8 @@ export class Procedures {
       return new Procedures(database, url, (await import(url)) as Record<string, unknown>)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new MylibsqlError(
-        'ERR_PROCEDURE',
-        `Cannot import the procedures from ${url}: ${reason}`,
-        {},
-        { cause },
-      )
+      const message = `Cannot import the procedures from ${url}: ${reason}${hintOf(cause, url)}`
+      throw new MylibsqlError('ERR_PROCEDURE', message, {}, { cause })
     }
   }
 
@@ -119,4 +117,13 @@ function cloneable(name: string, result: unknown): unknown {
     const message = `Procedure ${name} returned what cannot be sent to another thread: ${(cause as Error).message}`
     throw new MylibsqlError('ERR_NOT_CLONEABLE', message, {}, { cause })
   }
+}
+
+/** The thread imports the module by itself: without the loaders of the main thread, and no TypeScript before Node.js 22.18. */
+function hintOf(cause: unknown, url: string): string {
+  const { code } = (cause ?? {}) as { code?: unknown }
+  if (code === 'ERR_UNKNOWN_FILE_EXTENSION') return '. Give the URL of the compiled file'
+  const source = code === 'ERR_MODULE_NOT_FOUND' ? url.replace(/\.([cm]?)js$/, '.$1ts') : url
+  const isNotCompiled = source !== url && existsSync(new URL(source))
+  return isNotCompiled ? `. There is ${fileURLToPath(source)}, which is not compiled yet` : ''
 }

@@ -104,7 +104,8 @@ export class Snapshot {
 
   /**
    * Imports any SQLite database as the start of a history: a consistent copy, page for page, that is set to WAL mode.
-   * The source is only read, and may be in use: writers go on meanwhile when it is in WAL mode, otherwise they wait.
+   * The source is only read, and may be in use: writers go on meanwhile when it is in WAL mode, otherwise they wait. (What a
+   * program that crashed has left of a transaction SQLite rolls back first, as whoever opens the database next does.)
    * Without `target` the snapshot is in a temporary file; one that is there is replaced.
    *
    * @example

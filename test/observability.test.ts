@@ -2,6 +2,7 @@
 import { tracingChannel } from 'node:diagnostics_channel'
 import { init, type Log, Primary, Replica } from 'mylibsql'
 import { expect, it } from 'vitest'
+import { expectCode } from './support/errors.js'
 
 const secret = 'a parameter that nobody is told'
 
@@ -29,6 +30,29 @@ it('counts requests and transactions, and measures where time goes', async () =>
   expect((await replica.stats()).applyUs.count).toBe(1)
   await primary.close()
   await replica.close()
+})
+
+it('tells what was last known while the thread is busy, and how old that is', async () => {
+  const { snapshot } = await init('CREATE TABLE t (a)')
+  const primary = await Primary.open(snapshot)
+  expect(await primary.stats()).toMatchObject({ ageMs: 0, requestCount: 0 })
+  await primary.run('INSERT INTO t VALUES (1)')
+  expect(await primary.stats()).toMatchObject({ ageMs: 0, requestCount: 1 })
+  const ending = new AbortController()
+  const endless =
+    'WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) INSERT INTO t SELECT max(i) FROM n'
+  const busy = primary.run(endless, [], { signal: ending.signal }).catch((error: unknown) => error)
+  // Asked before it has begun, the thread answers.
+  while ((await primary.stats()).ageMs === 0);
+  for (const stats of await Promise.all([primary.stats(), primary.stats()])) {
+    expect(stats).toMatchObject({ requestCount: 1, pendingRequestCount: 1 })
+    expect(stats.ageMs).toBeGreaterThanOrEqual(1000)
+  }
+  ending.abort('enough')
+  expect(await busy).toBe('enough')
+  expect(await primary.stats()).toMatchObject({ ageMs: 0, requestCount: 2, pendingRequestCount: 0 })
+  await primary.close()
+  await expectCode(primary.stats(), 'ERR_CLOSED')
 })
 
 it('traces transactions, queries, checkpoints and replication', async () => {

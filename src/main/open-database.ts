@@ -27,6 +27,7 @@ import {
   wrong,
 } from './arguments.js'
 import { Cancellations, interruptRepeatedly } from './cancellations.js'
+import { type KnownStats, LastStats } from './last-stats.js'
 import { Log } from './log.js'
 import { withLogFiles } from './log-files.js'
 import { ReaderPool } from './reader-pool.js'
@@ -120,6 +121,7 @@ export class OpenDatabase {
   readonly options: OpenSettings
   readonly #file: WorkingFile
   readonly #connectionId: number
+  readonly #stats: LastStats
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -127,7 +129,7 @@ export class OpenDatabase {
     readers: ReaderPool,
     cancellations: Cancellations,
     file: WorkingFile,
-    { pageSize, connectionId }: OpenReply,
+    { pageSize, connectionId, stats }: OpenReply,
     options: OpenSettings,
   ) {
     this.thread = thread
@@ -137,6 +139,7 @@ export class OpenDatabase {
     this.path = file.path
     this.pageSize = pageSize
     this.#connectionId = connectionId
+    this.#stats = new LastStats(() => thread.call('stats'), stats)
     this.options = options
   }
 
@@ -235,6 +238,11 @@ export class OpenDatabase {
 
   get closeTimeoutMs(): number {
     return this.options.closeTimeoutMs
+  }
+
+  /** What the thread counts. Throws ERR_CLOSED. */
+  stats(): Promise<KnownStats> {
+    return this.#stats.get()
   }
 
   /** As of the last committed or applied frame. Throws ERR_IO, ERR_CLOSED. */

@@ -259,12 +259,12 @@ export class Primary<P extends ProcedureModule = ProcedureModule> extends Querya
     return makeReplica(this.#database, position, archiver?.archive.store) as Replica<P>
   }
 
-  /** Counts and sizes, as of now. */
+  /** Counts and sizes, as of now; while the thread is busy with something long, what it counts is as of before (`ageMs`). */
   async stats(): Promise<PrimaryStats> {
     if (this.#ended?.code !== 'ERR_FENCED') this.#check()
     const { savedFrameNo, saveUs, archiver } = this.#saving
     const known = { savedFrameNo, saveUs, pendingRequestCount: this.#writes.requests.pendingCount }
-    return primaryStats(await this.#database.thread.call('stats'), known, archiver)
+    return primaryStats(await this.#database.stats(), known, archiver)
   }
 
   /**

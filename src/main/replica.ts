@@ -225,11 +225,10 @@ export class Replica<P extends ProcedureModule = ProcedureModule> extends Querya
     return this.#promoting
   }
 
-  /** Counts and sizes, as of now. */
+  /** Counts and sizes, as of now; while the thread is busy with something long, what it counts is as of before (`ageMs`). */
   async stats(): Promise<ReplicaStats> {
     this.#check()
-    const actor = await this.#database.thread.call('stats')
-    return replicaStats(actor, this.#follower?.stats())
+    return replicaStats(await this.#database.stats(), this.#follower?.stats())
   }
 
   /** Closes the database and leaves its threads. Reads under way reject with ERR_CLOSED. A second close waits for the first one. */

@@ -1,10 +1,15 @@
 import type { Histogram } from 'node:perf_hooks'
 import { type FrameNo, lastFrameNoBefore } from '../protocol/frame.js'
-import type { ActorStats } from '../protocol/wire.js'
 import { reviveError } from './actor-thread.js'
+import type { KnownStats } from './last-stats.js'
 import type { FollowStats } from './stores/follower.js'
 
 export interface PrimaryStats {
+  /**
+   * How old is what the writer's thread counts, in milliseconds: 0, or more than 1,000 while it is busy with one statement or
+   * procedure. What this side of it knows is as of now: `savedFrameNo`, `pendingRequestCount`, `saveUs`, `archive`.
+   */
+  readonly ageMs: number
   readonly lastFrameNo: FrameNo | undefined
   readonly savedFrameNo: FrameNo | undefined
   /** Bytes. */
@@ -70,6 +75,8 @@ export interface ArchiveStats {
 }
 
 export interface ReplicaStats {
+  /** How old is what the replica's thread counts, in milliseconds: 0, or more than 1,000 while it is busy. `follow` is as of now. */
+  readonly ageMs: number
   readonly lastFrameNo: FrameNo | undefined
   /** Bytes. */
   readonly pageSize: number
@@ -94,7 +101,7 @@ interface HasArchiveStats {
 
 /** Puts together what the actor knows and what the main thread does. */
 export function primaryStats(
-  actor: ActorStats,
+  { actor, ageMs }: KnownStats,
   main: Pick<PrimaryStats, 'savedFrameNo' | 'pendingRequestCount' | 'saveUs'>,
   archiver: HasArchiveStats | undefined,
 ): PrimaryStats {
@@ -102,6 +109,7 @@ export function primaryStats(
   const { readerGapCount, readerGapMs } = actor
   return {
     ...main,
+    ageMs,
     lastFrameNo: lastFrameNoBefore(position.nextFrameNo),
     pageSize,
     walBytes,
@@ -118,10 +126,11 @@ export function primaryStats(
   }
 }
 
-export function replicaStats(actor: ActorStats, follow: FollowStats | undefined): ReplicaStats {
+export function replicaStats({ actor, ageMs }: KnownStats, follow: FollowStats | undefined): ReplicaStats {
   const { position, pageSize, walBytes, requestCount, times, lastWalError } = actor
   const { readerGapCount, readerGapMs } = actor
   return {
+    ageMs,
     lastFrameNo: lastFrameNoBefore(position.nextFrameNo),
     pageSize,
     walBytes,

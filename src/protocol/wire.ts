@@ -227,6 +227,7 @@ export interface OpenReply {
   readonly pageSize: number
   /** What `native.interrupt` knows the writing connection by. */
   readonly connectionId: number
+  readonly stats: ActorStats
 }
 
 /** Histograms of an actor thread, in microseconds; clones of them travel. */

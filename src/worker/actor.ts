@@ -83,18 +83,21 @@ class Actor implements Control {
 
   async open(request: OpenRequest): Promise<OpenReply> {
     const database = new WorkingDatabase(request)
+    let stats: ActorStats
     try {
       const procedures = await Procedures.load(database, request.proceduresUrl)
       const gap = new ReaderGap(request.readers)
       this.#open = { database, procedures, request, times: new ThreadTimes(), gap }
       this.#play(request.role, database.openedAt)
+      stats = await this.stats()
     } catch (error) {
       database.close()
       this.#open = undefined
       throw error
     }
     this.#inbox.listen(request)
-    return { position: database.openedAt, pageSize: database.pageSize, connectionId: database.connectionId }
+    const { openedAt: position, pageSize, connectionId } = database
+    return { position, pageSize, connectionId, stats }
   }
 
   receiveWaiting(): void {

@@ -29,7 +29,8 @@ export class FrameFeed {
   readonly #thread: Pick<ActorThread, 'send'>
   readonly #requests: Pick<RequestQueue, 'flush'>
   readonly #saved: (frameNo: FrameNo) => void
-  readonly #subscribers = new Set<Frames>()
+  /** Another array for each change: those that come or go while a batch is delivered make no difference to that. */
+  #subscribers: readonly Frames[] = []
   /** Frames that are still on their way when the last subscriber leaves are not the next one's. */
   #feedNo = 0
   readonly #creditBytes: number
@@ -59,8 +60,8 @@ export class FrameFeed {
       this.#saved,
       () => this.#leave(frames),
     )
-    this.#subscribers.add(frames)
-    if (this.#subscribers.size === 1) {
+    this.#subscribers = [...this.#subscribers, frames]
+    if (this.#subscribers.length === 1) {
       this.#feedNo += 1
       this.#takenBytes = 0
       this.#feedFrom(this.#feedNo)
@@ -68,15 +69,15 @@ export class FrameFeed {
     return frames
   }
 
-  receive(message: Uint8Array): void {
+  receive(message: ArrayBuffer): void {
     const { feedNo, batch } = readFramesMessage(message)
     if (feedNo !== this.#feedNo) return
-    const delivery: Delivery = { feedNo, batch, holderCount: this.#subscribers.size }
-    for (const frames of [...this.#subscribers]) frames.deliver(delivery)
+    const delivery: Delivery = { feedNo, batch, holderCount: this.#subscribers.length }
+    for (const frames of this.#subscribers) frames.deliver(delivery)
   }
 
   close(error: unknown): void {
-    for (const frames of [...this.#subscribers]) frames.end(error)
+    for (const frames of this.#subscribers) frames.end(error)
   }
 
   #release(delivery: Delivery): void {
@@ -94,7 +95,8 @@ export class FrameFeed {
   }
 
   #leave(frames: Frames): void {
-    if (this.#subscribers.delete(frames) && this.#subscribers.size === 0) this.#feedFrom(undefined)
+    this.#subscribers = this.#subscribers.filter((other) => other !== frames)
+    if (this.#subscribers.length === 0) this.#feedFrom(undefined)
   }
 }
 
@@ -118,7 +120,8 @@ export class Frames extends Observable<FrameBatch> {
   readonly #release: (delivery: Delivery) => void
   readonly #saved: (frameNo: FrameNo) => void
   readonly #leave: () => void
-  readonly #observers = new Set<Subscriber<FrameBatch>>()
+  /** Another array for each change, likewise. */
+  #observers: readonly Subscriber<FrameBatch>[] = []
   #waiting: Delivery[] = []
   /** Taken, and not acknowledged: only with credit 'acknowledged'. */
   #unacknowledged: Delivery[] = []
@@ -207,9 +210,9 @@ export class Frames extends Observable<FrameBatch> {
       this.#release(delivery)
       return
     }
-    if (this.#observers.size > 0) {
+    if (this.#observers.length > 0) {
       const batch = this.#take(delivery)
-      for (const observer of [...this.#observers]) observer.next(batch)
+      for (const observer of this.#observers) observer.next(batch)
       return
     }
     const pull = this.#pulls.shift()
@@ -228,11 +231,12 @@ export class Frames extends Observable<FrameBatch> {
       if (error === undefined) pull.resolve(undefined)
       else pull.reject(error)
     }
-    for (const observer of [...this.#observers]) {
+    const observers = this.#observers
+    this.#observers = []
+    for (const observer of observers) {
       if (error === undefined) observer.complete()
       else observer.error(error)
     }
-    this.#observers.clear()
     this.#leave()
   }
 
@@ -246,10 +250,12 @@ export class Frames extends Observable<FrameBatch> {
       subscriber.error(new TypeError('These Frames are taken by next(): capture others to observe them'))
       return () => {}
     }
-    this.#observers.add(subscriber)
+    this.#observers = [...this.#observers, subscriber]
     // One that has enough (take, first) leaves the rest to the next one.
     while (this.#waiting.length > 0 && !subscriber.closed) subscriber.next(this.#take(this.#waiting.shift()!))
-    return () => this.#observers.delete(subscriber)
+    return () => {
+      this.#observers = this.#observers.filter((other) => other !== subscriber)
+    }
   }
 
   #take(delivery: Delivery): FrameBatch {
@@ -260,7 +266,7 @@ export class Frames extends Observable<FrameBatch> {
   }
 
   #refuseWhileObserved(): void {
-    if (this.#observers.size === 0) return
+    if (this.#observers.length === 0) return
     throw new TypeError(
       'These Frames are delivered to subscribe(): unsubscribe, or capture others, to take batches one by one',
     )

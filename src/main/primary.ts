@@ -297,12 +297,12 @@ export class Primary<P extends ProcedureModule = ProcedureModule> extends Querya
   }
 
   #receive(message: FromPrimary): void {
-    if (message instanceof Uint8Array) this.#feed.receive(message)
+    if (message instanceof ArrayBuffer) this.#feed.receive(message)
     else if ('kind' in message) this.#obey(message)
     else this.#noteCommitted(this.#writes.requests.receiveResults(message))
   }
 
-  #obey(message: Exclude<FromPrimary, Uint8Array | ResultsMessage>): void {
+  #obey(message: Exclude<FromPrimary, ArrayBuffer | ResultsMessage>): void {
     switch (message.kind) {
       case 'leased':
         this.#writes.requests.receiveLease()

@@ -15,14 +15,14 @@ const framesHeaderBytes = 24
 
 /** A message to be filled. To make its views takes longer than to fill it with the frames of a small commit. */
 export class FramesMessage {
-  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly buffer: ArrayBuffer
   readonly records: Uint8Array
   readonly #header: DataView
 
   constructor(recordsByteCount: number) {
-    this.bytes = new Uint8Array(framesHeaderBytes + recordsByteCount)
-    this.records = this.bytes.subarray(framesHeaderBytes)
-    this.#header = new DataView(this.bytes.buffer, 0, framesHeaderBytes)
+    this.buffer = new ArrayBuffer(framesHeaderBytes + recordsByteCount)
+    this.records = new Uint8Array(this.buffer, framesHeaderBytes)
+    this.#header = new DataView(this.buffer, 0, framesHeaderBytes)
   }
 
   setHeader(feedNo: number, pageSize: number, startFrameNo: FrameNo, startChecksum: bigint): void {
@@ -33,10 +33,10 @@ export class FramesMessage {
   }
 }
 
-export function readFramesMessage(message: Uint8Array): { feedNo: number; batch: FrameBatch } {
-  const view = new DataView(message.buffer, message.byteOffset, framesHeaderBytes)
+export function readFramesMessage(message: ArrayBuffer): { feedNo: number; batch: FrameBatch } {
+  const view = new DataView(message, 0, framesHeaderBytes)
   const batch = new FrameBatch(
-    message.subarray(framesHeaderBytes),
+    new Uint8Array(message, framesHeaderBytes),
     view.getUint32(4, true),
     view.getFloat64(8, true),
     view.getBigUint64(16, true),

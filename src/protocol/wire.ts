@@ -92,7 +92,7 @@ export type FromPrimary =
   /** The connection was idle for too long: its transaction is rolled back and its lease has ended. */
   | { readonly kind: 'leaseExpired'; readonly leaseId: number; readonly error: WireError }
   /** Committed frames (protocol/frames-message.ts). */
-  | Uint8Array
+  | ArrayBuffer
 
 /** Logs were applied that the thread has found by itself. */
 export interface FromReplica {

@@ -59,7 +59,7 @@ export class Feed {
     message.setHeader(this.#feedNo, this.#pageSize, from.nextFrameNo, from.checksum)
     this.#sentUpTo = { nextFrameNo, checksum }
     this.#bytesUntaken += byteCount
-    if (isCopied) this.#post(message.bytes)
-    else this.#post(message.bytes, [message.bytes.buffer])
+    if (isCopied) this.#post(message.buffer)
+    else this.#post(message.buffer, [message.buffer])
   }
 }

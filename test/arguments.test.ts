@@ -157,7 +157,7 @@ describe('arguments', () => {
     [
       'procedures',
       ['snapshot', [], { procedures: './p.js' }],
-      `Option "procedures" of Primary.open must be a URL: new URL('./procedures.js', import.meta.url), got string './p.js'`,
+      `Option "procedures" of Primary.open must be a URL: new URL('./module.js', import.meta.url), got string './p.js'`,
     ],
   ])('open refuses a wrong %s', async (_name, args, message) => {
     const [first, ...rest] = args

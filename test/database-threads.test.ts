@@ -95,6 +95,19 @@ it('one that code of the application ran in is ended with its database', async (
   expect(await countCalls()).toEqual([1, 2])
 })
 
+it('a reader that code of the application ran in is ended with its database, too', async () => {
+  const path = join(temporaryFolder(), 'setup.mjs')
+  const source = `let count = 0
+    export default (connection) => connection.function('count_calls', () => ++count)`
+  writeFileSync(path, source)
+  for (let opened = 0; opened < 2; opened += 1) {
+    const primary = await Primary.open(blank, [], { setup: pathToFileURL(path), readers: 1 })
+    const countCalls = () => primary.get<{ count: number }>('SELECT count_calls() AS count')
+    expect([await countCalls(), await countCalls()]).toEqual([{ count: 1 }, { count: 2 }])
+    await primary.close()
+  }
+})
+
 it('one that code of the application runs in has the environment of now', async () => {
   const path = join(temporaryFolder(), 'environment.mjs')
   writeFileSync(path, 'export const tenant = () => process.env.TENANT\n')

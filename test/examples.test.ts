@@ -1,25 +1,31 @@
 // The examples that are processes of their own do what their comments say.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import ts from 'typescript'
 import { expect, it, onTestFinished } from 'vitest'
 import { temporaryFolder } from './support/folder.js'
 
 const root = join(import.meta.dirname, '..')
 
-/** An example as JavaScript, inside the package, so that it finds 'mylibsql' by its name. */
+/** The folder of an example as JavaScript, inside the package, so that it finds 'mylibsql' by its name. The path of its program. */
 function transpiled(example: string): string {
-  const source = readFileSync(join(root, 'examples', example), 'utf8')
+  const sources = join(root, 'examples', dirname(example))
   const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
   const folder = mkdtempSync(join(root, 'dist', 'example-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
-  const path = join(folder, 'example.mjs')
-  writeFileSync(path, ts.transpileModule(source, { compilerOptions: options }).outputText)
-  return path
+  for (const name of readdirSync(sources)) {
+    const source = readFileSync(join(sources, name), 'utf8')
+    const program = name.endsWith('.ts')
+      ? ts.transpileModule(source, { compilerOptions: options }).outputText
+      : source
+    writeFileSync(join(folder, name.replace(/\.ts$/, '.js')), program)
+  }
+  return join(folder, basename(example, '.ts').concat('.js'))
 }
 
 /** A running example, killed when the test has finished. */
@@ -87,6 +93,13 @@ it('follow: a replica in another process answers with the write whose token it i
   expect(await primary.end('SIGTERM')).toBe(0)
   expect((await ask(`${replicaUrl}/users?token=${token}`)).body).toHaveLength(3)
   expect(await replica.end('SIGTERM')).toBe(0)
+})
+
+it('extensions: a primary and its replica know the functions and the extension that their setup loads', async () => {
+  const path = transpiled('extensions/search.ts')
+  const { stdout } = await promisify(execFile)(process.execPath, [path], { cwd: temporaryFolder() })
+  const nearest = ['THE HILLS 0.00', 'THE MOUNTAINS 0.14']
+  expect(stdout.trimEnd().split('\n')).toEqual([...nearest, ...nearest])
 })
 
 /** One that writes without pause and asks the other process when one does not answer with 200; each event until it is answered. */

@@ -47,6 +47,11 @@ export interface OpenOptions {
    * thread nothing waits that another one can do.
    */
   readers?: number | undefined
+  /**
+   * Module whose default export `(connection) => void` sets up each connection before it is used, the one that writes and those
+   * of readers: functions, collations, extensions, pragmas. `new URL('./setup.js', import.meta.url)`.
+   */
+  setup?: URL | undefined
   /** Integers as bigint, as in better-sqlite3. Default false. */
   safeIntegers?: boolean | undefined
   /** How long a write waits while a limit holds writers back, and SQLite for a lock. Default 30,000 ms. */
@@ -91,6 +96,7 @@ const whatOpens: Record<Role, string> = {
 export const openChecks = {
   path: optional(checkWorkingPath),
   readers: withDefault(checkPositiveInteger, readersDefault),
+  setup: optional(checkModuleUrl),
   safeIntegers: withDefault(checkBoolean, false),
   busyTimeoutMs: withDefault(checkTimeoutMs, busyTimeoutMsDefault),
   idleTimeoutMs: withDefault(checkTimeoutMs, idleTimeoutMsDefault),
@@ -196,7 +202,7 @@ export class OpenDatabase {
     const toReaders = new MessageChannel()
     let thread: ActorThread | undefined
     try {
-      const started = new ActorThread({ runsForeignCode: settings.procedures !== undefined })
+      const started = new ActorThread({ runsForeignCode: runsForeignCode(settings) })
       thread = started
       const opened = await withSource((source) =>
         started.callWith([toReaders.port2], 'open', {
@@ -210,6 +216,7 @@ export class OpenDatabase {
           idleTimeoutMs,
           unsavedBytesMax,
           subscriberBytesMax,
+          setupUrl: settings.setup?.href,
           proceduresUrl: settings.procedures?.href,
           cancelTable: cancellations.table.buffer,
           doorbell: started.doorbell,
@@ -218,7 +225,7 @@ export class OpenDatabase {
         }),
       )
       const readers = new ReaderPool(
-        { path, safeIntegers, idleTimeoutMs },
+        { path, safeIntegers, idleTimeoutMs, setupUrl: settings.setup?.href },
         cancellations,
         settings.readers,
         toReaders.port1,
@@ -228,8 +235,8 @@ export class OpenDatabase {
       return { database, position: opened.position }
     } catch (error) {
       toReaders.port1.close()
-      // Without procedures nothing runs there that could take its time.
-      if (settings.procedures === undefined) await thread?.close().catch(() => {})
+      // Without it nothing runs there that could take its time.
+      if (!runsForeignCode(settings)) await thread?.close().catch(() => {})
       await thread?.terminate()
       await file.release()
       throw error
@@ -324,7 +331,11 @@ function pollingOf(spin: boolean | undefined): Polling {
   return availableParallelism() > 1 ? 'adaptive' : 'never'
 }
 
+function runsForeignCode({ setup, procedures }: OpenSettings): boolean {
+  return setup !== undefined || procedures !== undefined
+}
+
 function checkModuleUrl(value: unknown, name: string): URL {
-  if (!(value instanceof URL)) throw wrong(name, "a URL: new URL('./procedures.js', import.meta.url)", value)
+  if (!(value instanceof URL)) throw wrong(name, "a URL: new URL('./module.js', import.meta.url)", value)
   return value
 }

@@ -17,6 +17,9 @@ export const tasksPerThreadMax = 64
 // Sessions and iterations wait for their callers most of the time; queries, which are one task, go on meanwhile.
 const readerThreads = new DatabaseThreads('reader.js', 1 + tasksPerThreadMax)
 
+/** So long a thread has to come out of functions of the application, which no interrupt reaches, when it is stopped. */
+const foreignCodeMsMax = 4_000
+
 export interface ReaderThreadEvents {
   /** A message is answered. */
   readonly onAnswered: () => void
@@ -32,6 +35,7 @@ export class ReaderThread {
   readonly #port: MessagePort
   readonly #connections = new ConnectionList({ connectionsMax: 1 + tasksPerThreadMax })
   readonly #events: ReaderThreadEvents
+  readonly #runsForeignCode: boolean
   /** Messages without an answer, in order. */
   #underWay: QueryGroup[] = []
   #busySinceMs = 0
@@ -43,7 +47,9 @@ export class ReaderThread {
 
   constructor(start: Omit<ReaderStart, 'connectionList'>, events: ReaderThreadEvents) {
     this.#events = events
-    const thread = readerThreads.take((cause) => this.#fail(cause))
+    this.#runsForeignCode = start.setupUrl !== undefined
+    const onError = (cause: unknown) => this.#fail(cause)
+    const thread = this.#runsForeignCode ? readerThreads.start(onError) : readerThreads.take(onError)
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.on('message', (answers: QueryAnswers) => this.#receive(answers))
@@ -56,8 +62,8 @@ export class ReaderThread {
     this.#queries = thread.run<Outcome<undefined>>(task, [port2]).then(
       (outcome) => {
         const error = this.#stopped ?? exited('it serves no queries any more')
-        const isClean = outcome.ok && this.#stopped !== undefined
-        this.#end(error, () => (isClean ? readerThreads.giveBack(thread) : thread.end()))
+        const isKept = outcome.ok && this.#stopped !== undefined && !this.#runsForeignCode
+        this.#end(error, () => (isKept ? readerThreads.giveBack(thread) : thread.end()))
       },
       (cause: unknown) => this.#fail(cause),
     )
@@ -107,11 +113,14 @@ export class ReaderThread {
     if (this.#isBusy) {
       // A thread that is ended inside SQLite takes the process with it, as soon as SQLite reports an error there.
       const interrupts = interruptRepeatedly(() => this.#connections.ids())
+      const giveUp = () => this.#fail(`it did not come out of a function in ${foreignCodeMsMax} ms`)
+      const timer = this.#runsForeignCode ? setTimeout(giveUp, foreignCodeMsMax) : undefined
       while (this.#isBusy) {
         await new Promise<void>((resolve) => {
           this.#wakeStop = resolve
         })
       }
+      clearTimeout(timer)
       interrupts.stop()
     }
     this.#stopped = error

@@ -14,6 +14,7 @@ export const errorCodes = {
   ERR_LOCKED: 'another primary, replica or process has locked the file',
   ERR_PATH_EXISTS: 'a file that is not ours is in the way',
   ERR_IO: 'the operating system refused a read or a write',
+  ERR_SETUP: 'the setup of connections is missing, has failed or broke the rules',
   // writing and reading
   ERR_REFUSED: 'what was asked for would break replication, or cannot be had here',
   ERR_TRANSACTION_OPEN: 'a transaction was left open and has been rolled back',

@@ -213,6 +213,7 @@ export interface OpenRequest {
   readonly idleTimeoutMs: number
   readonly unsavedBytesMax: number
   readonly subscriberBytesMax: number
+  readonly setupUrl: string | undefined
   readonly proceduresUrl: string | undefined
   readonly cancelTable: SharedArrayBuffer
   /** One 32-bit word, counted up with each message on the data port. */
@@ -306,6 +307,7 @@ export interface ReaderStart {
   readonly path: string
   readonly safeIntegers: boolean
   readonly idleTimeoutMs: number
+  readonly setupUrl: string | undefined
   /** protocol/connection-list.ts */
   readonly connectionList: SharedArrayBuffer
 }

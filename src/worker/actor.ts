@@ -27,6 +27,7 @@ import type {
   SessionStatement,
   ToActor,
 } from '../protocol/wire.js'
+import { loadSetup } from './connection-setup.js'
 import { Inbox } from './inbox.js'
 import { writeSnapshot } from './live-snapshot.js'
 import { PrimaryRole } from './primary-role.js'
@@ -82,9 +83,11 @@ class Actor implements Control {
   }
 
   async open(request: OpenRequest): Promise<OpenReply> {
+    const setUp = await loadSetup(request.setupUrl)
     const database = new WorkingDatabase(request)
     let stats: ActorStats
     try {
+      database.setUp(setUp)
       const procedures = await Procedures.load(database, request.proceduresUrl)
       const gap = new ReaderGap(request.readers)
       this.#open = { database, procedures, request, times: new ThreadTimes(), gap }

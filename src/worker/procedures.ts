@@ -1,25 +1,24 @@
 /** The user's procedures: synchronous functions `(connection, ...args) => result`, run inside a transaction. */
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import type Database from 'better-sqlite3'
 import { MylibsqlError } from '../protocol/errors.js'
+import { Iterations } from './iterations.js'
 import type { WalConnection } from './native.js'
-import { ProcedureConnection } from './procedure-connection.js'
+import { importModule, isPromise } from './user-module.js'
 import type { WorkingDatabase } from './working-database.js'
 
 type Procedure = (connection: Database.Database, ...args: readonly unknown[]) => unknown
 
 export class Procedures {
   readonly #connection: Database.Database
-  readonly #shared: ProcedureConnection
+  readonly #iterations: Iterations
   readonly #wal: WalConnection
   readonly #byName: ReadonlyMap<string, Procedure>
   readonly #url: string | undefined
   #hasSavepoints = false
 
-  private constructor(database: WorkingDatabase, url: string | undefined, module: Record<string, unknown>) {
+  private constructor(database: WorkingDatabase, url: string | undefined, module: object) {
     this.#connection = database.connection
-    this.#shared = new ProcedureConnection(database.connection)
+    this.#iterations = new Iterations(database.connection)
     this.#wal = database.wal
     this.#url = url
     // Has better-sqlite3 prepare what its transaction() needs: while a procedure runs, BEGIN and COMMIT are refused.
@@ -30,14 +29,8 @@ export class Procedures {
 
   /** Imports the module. Throws ERR_PROCEDURE with the cause when that fails. */
   static async load(database: WorkingDatabase, url: string | undefined): Promise<Procedures> {
-    if (url === undefined) return new Procedures(database, url, {})
-    try {
-      return new Procedures(database, url, (await import(url)) as Record<string, unknown>)
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause)
-      const message = `Cannot import the procedures from ${url}: ${reason}${hintOf(cause, url)}`
-      throw new MylibsqlError('ERR_PROCEDURE', message, {}, { cause })
-    }
+    const module = url === undefined ? {} : await importModule(url, 'the procedures', 'ERR_PROCEDURE')
+    return new Procedures(database, url, module)
   }
 
   /**
@@ -57,9 +50,7 @@ export class Procedures {
       const message = `Procedure ${name} lost the transaction that it runs in: SQLite has rolled it back, or the procedure did`
       throw new MylibsqlError('ERR_PROCEDURE', message)
     }
-    if (isThenable(result)) {
-      // What it rejects with is nobody's: the request has failed by then.
-      Promise.resolve(result).catch(() => {})
+    if (isPromise(result)) {
       const message = `Procedure ${name} returned a promise. Procedures are synchronous: the transaction ends with them`
       throw new MylibsqlError('ERR_PROCEDURE', message)
     }
@@ -75,7 +66,7 @@ export class Procedures {
     try {
       result = procedure(this.#connection, ...args)
     } finally {
-      leftOpen = this.#shared.endIterations()
+      leftOpen = this.#iterations.end()
       if (isGuarded) this.#wal.noticeInterrupts(false)
       if (this.#wal.holdTransaction(false)) this.#hasSavepoints = true
     }
@@ -99,10 +90,6 @@ function ownArguments(args: readonly unknown[]): readonly unknown[] {
   return args.some((value) => typeof value === 'object' && value !== null) ? structuredClone(args) : args
 }
 
-function isThenable(value: unknown): boolean {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
-}
-
 /** A result that cannot travel must fail before the commit, not after it. */
 function cloneable(name: string, result: unknown): unknown {
   if (
@@ -117,13 +104,4 @@ function cloneable(name: string, result: unknown): unknown {
     const message = `Procedure ${name} returned what cannot be sent to another thread: ${(cause as Error).message}`
     throw new MylibsqlError('ERR_NOT_CLONEABLE', message, {}, { cause })
   }
-}
-
-/** The thread imports the module by itself: without the loaders of the main thread, and no TypeScript before Node.js 22.18. */
-function hintOf(cause: unknown, url: string): string {
-  const { code } = (cause ?? {}) as { code?: unknown }
-  if (code === 'ERR_UNKNOWN_FILE_EXTENSION') return '. Give the URL of the compiled file'
-  const source = code === 'ERR_MODULE_NOT_FOUND' ? url.replace(/\.([cm]?)js$/, '.$1ts') : url
-  const isNotCompiled = source !== url && existsSync(new URL(source))
-  return isNotCompiled ? `. There is ${fileURLToPath(source)}, which is not compiled yet` : ''
 }

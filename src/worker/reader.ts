@@ -23,17 +23,19 @@ import type {
   ToCursor,
   ToSession,
 } from '../protocol/wire.js'
+import { type ConnectionSetup, loadSetup } from './connection-setup.js'
 import { Interruptible } from './interruptible.js'
 import { loadExtension } from './load-extension.js'
 import { native } from './native.js'
 import { Queries } from './queries.js'
 import { failedAnswers, MessageAnswering } from './query-message.js'
 import { Session } from './session.js'
+import { closeShared, keepOpen } from './shared-connection.js'
 import { ofReadOnly } from './statement-error.js'
 import { Statements } from './statements.js'
 
 /** While queries are answered: sessions and iterations are of the same database. */
-let readers: Readers | undefined
+let readers: Promise<Readers> | undefined
 
 export default async function read(task: ReaderTask): Promise<Outcome<undefined>> {
   try {
@@ -59,8 +61,9 @@ async function run(task: ReaderTask): Promise<void> {
 
 /** Until the port is closed; then no connection is left. */
 async function answerQueries({ start, port }: Extract<ReaderTask, { kind: 'queries' }>): Promise<void> {
-  const opened = new Readers(start)
-  readers = opened
+  const closed = once(port, 'close')
+  readers = Readers.open(start)
+  const opened = await readers
   let shared: Reader | undefined
   const post = (answers: QueryAnswers) => port.postMessage(answers, answers.allRows.flatMap(columnBuffers))
   port.on('message', (message: QueryMessage) => {
@@ -72,7 +75,7 @@ async function answerQueries({ start, port }: Extract<ReaderTask, { kind: 'queri
     }
     new MessageAnswering(message, shared.queries, shared.interruptible, post).run()
   })
-  await once(port, 'close')
+  await closed
   readers = undefined
   opened.close()
 }
@@ -92,14 +95,25 @@ class Readers {
   readonly #connections: Database.Database[] = []
   /** Of sessions and iterations that have ended, for the next ones. */
   readonly #idle: Reader[] = []
+  readonly #setUp: ConnectionSetup
 
-  constructor(start: ReaderStart) {
+  private constructor(start: ReaderStart, setUp: ConnectionSetup) {
     this.idleTimeoutMs = start.idleTimeoutMs
     this.#start = start
+    this.#setUp = setUp
     this.#cancelTable = new CancelTable(start.cancelTable)
     this.#connectionList = new ConnectionList(start.connectionList)
   }
 
+  /** Without a module to set connections up, none can be taken. */
+  static async open(start: ReaderStart): Promise<Readers> {
+    const setUp = await loadSetup(start.setupUrl).catch((error: unknown) => () => {
+      throw error
+    })
+    return new Readers(start, setUp)
+  }
+
+  /** Throws ERR_SETUP, and what SQLite throws. */
   take(): Reader {
     return this.#idle.pop() ?? this.#connect()
   }
@@ -109,21 +123,24 @@ class Readers {
   }
 
   close(): void {
-    for (const connection of this.#connections) connection.close()
+    for (const connection of this.#connections) closeShared(connection)
   }
 
   #connect(): Reader {
     const { path, safeIntegers } = this.#start
     const connection = new Database(path, { readonly: true, fileMustExist: true })
+    keepOpen(connection)
+    let connectionId: number
     try {
-      connection.defaultSafeIntegers(safeIntegers)
       loadExtension(connection)
+      connectionId = native.connectionId()
+      this.#setUp(connection)
+      connection.defaultSafeIntegers(safeIntegers)
     } catch (error) {
-      connection.close()
+      closeShared(connection)
       throw error
     }
     this.#connections.push(connection)
-    const connectionId = native.connectionId()
     this.#connectionList.add(connectionId)
     const interruptible = new Interruptible(this.#cancelTable, connectionId)
     const queries = new Queries(connection)
@@ -135,7 +152,7 @@ async function withReader(
   port: MessagePort,
   use: (reader: Reader, readers: Readers) => Promise<void>,
 ): Promise<void> {
-  const open = readers!
+  const open = await readers!
   let reader: Reader | undefined
   try {
     reader = open.take()

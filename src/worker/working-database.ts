@@ -5,11 +5,14 @@
  */
 import { ftruncateSync, renameSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
+import { MylibsqlError } from '../protocol/errors.js'
 import { databaseFiles } from '../protocol/temporary.js'
 import type { OpenRequest, Position } from '../protocol/wire.js'
+import type { ConnectionSetup } from './connection-setup.js'
 import { attempt, attemptOpen, discardFile, withFile } from './file-io.js'
 import { loadExtension } from './load-extension.js'
 import { native, type WalConnection } from './native.js'
+import { closeShared, keepOpen } from './shared-connection.js'
 import { layDatabase } from './working-copy.js'
 
 type WorkingRequest = Pick<OpenRequest, 'source' | 'path' | 'keepFiles' | 'safeIntegers' | 'busyTimeoutMs'>
@@ -24,11 +27,13 @@ export class WorkingDatabase {
   /** Where the database stood when it was opened. */
   readonly openedAt: Position
   readonly #isKept: boolean
+  readonly #safeIntegers: boolean
 
   /** Throws ERR_IO and what `layDatabase` throws; then no file is left behind. */
   constructor(request: WorkingRequest) {
     this.path = request.path
     this.#isKept = request.keepFiles
+    this.#safeIntegers = request.safeIntegers
     try {
       for (const path of databaseFiles(request.path)) {
         attempt('remove', path, () => rmSync(path, { force: true }))
@@ -46,6 +51,22 @@ export class WorkingDatabase {
     }
   }
 
+  /** Throws ERR_SETUP. */
+  setUp(setUp: ConnectionSetup): void {
+    const { changeCount } = this.wal.position()
+    try {
+      setUp(this.connection)
+    } catch (error) {
+      const refusal = this.wal.takeRefusal()
+      throw refusal === undefined ? error : new MylibsqlError('ERR_SETUP', refusal, {}, { cause: error })
+    }
+    this.connection.defaultSafeIntegers(this.#safeIntegers)
+    if (this.wal.position().changeCount === changeCount) return
+    const message =
+      'The setup of connections wrote to the database, which only a primary may, by run() and its like'
+    throw new MylibsqlError('ERR_SETUP', message)
+  }
+
   /** Closes the connection. A kept file is left as one plain database, without a WAL. */
   close(): void {
     try {
@@ -53,8 +74,7 @@ export class WorkingDatabase {
       if (this.#isKept && this.connection.open) this.wal.setCheckpointOnClose(true)
     } finally {
       this.wal.close()
-      // Procedures cannot.
-      Database.prototype.close.call(this.connection)
+      closeShared(this.connection)
       if (!this.#isKept) databaseFiles(this.path).forEach(discardFile)
     }
   }
@@ -86,6 +106,7 @@ function connect(request: WorkingRequest): Pick<WorkingDatabase, 'connection' | 
     const wal = native.attach({ guard: true })
     // From its first transaction on nobody else can write: from now on.
     connection.exec('BEGIN IMMEDIATE; COMMIT')
+    keepOpen(connection)
     return { connection, wal }
   } catch (error) {
     connection.close()

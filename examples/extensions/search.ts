@@ -1,0 +1,36 @@
+// Vector search with sqlite-vec, and a function of one's own, on a primary and on a replica that follows it.
+//   npm install mylibsql sqlite-vec
+import { mkdir } from 'node:fs/promises'
+import { FileStore, Primary, Replica, Snapshot } from 'mylibsql'
+
+const setup = new URL('./setup.mjs', import.meta.url)
+await mkdir('store', { recursive: true })
+const store = new FileStore('store')
+
+if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
+
+const primary = await Primary.open({ store, setup })
+await primary.run('CREATE VIRTUAL TABLE IF NOT EXISTS notes USING vec0 (embedding float[3], +text TEXT)')
+
+const vector = (...values: number[]) => new Uint8Array(new Float32Array(values).buffer)
+const insert = 'INSERT INTO notes (embedding, text) VALUES (?, ?)'
+const ack = await primary.batch([
+  { sql: insert, params: [vector(0, 0, 1), 'the sea'] },
+  { sql: insert, params: [vector(0, 1, 0), 'the hills'] },
+  { sql: insert, params: [vector(0, 0.9, 0.1), 'the mountains'] },
+])
+
+const replica = await Replica.follow(store, { setup })
+await replica.waitFor(ack.frameNo)
+const nearest = 'SELECT shout(text) AS text, distance FROM notes WHERE embedding MATCH ? AND k = 2'
+for (const database of [primary, replica]) {
+  for (const { text, distance } of await database.all<{ text: string; distance: number }>(nearest, [
+    vector(0, 1, 0),
+  ])) {
+    console.log(text, distance.toFixed(2))
+  }
+}
+
+await replica.close()
+await primary.close()
+await store.close()

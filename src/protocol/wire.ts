@@ -166,13 +166,25 @@ export interface ActorStart {
   readonly data: import('node:worker_threads').MessagePort
 }
 
-/** A statement of an interactive connection. */
-export interface SessionStatement {
-  readonly mode: 'run' | 'get' | 'all' | 'exec'
-  readonly sql: string
-  readonly params: SqlParams | undefined
+/** A statement of an interactive connection, or what comes next of an iteration, which whoever begins it numbers. */
+export type SessionStatement =
+  | {
+      readonly mode: 'run' | 'get' | 'all' | 'exec'
+      readonly sql: string
+      readonly params: SqlParams | undefined
+    }
+  | {
+      readonly mode: 'iterate'
+      readonly iterationNo: number
+      readonly sql: string
+      readonly params: SqlParams | undefined
+    }
+  | { readonly mode: 'next' | 'stop'; readonly iterationNo: number }
+export interface IteratedRows {
+  readonly rows: readonly Row[]
+  readonly isDone: boolean
 }
-export type SessionReply = RunResult | Row | Row[] | undefined
+export type SessionReply = RunResult | Row | Row[] | IteratedRows | undefined
 
 export type Role = 'primary' | 'replica'
 

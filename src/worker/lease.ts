@@ -70,10 +70,16 @@ export class Lease {
    * and what the commit throws.
    */
   commit(writer: Writer): void {
+    this.#session.endIterations()
     const isOpen = this.#session.isInTransaction
     if (this.#isTransaction && isOpen) writer.commit()
     else if (this.#isTransaction) throw transactionEnded()
     else if (isOpen) throw transactionOpen()
+  }
+
+  rollback(writer: Writer): void {
+    this.#session.endIterations()
+    writer.rollback()
   }
 
   /** Writers are held no more. */
@@ -91,6 +97,7 @@ export class Lease {
 
   end(): void {
     clearTimeout(this.#idleTimer)
+    this.#session.endIterations()
     this.#hasEnded = true
     this.refuseHeld(leaseEnded(), () => true)
   }

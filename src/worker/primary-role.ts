@@ -171,7 +171,7 @@ export class PrimaryRole {
     this.#interruptible.end(lease.slot)
     try {
       if (outcome === 'commit') lease.commit(this.#writer)
-      else this.#writer.rollback()
+      else lease.rollback(this.#writer)
       return lastFrameNoBefore(this.#captureCommits())
     } finally {
       this.#endLease()

@@ -215,6 +215,7 @@ async function session(
     }
   } finally {
     interruptible.end(slot)
+    run.endIterations()
     queries.end()
   }
 }

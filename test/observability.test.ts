@@ -81,6 +81,11 @@ it('traces transactions, queries, checkpoints and replication', async () => {
   expect(await primary.get('SELECT count(*) AS n FROM t WHERE a = ?', [secret])).toEqual({ n: 2 })
   await replica.all('SELECT nothing FROM t').catch(() => {})
   await replica.readTransaction((connection) => connection.get('SELECT ?', [secret]))
+  for await (const _row of primary.iterate('SELECT a FROM t WHERE a = ?', [secret])) break
+  await replica
+    .iterate('SELECT nothing')
+    .next()
+    .catch(() => {})
   for (const unsubscribe of subscriptions) unsubscribe()
   await primary.run('INSERT INTO t VALUES (2)')
   expect(events.map(([name]) => name)).toEqual([
@@ -102,6 +107,11 @@ it('traces transactions, queries, checkpoints and replication', async () => {
     'query end',
     'query start',
     'query end',
+    'query start',
+    'query end',
+    'query start',
+    'query error',
+    'query end',
   ])
   expect(events[0]![1]).toMatchObject({ method: 'run', sql: 'INSERT INTO t VALUES (?)', path: primary.path })
   expect(events[8]![1]).toMatchObject({ frameCount: expect.any(Number), path: replica.path })
@@ -109,6 +119,10 @@ it('traces transactions, queries, checkpoints and replication', async () => {
   expect(events[11]![1]).toMatchObject({ method: 'get', sql, path: primary.path })
   expect(events[14]![1]).toMatchObject({ method: 'all', error: { code: 'SQLITE_ERROR' }, path: replica.path })
   expect(events[16]![1]).toMatchObject({ method: 'readTransaction', path: replica.path })
+  const iteration = { method: 'iterate', sql: 'SELECT a FROM t WHERE a = ?', path: primary.path }
+  expect(events[18]![1]).toMatchObject(iteration)
+  const broken = { method: 'iterate', error: { code: 'SQLITE_ERROR' }, path: replica.path }
+  expect(events[21]![1]).toMatchObject(broken)
   const told = events.filter(([name]) => name.endsWith('start')).map(([, message]) => JSON.stringify(message))
   expect(told.join()).not.toContain(secret)
   await primary.close()

@@ -21,10 +21,10 @@ import { isTraced, type QueryTrace, queryChannel, traced } from './tracing.js'
  */
 export class Queryable {
   readonly #database: OpenDatabase
-  readonly #check: (method: QueryTrace['method'] | 'iterate') => void
+  readonly #check: (method: QueryTrace['method']) => void
 
   /** @internal `check` throws when the database is not to be read any more. */
-  protected constructor(database: OpenDatabase, check: (method: QueryTrace['method'] | 'iterate') => void) {
+  protected constructor(database: OpenDatabase, check: (method: QueryTrace['method']) => void) {
     this.#database = database
     this.#check = check
   }
@@ -66,7 +66,8 @@ export class Queryable {
    */
   iterate<R = Row>(sql: string, params?: SqlParams, options?: CallOptions): AsyncIterableIterator<R> {
     this.#check('iterate')
-    return this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
+    const rows = this.#database.readers.iterate<R>(...checkQuery(sql, params), options)
+    return isTraced(queryChannel) ? this.#tracedRows(rows, sql) : rows
   }
 
   /**
@@ -82,6 +83,24 @@ export class Queryable {
     return this.#traced('readTransaction', () =>
       this.#database.readers.session(work, options, 'readTransaction'),
     )
+  }
+
+  /** From the first row that is asked for to the end of the loop. */
+  async *#tracedRows<R>(rows: AsyncIterableIterator<R>, sql: string): AsyncIterableIterator<R> {
+    let settle = (_outcome: Promise<void>) => {}
+    const iterated = new Promise<void>((resolve) => {
+      settle = resolve
+    })
+    const told = this.#traced('iterate', () => iterated, sql).catch(() => {})
+    try {
+      yield* rows
+    } catch (error) {
+      settle(Promise.reject(error))
+      throw error
+    } finally {
+      settle(Promise.resolve())
+      await told
+    }
   }
 
   #traced<T>(method: QueryTrace['method'], run: () => Promise<T>, sql?: string): Promise<T> {

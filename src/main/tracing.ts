@@ -28,9 +28,9 @@ export interface CheckpointTrace {
   readonly path: string
 }
 
-/** A query that was asked for; an iteration has none. */
+/** A query that was asked for; an iteration, from its first row to the end of its loop. */
 export interface QueryTrace {
-  readonly method: 'get' | 'all' | 'readTransaction'
+  readonly method: 'get' | 'all' | 'iterate' | 'readTransaction'
   /** Text of the query; undefined for a transaction. No parameters. */
   readonly sql?: string
   /** Working file of the primary or replica. */

@@ -57,6 +57,15 @@ describe.each(ways)('a small disk, %s,', (way) => {
     })
   })
 
+  it('empties the WAL of a replica, likewise', async () => {
+    expect(await run(way, 'replicaFills')).toEqual({
+      code: 'ERR_IO',
+      cause: 'ENOSPC',
+      again: 'ok',
+      isSame: true,
+    })
+  })
+
   it('loses no frame when a log cannot be sealed', async () => {
     const seen = await run(way, 'seals', true)
     expect(seen).toMatchObject({ checkpoint: 'MylibsqlError ERR_IO', savedWhenFull: 0, again: 'ok' })

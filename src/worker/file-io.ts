@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { MylibsqlError } from '../protocol/errors.js'
+import { addonPath, MylibsqlError } from '../protocol/errors.js'
 import { ioError } from '../protocol/io-error.js'
 import { besides } from '../protocol/temporary.js'
 
@@ -204,8 +204,9 @@ const writingCalls = new Set(['write', 'pwrite', 'pwritev', 'ftruncate'])
 function named(error: unknown, action: string, path: string): unknown {
   if (!(error instanceof Error) || error instanceof MylibsqlError) return error
   const { code, syscall } = error as { code?: unknown; syscall?: unknown }
-  // A copy reads from one file and writes to another one, whose name its opener knows.
-  if (action === 'read' && writingCalls.has(String(syscall))) return error
+  // A copy reads from one file and writes to another one, whose name its opener knows, unless it is the addon's own.
+  const isOfOther = action === 'read' && writingCalls.has(String(syscall))
+  if (isOfOther && addonPath(error) === undefined) return error
   if ('syscall' in error || code === 'ERR_IO') return ioError(error, action, path)
   if (code === 'ERR_CORRUPT' && action === 'read')
     return new MylibsqlError(code, `${path}: ${error.message}`, { path }, { cause: error })

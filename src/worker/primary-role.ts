@@ -16,6 +16,7 @@ import type {
   SessionStatement,
   ToActor,
 } from '../protocol/wire.js'
+import { isDiskFull } from './disk-full.js'
 import { Feed } from './feed.js'
 import { encodeResults, fail, GroupDecoder, type GroupRequest } from './group.js'
 import { Interruptible } from './interruptible.js'
@@ -354,8 +355,4 @@ export class PrimaryRole {
     const refusal = this.#database.wal.takeRefusal()
     return refusal === undefined ? error : new MylibsqlError('ERR_REFUSED', refusal, {}, { cause: error })
   }
-}
-
-function isDiskFull(error: unknown): boolean {
-  return (error as { code?: unknown } | null | undefined)?.code === 'SQLITE_FULL'
 }

@@ -24,6 +24,7 @@ import type {
   Position,
   RoleStats,
 } from '../protocol/wire.js'
+import { isDiskFull } from './disk-full.js'
 import { injectLog, type OpenedLog } from './log-source.js'
 import { NextLogs } from './next-logs.js'
 import type { ReaderGap } from './reader-gap.js'
@@ -69,7 +70,7 @@ export class ReplicaRole {
   /** Throws ERR_LOG_GAP, ERR_LINEAGE, ERR_PAGE_SIZE, ERR_CORRUPT, ERR_IO; then nothing was applied. */
   applyLog(file: OpenedLog): Position {
     const startMs = performance.now()
-    const next = injectLog(file, this.#position, this.#database)
+    const next = this.#inject(file)
     if (next === undefined) return this.#position
     this.#times.note(this.#times.applyUs, startMs)
     this.#times.record()
@@ -176,6 +177,16 @@ export class ReplicaRole {
     this.stopNextLogs()
     this.#gap.cancel()
     await this.#folding
+  }
+
+  /** On a full disk the WAL is folded, however small it is: the log that is tried again may find the room for it there. */
+  #inject(file: OpenedLog): Position | undefined {
+    try {
+      return injectLog(file, this.#position, this.#database)
+    } catch (error) {
+      if (isDiskFull(error)) this.#folding ??= this.#fold()
+      throw error
+    }
   }
 
   #isApplied(file: OpenedLog): boolean {

@@ -136,6 +136,33 @@ const scenarios = {
     await replica.close()
   },
 
+  /** The WAL of a replica fills the disk, long before it would be folded. */
+  async replicaFills() {
+    const made = await init('CREATE TABLE t (bytes BLOB); INSERT INTO t VALUES (zeroblob(100000))')
+    const primary = await Primary.open(made.snapshot)
+    const replica = await Replica.open(made.snapshot, [], { path: join(folder, 'replica.sqlite') })
+    fill(mebibyte)
+    let log
+    for (let n = 1; seen.code === undefined && n < 1000; n += 1) {
+      await primary.run('UPDATE t SET bytes = ?', [new Uint8Array(100_000).fill(n)])
+      await primary.checkpoint((saved) => {
+        log = saved
+      })
+      await replica.replicate(log).catch(({ code, cause }) => {
+        seen.code = code
+        seen.cause = cause.code
+      })
+    }
+    // What is full is emptied in the background.
+    for (let tries = 0; tries < 100 && seen.again !== 'ok'; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      seen.again = await codeOf(replica.replicate(log))
+    }
+    seen.isSame = (await pagesOf(primary, 'a')).equals(await pagesOf(replica, 'b'))
+    await primary.close()
+    await replica.close()
+  },
+
   /** A disk that cannot be written to. */
   async refuses() {
     // A path below a file is one that nobody can write to.

@@ -1,15 +1,10 @@
 // Vector search with sqlite-vec, and a function of one's own, on a primary and on a replica that follows it.
 //   npm install mylibsql sqlite-vec
-import { mkdir } from 'node:fs/promises'
-import { FileStore, Primary, Replica, Snapshot } from 'mylibsql'
+import { FileStore, Primary, Replica } from 'mylibsql'
 
-const setup = new URL('./setup.mjs', import.meta.url)
-await mkdir('store', { recursive: true })
 const store = new FileStore('store')
-
-if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
-
-const primary = await Primary.open({ store, setup })
+const setup = new URL('./setup.mjs', import.meta.url)
+const primary = await Primary.open({ store, create: true, setup })
 await primary.run('CREATE VIRTUAL TABLE IF NOT EXISTS notes USING vec0 (embedding float[3], +text TEXT)')
 
 const vector = (...values: number[]) => new Uint8Array(new Float32Array(values).buffer)

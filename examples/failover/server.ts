@@ -13,12 +13,11 @@
  * the one that is there.
  */
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
-import { FileStore, MylibsqlError, Primary, Replica, Snapshot } from 'mylibsql'
+import { FileStore, MylibsqlError, Primary, Replica } from 'mylibsql'
 
 const [folder = 'store', watchedUrl] = process.argv.slice(2)
 const store = new FileStore(folder)
@@ -26,10 +25,7 @@ const checkpoint = { intervalMs: 10, fenceCheckMs: 1000 }
 let database: Primary | Replica = watchedUrl === undefined ? await openPrimary() : await Replica.follow(store)
 
 async function openPrimary(): Promise<Primary> {
-  // A history begins with a snapshot: here with the blank database.
-  await mkdir(folder, { recursive: true })
-  if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
-  const primary = await Primary.open({ store, checkpoint })
+  const primary = await Primary.open({ store, checkpoint, create: true })
   await primary.run('CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT NOT NULL)')
   return primary
 }

@@ -8,21 +8,16 @@
  * The token is for a reader who wants to see this write: see replica.ts.
  */
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { FileStore, Primary, Snapshot } from 'mylibsql'
+import { FileStore, Primary } from 'mylibsql'
 
 const [folder = 'store', port = '0'] = process.argv.slice(2)
 const store = new FileStore(folder)
 
-// A history begins with a snapshot: here with the blank database.
-await mkdir(folder, { recursive: true })
-if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
-
-// Writes go to the store together, 10 ms after the first one of them at the latest.
-const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
+// Writes go to the store together, 10 ms after the first one of them at the latest. A store that is new begins blank.
+const primary = await Primary.open({ store, create: true, checkpoint: { intervalMs: 10 } })
 await primary.run('CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)')
 
 async function answer(request: IncomingMessage): Promise<[status: number, body: unknown]> {

@@ -1,13 +1,12 @@
-import { mkdir, rm } from 'node:fs/promises'
-import { FileStore, Primary, prune, Replica, restore, Snapshot } from 'mylibsql'
+import { rm } from 'node:fs/promises'
+import { FileStore, Primary, prune, Replica, restore } from 'mylibsql'
 
-// A store keeps the history: here in a folder. A new one, and no other, is given a first snapshot: the blank database.
-await mkdir('history', { recursive: true })
+// A store keeps the history: here in a folder.
 const store = new FileStore('history')
-if ((await store.snapshots()).length === 0) await store.putSnapshot(await Snapshot.blank())
 
-// A primary that stores by itself: its log goes to the store 10 ms after a write. What is durable has arrived there.
-const primary = await Primary.open({ store, checkpoint: { intervalMs: 10 } })
+// A primary that stores by itself: its log goes to the store 10 ms after a write. What is durable has arrived there. A store
+// that holds nothing is given the blank database to begin with.
+const primary = await Primary.open({ store, create: true, checkpoint: { intervalMs: 10 } })
 await primary.run('CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT)')
 const ack = await primary.run('INSERT INTO users (name) VALUES (?)', ['Alice'])
 await ack.durable()

@@ -3,7 +3,17 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
-import { type CallLimits, type Log, Primary, Replica, restore, type Store, type StoredLog } from 'mylibsql'
+import {
+  type CallLimits,
+  FileStore,
+  type Log,
+  Primary,
+  Replica,
+  restore,
+  Snapshot,
+  type Store,
+  type StoredLog,
+} from 'mylibsql'
 import { describe, expect, it } from 'vitest'
 import { closedAfterTest, expectSameBytes, integrityCheck } from '../support/database.js'
 import { expectCode } from '../support/errors.js'
@@ -102,4 +112,69 @@ it('a working file of an earlier opening stays until what replaces it is there',
   store.put(stamped(await hole.bytes(), 1))
   const replica = closedAfterTest(await Replica.follow(store, { path }))
   await expectSameBytes(source.primary, replica)
+})
+
+describe('Primary.open({ store, create: true })', () => {
+  it.each(['has no folder yet', 'is an empty folder'])(
+    'begins the history of a store that %s, and goes on with it',
+    async (which) => {
+      const folder = which === 'is an empty folder' ? temporaryFolder() : join(temporaryFolder(), 'store')
+      const open = async () => {
+        const store = closedAfterTest(new FileStore(folder))
+        return closedAfterTest(await Primary.open({ store, create: true }))
+      }
+      const primary = await open()
+      await primary.run('CREATE TABLE t (a)')
+      await (await primary.run('INSERT INTO t VALUES (1)')).durable()
+      await primary.close()
+      const again = await open()
+      expect(await again.all('SELECT a FROM t')).toEqual([{ a: 1 }])
+      const replica = closedAfterTest(await Replica.follow(new FileStore(folder)))
+      expect(await replica.all('SELECT a FROM t')).toEqual([{ a: 1 }])
+      await expectSameBytes(again, replica)
+    },
+  )
+
+  it('by several at once: one is left, and one history', async () => {
+    const folder = join(temporaryFolder(), 'store')
+    const openings = Array.from({ length: 4 }, () =>
+      Primary.open({ store: new FileStore(folder), create: true }),
+    )
+    const opened = (await Promise.allSettled(openings)).flatMap((outcome) => {
+      if (outcome.status === 'fulfilled') return [closedAfterTest(outcome.value)]
+      expect(outcome.reason).toMatchObject({ code: 'ERR_FENCED' })
+      return []
+    })
+    const acks = await Promise.allSettled(
+      opened.map(async (primary, index) => {
+        await (await primary.run(`CREATE TABLE t${index} (a)`)).durable()
+        return index
+      }),
+    )
+    const durable = acks.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+    expect(durable).toHaveLength(1)
+    const replica = closedAfterTest(await Replica.follow(new FileStore(folder)))
+    const tables = await replica.all("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    expect(tables).toEqual([{ name: `t${durable[0]}` }])
+  })
+
+  it('begins nothing where logs are left of a history, nor in a store that may not be made', async () => {
+    const store = new MemoryStore()
+    await startHistory(store)
+    store.snapshotObjects.clear()
+    await expectCode(Primary.open({ store, create: true }), 'ERR_NOT_FOUND')
+    expect(store.snapshotObjects.size).toBe(0)
+    const folder = join(temporaryFolder(), 'store')
+    const unmade = new FileStore(folder, { create: false })
+    await expectCode(Primary.open({ store: unmade, create: true }), 'ERR_NOT_FOUND')
+    expect(existsSync(folder)).toBe(false)
+  })
+
+  it('begins nothing where it is not asked to, and says how to', async () => {
+    const folder = temporaryFolder()
+    const error = await expectCode(Primary.open({ store: new FileStore(folder) }), 'ERR_NOT_FOUND')
+    expect(error.message).toContain('Primary.open({ store, create: true })')
+    const taken = Primary.open(await Snapshot.blank(), [], { create: true } as never)
+    await expect(taken).rejects.toThrow(TypeError)
+  })
 })

@@ -78,6 +78,11 @@ export interface ArchiveOptions {
 export interface ArchivedPrimaryOptions extends ArchiveOptions, PrimaryOptions {
   /** Where the history is kept: it is opened from there, and everything that is written goes there. */
   store: Store
+  /**
+   * Begins the history with the blank database, pages of 4096 bytes, when the store holds nothing. Default false: then that is
+   * ERR_NOT_FOUND, because it may be the wrong place.
+   */
+  create?: boolean | undefined
 }
 
 /** With its defaults. */

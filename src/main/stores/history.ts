@@ -166,8 +166,8 @@ const unusable = new Set<string>(['ERR_NOT_FOUND', 'ERR_NOT_A_SNAPSHOT', 'ERR_CO
 /** An empty store is not taken for a new one by itself: it may be the wrong folder, bucket or prefix. */
 export function noSnapshot({ url }: Pick<ReadableStore, 'url'>): MylibsqlError {
   const message =
-    `${url} holds no snapshot, so there is nothing to begin with. Is it the right place? To begin a history there, put ` +
-    'its first snapshot: store.putSnapshot(await Snapshot.blank()), or one of Snapshot.fromDatabase(path)'
+    `${url} holds no snapshot, so there is nothing to begin with. Is it the right place? To begin a history there: ` +
+    'Primary.open({ store, create: true }), or store.putSnapshot() with a snapshot of Snapshot.fromDatabase(path)'
   return new MylibsqlError('ERR_NOT_FOUND', message)
 }
 

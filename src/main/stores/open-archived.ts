@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { MylibsqlError } from '../../protocol/errors.js'
 import type { Position } from '../../protocol/wire.js'
-import { checkOptions } from '../arguments.js'
+import { checkBoolean, checkOptions, withDefault } from '../arguments.js'
 import type { Log } from '../log.js'
 import { OpenDatabase, type OpenSettings, openChecks, type PrimaryOptions } from '../open-database.js'
 import type { Replica } from '../replica.js'
@@ -13,7 +13,7 @@ import type { Archive } from './archiver.js'
 import { attempt } from './attempts.js'
 import { noSnapshot } from './history.js'
 import { restoreHistory } from './restored-history.js'
-import type { Store } from './store.js'
+import type { Store, StoredSnapshot } from './store.js'
 
 /**
  * Whether the first argument of `Primary.open` is options with a store, and no snapshot. Throws TypeError for a store
@@ -57,14 +57,20 @@ function refuseArchiveOptions(options: unknown): false {
 export async function openArchived(
   options: ArchivedPrimaryOptions,
 ): Promise<{ database: OpenDatabase; position: Position; archive: Archive }> {
-  const known = { ...openChecks, ...archiveChecks, store: checkStore }
+  const known = {
+    ...openChecks,
+    ...archiveChecks,
+    store: checkStore,
+    create: withDefault(checkBoolean, false),
+  }
   const checked = checkOptions(options, known, 'Primary.open')
-  const { store, checkpoint, snapshot, compaction, retention, ...settings } = checked
+  const { store, create, checkpoint, snapshot, compaction, retention, ...settings } = checked
   const { timeoutMs } = checkpoint
   const { database, position, restored } = await OpenDatabase.openRestored(
     'primary',
     settings,
     async (path) => {
+      if (create && (await isEmpty(store, timeoutMs))) await begin(store, snapshot.timeoutMs)
       await checkBegun(store, timeoutMs)
       const epoch = await claimEpoch(store, timeoutMs)
       const history = await restoreHistory(store, path)
@@ -82,9 +88,35 @@ export async function openArchived(
  * It only refuses: what the history is, is seen after the claim.
  */
 async function checkBegun(store: Store, timeoutMs: number): Promise<void> {
+  if ((await snapshotsOf(store, timeoutMs)).length === 0) throw noSnapshot(store)
+}
+
+function snapshotsOf(store: Store, timeoutMs: number): Promise<StoredSnapshot[]> {
   const limits = { store, timeoutMs, signal: new AbortController().signal }
-  const snapshots = await attempt('list its snapshots', limits, (signal) => store.snapshots({ signal }))
-  if (snapshots.length === 0) throw noSnapshot(store)
+  return attempt('list its snapshots', limits, (signal) => store.snapshots({ signal }))
+}
+
+/** Also one that is not there yet. Logs without a snapshot are what is left of a history, and no place for another one. */
+async function isEmpty(store: Store, timeoutMs: number): Promise<boolean> {
+  const limits = { store, timeoutMs, signal: new AbortController().signal }
+  try {
+    if ((await snapshotsOf(store, timeoutMs)).length > 0) return false
+    return (await attempt('list its logs', limits, (signal) => store.logs({ signal }))).length === 0
+  } catch (error) {
+    if (error instanceof MylibsqlError && error.code === 'ERR_NOT_FOUND') return true
+    throw error
+  }
+}
+
+/** Before the claim: it makes no difference when another primary does the same, because all blank databases are the same. */
+async function begin(store: Store, timeoutMs: number): Promise<void> {
+  const limits = { store, timeoutMs, signal: new AbortController().signal }
+  const blank = await Snapshot.blank()
+  try {
+    await attempt('store its first snapshot', limits, (signal) => store.putSnapshot(blank, { signal }))
+  } finally {
+    await blank.close()
+  }
 }
 
 /**

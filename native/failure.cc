@@ -23,6 +23,7 @@ Failure systemFailure(const char* systemCall, int errorNumber, const std::string
   const std::string call = std::string(systemCall) + (path.empty() ? "" : " of " + path);
   Failure failure("ERR_IO", call + " failed: " + name + ": " + description);
   failure.errorNumber = errorNumber;
+  failure.errorName = name;
   failure.systemCall = systemCall;
   failure.path = path;
   return failure;

@@ -14,6 +14,7 @@ struct Failure : std::exception {
   std::string message;
   bool fromSqlite = false;  // code is a result code of SQLite
   int errorNumber = 0;      // errno, when code is ERR_IO
+  std::string errorName;    // of errno, as Node.js has it in `code`: ENOSPC
   std::string systemCall;   // the call that failed, when code is ERR_IO
   std::string path;         // of the file, when it is not one that the caller has named or opened
 

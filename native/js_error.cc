@@ -27,6 +27,7 @@ napi_value makeError(napi_env env, const Failure& failure) {
   }
   if (failure.errorNumber != 0 && napi_create_int32(env, failure.errorNumber, &value) == napi_ok) {
     napi_set_named_property(env, error, "errno", value);
+    setText(env, error, "errnoName", failure.errorName);
     setText(env, error, "syscall", failure.systemCall);
     if (!failure.path.empty()) setText(env, error, "path", failure.path);
   }

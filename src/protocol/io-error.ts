@@ -1,4 +1,3 @@
-import { getSystemErrorName } from 'node:util'
 import { addonPath, MylibsqlError } from './errors.js'
 
 /**
@@ -16,7 +15,7 @@ export function ioError(error: unknown, action: string, path: string): MylibsqlE
 
 /** The addon's, as Node.js has those of the system: `code: 'ENOSPC'`. */
 function asSystemError(error: unknown): unknown {
-  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown }
-  if (code !== 'ERR_IO' || typeof errno !== 'number') return error
-  return Object.assign(error as Error, { code: getSystemErrorName(-errno), errno: -errno })
+  const { code, errno, errnoName } = (error ?? {}) as { code?: unknown; errno?: number; errnoName?: string }
+  if (code !== 'ERR_IO' || errno === undefined) return error
+  return Object.assign(error as Error, { code: errnoName, errno: -errno })
 }

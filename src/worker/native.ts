@@ -71,7 +71,7 @@ export interface FrameRun {
 /**
  * The connection that loaded the extension, with its WAL. All methods throw an Error with a `code` property:
  * 'ERR_CLOSED' when the connection is closed, 'SQLITE_...' with `sqlite: true` for SQLite's own results, 'ERR_IO' with
- * `errno`, `syscall` and, when the file is the WAL, its `path`. Promises reject with the same; closing stops jobs and
+ * `errno`, `errnoName` (ENOSPC), `syscall` and, when the file is the WAL, its `path`. Promises reject with the same; closing stops jobs and
  * waits until they have.
  */
 export interface WalConnection {

@@ -6,6 +6,8 @@ const distOf = (file: string) => fileURLToPath(new URL(`./dist/main/${file}`, im
 /** They wait most of the time, for servers, time limits and other processes: more of them at once take no longer. */
 const waiting = [
   'database-threads',
+  'examples',
+  'setup',
   'stores/nats-cluster',
   'stores/nats-failures',
   'stores/nats-primary',

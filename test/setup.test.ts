@@ -204,6 +204,24 @@ describe('a module', () => {
     expect((await primary.run('DELETE FROM t')).peek().changes).toBe(1)
   })
 
+  it('that never is loaded: a primary is not opened, and is closed where it is so for readers', async () => {
+    const blank = await Snapshot.blank()
+    const opening = Primary.open(blank, [], { setup: moduleOf('await new Promise(() => {})') })
+    // The thread of the primary is the first to load it.
+    const folder = temporaryFolder()
+    const loaded = JSON.stringify(join(folder, 'loaded'))
+    const second = `import { existsSync, writeFileSync } from 'node:fs'
+      if (existsSync(${loaded})) await new Promise(() => {})
+      writeFileSync(${loaded}, '')
+      export default () => {}`
+    const primary = await Primary.open(blank, [], { setup: moduleOf(second), readers: 2 })
+    const reading = primary.get('SELECT 1').catch((error: unknown) => error)
+    await primary.close()
+    expect(await reading).toMatchObject({ code: 'ERR_CLOSED' })
+    const error = await expectCode(opening, 'ERR_SETUP')
+    expect(error.message).toContain('it has not been loaded in 15000 ms')
+  })
+
   it('must be given by its URL', async () => {
     const opening = Primary.open(await Snapshot.blank(), [], { setup: './setup.js' as unknown as URL })
     await expect(opening).rejects.toThrow(TypeError)

@@ -17,7 +17,7 @@ export const tasksPerThreadMax = 64
 // Sessions and iterations wait for their callers most of the time; queries, which are one task, go on meanwhile.
 const readerThreads = new DatabaseThreads('reader.js', 1 + tasksPerThreadMax)
 
-/** So long a thread has to come out of functions of the application, which no interrupt reaches, when it is stopped. */
+/** So long a thread has to come out of code of the application, which no interrupt reaches, when it is stopped. */
 const foreignCodeMsMax = 4_000
 
 export interface ReaderThreadEvents {
@@ -110,22 +110,22 @@ export class ReaderThread {
   async stop(error: MylibsqlError): Promise<void> {
     for (const group of this.#underWay) group.fail(error)
     for (const reject of this.#tasks) reject(error)
+    const giveUp = () => this.#fail(`it was not out of code of the application in ${foreignCodeMsMax} ms`)
+    const timer = this.#runsForeignCode ? setTimeout(giveUp, foreignCodeMsMax) : undefined
     if (this.#isBusy) {
       // A thread that is ended inside SQLite takes the process with it, as soon as SQLite reports an error there.
       const interrupts = interruptRepeatedly(() => this.#connections.ids())
-      const giveUp = () => this.#fail(`it did not come out of a function in ${foreignCodeMsMax} ms`)
-      const timer = this.#runsForeignCode ? setTimeout(giveUp, foreignCodeMsMax) : undefined
       while (this.#isBusy) {
         await new Promise<void>((resolve) => {
           this.#wakeStop = resolve
         })
       }
-      clearTimeout(timer)
       interrupts.stop()
     }
     this.#stopped = error
     this.#port.close()
     await this.#queries
+    clearTimeout(timer)
   }
 
   get #isBusy(): boolean {

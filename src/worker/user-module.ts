@@ -1,7 +1,9 @@
 /** Modules of the application, which a thread imports by itself. */
 import { existsSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, MylibsqlError } from '../protocol/errors.js'
+import { moduleTimeoutMs } from '../protocol/limits.js'
 
 /** `what` names it in the error, which has `code` and the cause. */
 export async function importModule(
@@ -9,12 +11,20 @@ export async function importModule(
   what: string,
   code: ErrorCode,
 ): Promise<Readonly<Record<string, unknown>>> {
+  const late = new AbortController()
   try {
-    return (await import(url)) as Record<string, unknown>
+    return (await Promise.race([import(url), tooLate(late.signal)])) as Record<string, unknown>
   } catch (cause) {
     const message = `Cannot import ${what} from ${url}: ${reasonOf(cause)}${hintOf(cause, url)}`
     throw new MylibsqlError(code, message, {}, { cause })
+  } finally {
+    late.abort()
   }
+}
+
+async function tooLate(signal: AbortSignal): Promise<never> {
+  await delay(moduleTimeoutMs, undefined, { signal })
+  throw new Error(`it has not been loaded in ${moduleTimeoutMs} ms: what does it await at its top?`)
 }
 
 export function reasonOf(cause: unknown): string {

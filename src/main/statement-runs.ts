@@ -14,9 +14,14 @@ export interface StatementRun {
   statementCount: number
 }
 
+/** An array that grows beyond this is copied again and again, which took more than all else. */
+const pieceValuesMax = 8192
+
 export class StatementRuns {
   readonly runs: StatementRun[] = []
-  readonly values: unknown[] = []
+  values: unknown[] = []
+  readonly #pieces: unknown[][] = []
+  #piece: unknown[] = []
   statementCount = 0
   /** Of strings and blobs among the values, about. */
   byteCount = 0
@@ -26,6 +31,7 @@ export class StatementRuns {
     if (!Array.isArray(statements)) throw wrong('statements', 'an array of { sql, params }', statements)
     const runs = new StatementRuns()
     for (let index = 0; index < statements.length; index += 1) runs.#push(statements[index], index)
+    runs.#gather()
     return runs
   }
 
@@ -44,31 +50,37 @@ export class StatementRuns {
     const checked = checkParams(params, `statements[${index}].params`)
     if (checked === undefined) return 0
     if (!Array.isArray(checked)) {
-      this.values.push(checked)
+      this.#keep(checked)
       return namedParams
     }
     for (const value of checked as readonly SqlValue[]) {
-      this.values.push(value)
+      this.#keep(value)
       if (typeof value === 'string' || value instanceof Uint8Array) this.byteCount += value.length
     }
     return checked.length
   }
 
+  #keep(value: unknown): void {
+    if (this.#piece.push(value) < pieceValuesMax) return
+    this.#pieces.push(this.#piece)
+    this.#piece = []
+  }
+
   /** Parameters that need neither a copy nor a sentence: those of most statements. False when some do; none is kept then. */
   #pushSimple(params: readonly unknown[]): boolean {
-    const start = this.values.length
-    let byteCount = 0
+    for (let at = 0; at < params.length; at += 1) if (needsCare(params[at])) return false
     for (let at = 0; at < params.length; at += 1) {
       const value = params[at]
-      if (needsCare(value)) {
-        this.values.length = start
-        return false
-      }
-      if (typeof value === 'string') byteCount += value.length
-      this.values.push(value)
+      if (typeof value === 'string') this.byteCount += value.length
+      this.#keep(value)
     }
-    this.byteCount += byteCount
     return true
+  }
+
+  #gather(): void {
+    const nothing: unknown[] = []
+    // Packed, as its pieces are: others are cloned property by property.
+    this.values = this.#pieces.length === 0 ? this.#piece : nothing.concat(...this.#pieces, this.#piece)
   }
 
   #count(sql: string, paramCount: number): void {

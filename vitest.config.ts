@@ -29,7 +29,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'waiting', include: waiting, maxWorkers: 4, sequence: { groupOrder: 1 } },
+        test: { name: 'waiting', include: waiting, maxWorkers: 5, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Log, Primary, Replica, Snapshot, type Store, type StoredLog, verify } from 'mylibsql'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { buildV3, testFrames } from '../protocol/reference.js'
-import { expectSameBytes } from '../support/database.js'
+import { closedAfterTest, expectSameBytes } from '../support/database.js'
 import { expectCode, rejection } from '../support/errors.js'
 import { temporaryFolder } from '../support/folder.js'
 import { describeReplacing } from './replacing.js'
@@ -108,12 +108,24 @@ export function describeStore(name: string, openStore: () => Promise<StoreUnderT
       for (const call of [() => Primary.open({ store }), () => Replica.follow(other)]) {
         const { message } = await expectCode(call(), 'ERR_NOT_FOUND')
         expect(message).toContain(store.url)
-        expect(message).toContain('store.putSnapshot(await Snapshot.blank())')
+        expect(message).toContain('Primary.open({ store, create: true })')
       }
       expect(await other.currentEpoch()).toBe(0)
       await other.append(await logAt(0), 1)
+      // Nor is what is left of a history taken for nothing.
       await expectCode(Primary.open({ store }), 'ERR_NOT_FOUND')
+      await expectCode(Primary.open({ store, create: true }), 'ERR_NOT_FOUND')
       expect(await other.currentEpoch()).toBe(0)
+    })
+
+    it('is the beginning for a primary that is to create it', async () => {
+      const { store, reopen } = await open()
+      const primary = closedAfterTest(await Primary.open({ store, create: true }))
+      const ack = await primary.run('CREATE TABLE t (a)')
+      await ack.durable()
+      const replica = closedAfterTest(await Replica.follow(await reopen()))
+      await replica.waitFor(ack.frameNo)
+      await expectSameBytes(primary, replica)
     })
   })
 

@@ -219,7 +219,7 @@ describe('a module', () => {
     await primary.close()
     expect(await reading).toMatchObject({ code: 'ERR_CLOSED' })
     const error = await expectCode(opening, 'ERR_SETUP')
-    expect(error.message).toContain('it has not been loaded in 15000 ms')
+    expect(error.message).toContain('it has not been loaded in 10000 ms')
   })
 
   it('must be given by its URL', async () => {

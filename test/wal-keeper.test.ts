@@ -18,9 +18,9 @@ const mebibyte = 1024 * 1024
 /** What the WAL is let grow to, and what is committed while it is folded. */
 const walBytesMax = 100 * mebibyte
 /** More than that, so that a WAL which is never emptied would be seen. */
-const loadMebibytes = 150
+const loadMebibytes = 120
 /** A WAL that was emptied meanwhile has less; a busy machine may be late to do so. */
-const loadedWalBytesMax = 130 * mebibyte
+const loadedWalBytesMax = 110 * mebibyte
 const schema = 'CREATE TABLE blobs (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)'
 const insert = 'INSERT INTO blobs (bytes) VALUES (?)'
 const blob = (byteLength: number, fill = 1) => new Uint8Array(byteLength).fill(fill)

@@ -36,7 +36,7 @@ export const idleTimeoutMsDefault = 30_000
 export const closeTimeoutMsDefault = 5_000
 
 /** How long a module of the application may take to be imported: it can wait at its top for what never comes. */
-export const moduleTimeoutMs = 15_000
+export const moduleTimeoutMs = 10_000
 
 /** A log of at most this many bytes is handed over in memory, a larger one in a temporary file. */
 export const logMemoryBytesMax = 1024 * 1024

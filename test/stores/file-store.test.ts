@@ -36,7 +36,7 @@ import { faultyEnvironment } from '../support/faults.js'
 import { temporaryFolder } from '../support/folder.js'
 import { chain, describeStore, followed, logAt } from './contract.js'
 
-for (const compression of ['none', 'lz4', 'deflate', 'brotli'] as const) {
+for (const compression of ['none', 'lz4', 'brotli'] as const) {
   describeStore(`FileStore, compression ${compression}`, async () => {
     const dir = temporaryFolder()
     const open = () => new FileStore(dir, { compression })

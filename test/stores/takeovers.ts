@@ -12,7 +12,7 @@ import { closedAfterTest, integrityCheck } from '../support/database.js'
 import { temporaryFolder } from '../support/folder.js'
 import { type Random, withSeed } from '../support/random.js'
 
-const seconds = Number(process.env.MYLIBSQL_TAKEOVER_SECONDS ?? 5)
+const seconds = Number(process.env.MYLIBSQL_TAKEOVER_SECONDS ?? 4)
 /** What is left to do after that: an election may be among it. */
 const settleMsMax = 300_000
 const unproductiveMsMax = 20_000

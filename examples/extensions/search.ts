@@ -2,7 +2,7 @@
 //   npm install mylibsql sqlite-vec
 import { FileStore, Primary, Replica } from 'mylibsql'
 
-const store = new FileStore('store')
+const store = new FileStore('notes')
 const setup = new URL('./setup.mjs', import.meta.url)
 const primary = await Primary.open({ store, create: true, setup })
 await primary.run('CREATE VIRTUAL TABLE IF NOT EXISTS notes USING vec0 (embedding float[3], +text TEXT)')
